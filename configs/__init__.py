@@ -1,0 +1,1 @@
+"""One study per YAML file, shipped as package data so that a bare name finds them anywhere."""

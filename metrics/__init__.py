@@ -1,0 +1,1 @@
+"""What is measured: prompt diversity and its rivals, and the reward of responses."""

@@ -1,0 +1,46 @@
+"""The console script `apportion`: finds the command, and turns errors meant for users into one plain line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from pools.errors import ApportionError
+
+# Modules are imported only when their command is called: `apportion recommend` needs neither Ray nor torch.
+COMMANDS = {
+    "study": "run a study: search the split, fit reward on diversity, recommend",
+    "recommend": "recommend a split for any budget, from a study folder or a CSV of trials",
+    "pool": "check a pool file and show its shape",
+    "diversity": "measure the prompt diversity of files of any size",
+    "select": "choose which prompts to label first",
+    "augment": "propose new prompts that raise diversity",
+    "demo-pool": "rebuild the demo pool that ships with the project",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (2 for bad input, 130 for Ctrl-C)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="apportion", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        if arguments[:1] == [name]:
+            module = importlib.import_module(f"search.commands.{name.replace('-', '_')}")
+            module.configure(command)
+            command.set_defaults(run=module.run)
+    args = parser.parse_args(arguments)
+    try:
+        return int(args.run(args) or 0)
+    except ApportionError as error:
+        print(f"apportion {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
