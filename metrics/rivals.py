@@ -1,0 +1,65 @@
+"""What else may explain a reward: cheap statistics of a set of prompts, reported beside D for each trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import log
+
+import numpy as np
+
+from metrics.diversity import diversity
+from metrics.tokens import TokenTable
+
+
+def distinct_n(tokens: TokenTable, order: int) -> float:
+    """Distinct n-grams / all n-grams of the prompts (Li et al. 2016), in [0, 1]; 0 where there is no n-gram.
+
+    It falls with the amount of text, whatever the text: compare sets of equal size only.
+    """
+    return diversity(tokens, order=order, exponent=0.0)
+
+
+def token_entropy(tokens: TokenTable) -> float:
+    """Shannon entropy of the token frequencies in bits, from 0 to log2 of the vocabulary; 0 for no token.
+
+    It looks at single tokens, so that shuffled words score as the sentence does.
+    """
+    _, counts = np.unique(tokens.ids, return_counts=True)
+    shares = counts / max(len(tokens.ids), 1)
+    return float(-(shares * np.log2(shares)).sum()) + 0.0
+
+
+def compression_ratio(texts: Iterable[str]) -> float:
+    """Bytes of the texts / bytes after zstd (level 3, long window): 1 and above, higher is less diverse.
+
+    After the compression ratios of Shaib et al. 2024 (arXiv 2403.00553), with zstd for gzip, whose window
+    of 32 kB is blind to repetition further apart. Header bytes pull the ratio of tiny sets under 1; a set
+    without a byte gives 1. Like distinct-n it depends on the amount of text.
+    """
+    import zstandard
+
+    options = zstandard.ZstdCompressionParameters.from_level(3, window_log=27, enable_ldm=True)
+    squeeze = zstandard.ZstdCompressor(compression_params=options).compressobj()
+    plain = packed = 0
+    for text in texts:
+        line = (text + "\n").encode(errors="surrogatepass")
+        plain += len(line)
+        packed += len(squeeze.compress(line))
+    return plain / (packed + len(squeeze.flush())) if plain else 1.0
+
+
+def all_rivals(tokens: TokenTable, texts: Iterable[str]) -> dict[str, float]:
+    """Every rival that needs no model, by name; `texts` are the prompts that `tokens` holds, uncut.
+
+    `distinct_1` to `distinct_4`, `entropy` (bits a token), `compression_ratio`, `prompts`, `log_prompts`
+    (natural; 0 for no prompt) and `mean_prompt_tokens` (after the cut to 512).
+    """
+    prompts = len(tokens)
+    return {
+        **{f"distinct_{order}": distinct_n(tokens, order) for order in (1, 2, 3, 4)},
+        "entropy": token_entropy(tokens),
+        "compression_ratio": compression_ratio(texts),
+        "prompts": float(prompts),
+        "log_prompts": log(prompts) if prompts else 0.0,
+        "mean_prompt_tokens": len(tokens.ids) / prompts if prompts else 0.0,
+    }
