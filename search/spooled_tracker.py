@@ -1,0 +1,174 @@
+"""A tracker that writes everything down first and delivers it from a background thread.
+
+Nothing that a service does, or fails to do, reaches the study: a call only adds an event to the spool.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol, SupportsFloat
+
+from search.spool import Entry, Event, Spool
+from search.tracking import Dataset, Scalar, Status, StepPoint
+from search.tracking_config import redact
+
+BATCH = 500  # events looked at together, so that series of steps are sent in few requests
+PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)  # s between attempts while a service does not answer
+
+
+class Rejected(Exception):
+    """A service will never accept this event; it is noted and passed over."""
+
+
+class Sink(Protocol):
+    """A tracking service as the delivering thread sees it; every method may block and raise.
+
+    `apply` must be idempotent: after a crash, or when an answer got lost, events come again. It raises
+    `Rejected` for what can never succeed; whatever else it raises means "try again later".
+    """
+
+    def knows(self, runs: Mapping[str, str]) -> bool:
+        """Whether the service still has what it was sent before, to go by the ids in `runs`."""
+
+    def apply(self, event: Event, runs: dict[str, str]) -> None:
+        """Carry out one event; `runs` maps keys to the service's ids and may be added to."""
+
+
+class SpooledTracker:
+    """The `Tracker` whose events go through `spool` to the sink that `connect` opens.
+
+    `connect` is called in the background thread, again after each failure to connect, so that neither
+    slow imports nor a dead server delay the study. `note` is told, once each, of rejected events.
+    """
+
+    def __init__(self, spool: Spool, connect: Callable[[], Sink], *, where: str, note: Callable[[str], None]):
+        self._spool, self._connect, self._where, self._note = spool, connect, where, note
+        self._sink: Sink | None = None
+        self._trouble = ""
+        self._latest_ms = 0
+        self._wake, self._closing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._deliver_forever, name="tracking", daemon=True)
+        self._thread.start()
+
+    def start_study(self, *, name: str, params: Mapping[str, Scalar], tags: Mapping[str, str]) -> None:
+        self._add("start_study", name=name, params=_clean(params), tags=_clean(tags))
+
+    def start_trial(
+        self, key: str, *, params: Mapping[str, Scalar], tags: Mapping[str, str], name: str = ""
+    ) -> None:
+        self._add("start_trial", key=key, name=name or key, params=_clean(params), tags=_clean(tags))
+
+    def log_steps(self, key: str | None, points: Sequence[StepPoint]) -> None:
+        rows = [[int(p.step), int(p.timestamp_ms), _numbers(p.metrics)] for p in points]
+        self._add("log_steps", series={key or "": rows})
+
+    def finish_trial(self, key: str, *, metrics: Mapping[str, float], status: Status) -> None:
+        self._add("finish", key=key, metrics=_numbers(metrics), status=status)
+
+    def log_artifact(self, path: Path, *, key: str | None = None) -> None:
+        self._add("log_artifact", key=key or "", path=str(path.absolute()))
+
+    def log_dataset(self, dataset: Dataset) -> None:
+        self._add("log_dataset", dataset={**asdict(dataset), "source": redact(dataset.source)})
+
+    def register_policy(self, path: Path, *, key: str, name: str) -> None:
+        self._add("register_policy", key=key, path=str(path.absolute()), name=name)
+
+    def finish_study(self, *, metrics: Mapping[str, float], status: Status) -> None:
+        self._add("finish", key="", metrics=_numbers(metrics), status=status)
+
+    def flush(self, timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        self._wake.set()
+        while len(self._spool) and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(0.02, left))
+        return not len(self._spool)
+
+    def close(self, timeout_s: float) -> bool:
+        delivered = self.flush(timeout_s)
+        self._closing.set()
+        self._wake.set()
+        if delivered:
+            self._thread.join()
+        self._spool.close()
+        return delivered
+
+    @property
+    def waiting(self) -> int:
+        """How many events are not delivered yet."""
+        return len(self._spool)
+
+    def pending(self) -> str:
+        if not self.waiting:
+            return ""
+        cause = self._trouble or "no answer yet"
+        return f"{self.waiting} tracking events wait in {self._spool.folder} ({cause})"
+
+    def where(self) -> str:
+        return self._where
+
+    def _add(self, do: str, **rest: Any) -> None:
+        # A clock set back must not make a run end before it began.
+        self._latest_ms = max(self._latest_ms, int(time.time() * 1000))
+        self._spool.append({"do": do, "time_ms": self._latest_ms, **rest})
+        self._wake.set()
+
+    def _deliver_forever(self) -> None:
+        failures = 0
+        while not self._closing.is_set():
+            try:
+                self._deliver()
+                failures, self._trouble = 0, ""
+                self._wake.wait()
+                self._wake.clear()
+            except Exception as error:  # whatever a service's client raises: the study must not notice
+                self._sink = None
+                self._trouble = redact(f"{type(error).__name__}: {error}").splitlines()[0][:300]
+                self._closing.wait(PAUSES[min(failures, len(PAUSES) - 1)])
+                failures += 1
+
+    def _deliver(self) -> None:
+        sink = self._sink = self._sink or self._opened()
+        while batch := self._spool.pending(BATCH):
+            for event, end in _merged(batch):
+                if self._closing.is_set():
+                    return
+                try:
+                    sink.apply(event, self._spool.runs)
+                except Rejected as rejection:
+                    self._note(redact(f"{event['do']} {event.get('key', '')}: {rejection}"))
+                self._spool.acknowledge(end)
+
+    def _opened(self) -> Sink:
+        sink = self._connect()
+        if not sink.knows(self._spool.runs):
+            self._spool.rewind()
+        return sink
+
+
+def _clean(values: Mapping[str, Any]) -> dict[str, Scalar]:
+    return {k: v if isinstance(v, int | float) else redact(str(v)) for k, v in values.items()}
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """What can be drawn: a figure that a trial does not have (None) is left out."""
+    return {k: float(v) for k, v in values.items() if isinstance(v, SupportsFloat)}
+
+
+def _merged(batch: Iterable[Entry]) -> Iterator[tuple[Event, int]]:
+    """The events in order, with their end offsets; neighbouring `log_steps` become one."""
+    for do, group in groupby(batch, key=lambda entry: entry.event["do"]):
+        entries = list(group)
+        if do != "log_steps":
+            yield from ((entry.event, entry.end) for entry in entries)
+            continue
+        series: dict[str, list[Any]] = {}
+        for entry in entries:
+            for key, points in entry.event["series"].items():
+                series.setdefault(key, []).extend(points)
+        yield {"do": do, "series": series}, entries[-1].end

@@ -1,0 +1,111 @@
+"""Where a study is tracked, and how secrets are kept out of everything that is written or shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from pools.errors import ConfigError
+from pools.settings import Settings
+
+ENVIRONMENT = "MLFLOW_TRACKING_URI"
+_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+_USERINFO = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)")
+_SECRET_QUERY = re.compile(
+    r"(?<=[?&])((?:[\w-]*)(?:password|passwd|token|secret)[\w-]*)=[^&\s'\"]+", re.IGNORECASE
+)
+
+
+class TrackingConfig(Settings):
+    """How a study is shown in MLflow.
+
+    The place is, in this order: `uri`; the environment variable MLFLOW_TRACKING_URI; a sqlite file
+    `mlflow.db` in the study's folder.
+    """
+
+    uri: str = Field(
+        default="",
+        description="MLflow server or database, such as http://host:5000; none: track nothing; "
+        "empty: $MLFLOW_TRACKING_URI, else a sqlite file in the study's folder (URI)",
+    )
+    experiment: str = Field(
+        default="", description="MLflow experiment that holds the study; empty: the study's name"
+    )
+    log_system_metrics: bool = Field(
+        default=True,
+        description="whether CPU, memory, disk, network and GPU use of the study's machine are logged",
+    )
+    system_metrics_interval: float = Field(
+        default=10.0, ge=0.1, description="time between two samples of them (s)"
+    )
+    close_timeout: float = Field(
+        default=15.0,
+        ge=0,
+        description="longest wait, at the end, for a slow server; the rest stays spooled (s)",
+    )
+
+    @field_validator("uri")
+    @classmethod
+    def _is_reachable_and_open(cls, uri: str) -> str:
+        check_uri(uri)
+        return uri
+
+
+def check_uri(uri: str) -> None:
+    """Refuse a configured URI that names no known scheme, or that carries a password or token."""
+    if uri in ("", "none", "databricks"):
+        return
+    scheme = uri.partition("://")[0].partition("+")[0]
+    if "://" not in uri or scheme not in _SCHEMES:
+        raise ConfigError(
+            f'tracking.uri is "{redact(uri)}": expected one of '
+            f"{', '.join(f'{s}://...' for s in _SCHEMES)}, none, or nothing"
+        )
+    if redact(uri) != uri and not _names_only_a_user(uri, scheme):
+        raise ConfigError(
+            f'tracking.uri is "{redact(uri)}" and carries a credential: keep it out of the configuration. '
+            f"Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, for a server; "
+            f"PGPASSWORD, or {ENVIRONMENT} with the whole URI, for a database"
+        )
+
+
+def _names_only_a_user(uri: str, scheme: str) -> bool:
+    """A database's user name is no secret; before an http host it may be a token."""
+    userinfo = _USERINFO.search(uri)
+    return (
+        scheme not in ("http", "https")
+        and userinfo is not None
+        and ":" not in userinfo.group()
+        and not _SECRET_QUERY.search(uri)
+    )
+
+
+def redact(text: str) -> str:
+    """`text` with user names and passwords before a host, and secrets in a query, replaced by ***."""
+    return _SECRET_QUERY.sub(r"\1=***", _USERINFO.sub("***", text))
+
+
+def tracking_uri(config: TrackingConfig, folder: Path, environ: Mapping[str, str] = os.environ) -> str:
+    """The URI that a study in `folder` is tracked at; a sqlite file's path comes out absolute."""
+    uri = config.uri or environ.get(ENVIRONMENT, "") or f"sqlite:///{folder / 'mlflow.db'}"
+    if uri.startswith("sqlite:///"):
+        # Train's workers and `mlflow ui` run in other directories.
+        return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
+    return uri
+
+
+def where_to_look(uri: str) -> str:
+    """The address of a server, or the command that serves a database, ready to be pasted."""
+    if uri.startswith(("http://", "https://")) or uri == "databricks":
+        return redact(uri)
+    command = "mlflow"
+    if shutil.which(command) is None:
+        command = str(Path(sys.executable).parent / command)
+    return f"{shlex.quote(command)} ui --backend-store-uri {shlex.quote(redact(uri))}"
