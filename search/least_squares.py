@@ -1,0 +1,74 @@
+"""Weighted least squares of trial means with seed noise and lack of fit, and its leave-one-trial-out scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from search.observations import Floats, Observations
+
+FULL_LEVERAGE = 1 - 1e-8
+
+
+@dataclass(frozen=True)
+class Solution:
+    """One model at one ratio of lack-of-fit variance to seed variance.
+
+    A trial with r seeds has variance scale**2 x (ratio + 1/r) about the model, and scale**2, the seed
+    variance, is estimated from the residuals and the seeds' own scatter together, with `df` degrees of
+    freedom. So few seeds in one trial never make it look exact.
+    """
+
+    coefficients: Floats
+    covariance: Floats  # of the coefficients, in units of scale**2
+    scale: float
+    df: float
+    ratio: float
+    likelihood: float  # restricted log-likelihood, comparable between ratios of one model
+    left_out: Floats  # prediction error of each trial, the trial left out
+    log_score: Floats  # log predictive density of each trial's mean, the trial left out
+
+
+def solve(design: Floats, observed: Observations, ratio: float) -> Solution | None:
+    """Fit; None where the trials do not determine every coefficient, with each trial left out in turn."""
+    variance = ratio + 1 / observed.seeds
+    root = np.sqrt(variance)
+    rows = design / root[:, None]
+    q, r = np.linalg.qr(rows)
+    diagonal = np.abs(np.diag(r))
+    if design.shape[0] <= design.shape[1] or diagonal.min() < 1e-10 * max(diagonal.max(), 1):
+        return None
+    leverage = np.sum(q**2, axis=1)
+    if leverage.max() > FULL_LEVERAGE:
+        return None
+    y = observed.reward / root
+    residual = y - q @ (q.T @ y)
+    squares = float(residual @ residual + observed.scatter.sum())
+    df = len(y) - design.shape[1] + observed.noise_df
+    inverse = np.linalg.inv(r)
+    left_out = residual / (1 - leverage)
+    return Solution(
+        coefficients=inverse @ (q.T @ y),
+        covariance=inverse @ inverse.T,
+        scale=float(np.sqrt(squares / df)),
+        df=df,
+        ratio=ratio,
+        likelihood=float(-0.5 * (np.log(variance).sum() + 2 * np.log(diagonal).sum() + df * np.log(squares))),
+        left_out=left_out * root,
+        log_score=_log_score(observed, residual, leverage, squares, df, root),
+    )
+
+
+def _log_score(
+    observed: Observations, residual: Floats, leverage: Floats, squares: float, df: float, root: Floats
+) -> Floats:
+    rest = squares - residual**2 / (1 - leverage) - observed.scatter
+    rest_df = df - observed.seeds
+    spread = np.sqrt(np.maximum(rest, 0) / np.maximum(rest_df, 1) / (1 - leverage)) * root
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = stats.t.logpdf(residual / (1 - leverage) * root / spread, np.maximum(rest_df, 1)) - np.log(
+            spread
+        )
+    return np.where((rest_df >= 1) & (spread > 0), score, -np.inf)
