@@ -28,12 +28,16 @@ class AlgorithmConfig(Settings):
         description="pairs that dpo and simpo draw from k responses: best_worst, adjacent, all, best_low"
         " (best against the one nearest the mean minus two standard deviations), margin (score gap in range)",
     )
-    min_margin: float = Field(0.0, ge=0, description="smallest score gap of a pair under pairing margin (score)")
+    min_margin: float = Field(
+        0.0, ge=0, description="smallest score gap of a pair under pairing margin (score)"
+    )
     max_margin: float | None = Field(
         None, gt=0, description="largest score gap of a pair under pairing margin (score; none: no limit)"
     )
     beta: float | None = Field(
-        None, gt=0, description="inverse temperature of the implicit reward (none: 0.1 for dpo, 2.0 for simpo)"
+        None,
+        gt=0,
+        description="inverse temperature of the implicit reward (none: dpo 0.1, simpo 2.0, plackett_luce 1.0)",
     )
     target_margin: float = Field(1.0, ge=0, description="reward margin that simpo asks of a pair (nats)")
 

@@ -69,7 +69,9 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     with _readable_errors("tokenizer", path):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     if tokenizer.eos_token_id is None:
-        raise TrainingError(f'the tokenizer of "{path}" names no end-of-text token, so responses could not end')
+        raise TrainingError(
+            f'the tokenizer of "{path}" names no end-of-text token, so responses could not end'
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -20,12 +20,18 @@ def format_prompt(prompt: Prompt, tokenizer: Any, style: Style = "auto") -> str:
     """
     if is_chat(tokenizer, style):
         return str(tokenizer.apply_chat_template(_turns(prompt), tokenize=False, add_generation_prompt=True))
-    turns = (f"\n\n{_SPEAKERS[turn['role']]}: {turn['content']}" for turn in _turns(prompt) if turn["role"] in _SPEAKERS)
+    turns = (
+        f"\n\n{_SPEAKERS[turn['role']]}: {turn['content']}"
+        for turn in _turns(prompt)
+        if turn["role"] in _SPEAKERS
+    )
     system = (turn["content"] for turn in _turns(prompt) if turn["role"] == "system")
     return "".join([*system, *turns, "\n\nAssistant:"])
 
 
-def tokenize_prompt(prompt: Prompt, tokenizer: Any, *, style: Style, max_tokens: int) -> tuple[list[int], bool]:
+def tokenize_prompt(
+    prompt: Prompt, tokenizer: Any, *, style: Style, max_tokens: int
+) -> tuple[list[int], bool]:
     """Token ids of a prompt, and whether it was cut to `max_tokens`.
 
     A cut keeps the prompt's end, where the question is, and a plain prompt's beginning-of-text token.

@@ -1,0 +1,28 @@
+"""Preference algorithms, chosen by name."""
+
+from __future__ import annotations
+
+from trainers.algorithm_config import AlgorithmConfig
+from trainers.algorithms.base import Algorithm
+from trainers.algorithms.dpo import DPO
+from trainers.algorithms.pairs import Pairs
+from trainers.algorithms.plackett_luce import PlackettLuce
+from trainers.algorithms.pro import PRO
+from trainers.algorithms.rrhf import RRHF
+from trainers.algorithms.sft import SFT
+from trainers.algorithms.simpo import SimPO
+
+
+def make_algorithm(config: AlgorithmConfig) -> Algorithm:
+    """The algorithm that `config` names, with its constants."""
+    pairs = Pairs.of(config)
+    makers = {
+        "sft": lambda: SFT(config.sft_target, config.sft_temperature),
+        "pro": lambda: PRO(config.sft_weight),
+        "plackett_luce": lambda: PlackettLuce(config.beta or 1.0),
+        "rrhf": lambda: RRHF(),
+        "dpo": lambda: DPO(pairs, config.beta or 0.1),
+        "simpo": lambda: SimPO(pairs, config.beta or 2.0, config.target_margin),
+    }
+    algorithm: Algorithm = makers[config.name]()
+    return algorithm

@@ -1,0 +1,48 @@
+"""What every preference algorithm is: a function of the responses' log-probabilities and scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from trainers.batching import Batch, Ranking
+from trainers.policy import ResponseLogps
+
+
+@dataclass(frozen=True)
+class LossOutput:
+    """`total`: scalar, a SUM over the batch's rankings (so that how a step is cut into batches does not
+    matter); `parts`: named sums to log, detached."""
+
+    total: Tensor
+    parts: dict[str, float]
+
+
+class Algorithm(Protocol):
+    """A preference loss."""
+
+    name: str
+    min_responses: int
+    uses_reference: bool
+
+    def prepare(self, ranking: Ranking) -> Ranking | None:
+        """The ranking with only the responses that the loss needs, or None if it teaches nothing."""
+
+    def loss(self, logps: ResponseLogps, batch: Batch) -> LossOutput:
+        """The loss of a batch of prepared rankings."""
+
+
+def per_ranking(values: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Flat [R] as a table [B, K], K the largest ranking, zeros in the gaps; and which entries are real."""
+    counts = torch.tensor(sizes, device=values.device)
+    present = torch.arange(max(sizes), device=values.device) < counts[:, None]
+    table = torch.zeros(present.shape, dtype=values.dtype, device=values.device)
+    return table.masked_scatter(present, values), present
+
+
+def best_of(values: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """[B]: the entry of each ranking's first, best response."""
+    return per_ranking(values, sizes)[0][:, 0]

@@ -1,0 +1,75 @@
+"""Which pairs of a ranking's responses the pairwise losses compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean, pstdev
+
+import torch
+from torch import Tensor
+
+from trainers.algorithm_config import AlgorithmConfig, Pairing
+from trainers.batching import Batch, Ranking
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A policy for drawing (better, worse) pairs; tied responses never make one.
+
+    best_worst: the ends of the ranking. adjacent: each response and the next. all: every two. best_low:
+    the best and the one whose score is nearest the mean minus two standard deviations of the ranking's
+    scores (Xiao et al. 2025, arXiv 2502.16825). margin: every two whose score gap lies in
+    [min_margin, max_margin].
+    """
+
+    policy: Pairing = "best_worst"
+    min_margin: float = 0.0
+    max_margin: float = float("inf")
+
+    @classmethod
+    def of(cls, config: AlgorithmConfig) -> Pairs:
+        """The policy that `config` asks for."""
+        highest = float("inf") if config.max_margin is None else config.max_margin
+        return cls(config.pairing, config.min_margin, highest)
+
+    def draw(self, scores: Sequence[float]) -> list[tuple[int, int]]:
+        """Pairs (better, worse) of places in a ranking with these falling scores."""
+        return [(i, j) for i, j in self._candidates(scores) if scores[i] > scores[j]]
+
+    def keep_paired(self, ranking: Ranking) -> Ranking | None:
+        """The ranking with only the responses that some pair needs; None if there is no pair."""
+        pairs = self.draw(ranking.scores)
+        return ranking.keep(place for pair in pairs for place in pair) if pairs else None
+
+    def of_batch(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Better [P], worse [P] as places among the batch's R responses, and weights [P].
+
+        A ranking's pairs share a weight of 1, so that a ranking counts the same however many it has.
+        """
+        better, worse, weights = [], [], []
+        start = 0
+        for scores in batch.scores.split(list(batch.sizes)):
+            pairs = self.draw(scores.tolist())
+            better += [start + i for i, _ in pairs]
+            worse += [start + j for _, j in pairs]
+            weights += [1 / len(pairs)] * len(pairs)
+            start += len(scores)
+        device = batch.scores.device
+        places = (torch.tensor(side, dtype=torch.long, device=device) for side in (better, worse))
+        return *places, torch.tensor(weights, device=device)
+
+    def _candidates(self, scores: Sequence[float]) -> list[tuple[int, int]]:
+        last = len(scores) - 1
+        if self.policy == "best_worst":
+            return [(0, last)]
+        if self.policy == "adjacent":
+            return [(i, i + 1) for i in range(last)]
+        every = list(combinations(range(len(scores)), 2))
+        if self.policy == "margin":
+            return [(i, j) for i, j in every if self.min_margin <= scores[i] - scores[j] <= self.max_margin]
+        if self.policy == "best_low":
+            low = fmean(scores) - 2 * pstdev(scores)
+            return [(0, min(range(1, len(scores)), key=lambda i: abs(scores[i] - low)))]
+        return every

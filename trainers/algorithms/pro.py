@@ -1,0 +1,51 @@
+"""Preference Ranking Optimization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainers.algorithms.base import LossOutput, per_ranking
+from trainers.batching import Batch, Ranking
+from trainers.policy import ResponseLogps
+
+
+@dataclass(frozen=True)
+class PRO:
+    """Listwise ranking with temperatures from reward gaps (Song et al. 2023, arXiv 2306.17492, eq. 6 to 9).
+
+    With responses y_1..y_k by falling score r and p_i the log-probability per token of y_i:
+
+        L = - sum_{j<k} log( exp(p_j / T_jj) / sum_{i>=j} exp(p_i / T_ji) )  -  b (k-1)^2 p_1
+        1 / T_ji = r_j - r_i  for i > j,    1 / T_jj = max_{i>j} (r_j - r_i)
+
+    b is `sft_weight`, 0.05 in the paper. Where y_j ties with all that follow it, the term is a constant.
+    """
+
+    sft_weight: float = 0.05
+    name: str = "pro"
+    min_responses: int = 2
+    uses_reference: bool = False
+
+    def prepare(self, ranking: Ranking) -> Ranking | None:
+        return ranking if len(ranking.scores) > 1 else None
+
+    def loss(self, logps: ResponseLogps, batch: Batch) -> LossOutput:
+        means, present = per_ranking(logps.mean, batch.sizes)
+        scores, _ = per_ranking(batch.scores, batch.sizes)
+        rank = _listwise(means, scores, present)
+        weights = self.sft_weight * (present.sum(1) - 1).square()
+        sft = -(weights * means[:, 0]).sum()
+        return LossOutput(rank + sft, {"rank": float(rank.detach()), "sft": float(sft.detach())})
+
+
+def _listwise(means: Tensor, scores: Tensor, present: Tensor) -> Tensor:
+    """The ranking term summed over rankings; all arguments [B, K], tables below are [B, j, i]."""
+    later = present[:, None, :] & torch.ones_like(present[0]).expand(means.shape[1], -1).triu(1)
+    gaps = (scores[:, :, None] - scores[:, None, :]).masked_fill(~later, 0.0)
+    own = means * gaps.amax(2)
+    logits = (means[:, None, :] * gaps).masked_fill(~later, float("-inf"))
+    terms = torch.logsumexp(torch.cat([own[:, :, None], logits], dim=2), dim=2) - own
+    return terms.masked_fill(~later.any(2), 0.0).sum()

@@ -1,0 +1,38 @@
+"""Rank Responses to align Human Feedback."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from trainers.algorithms.base import LossOutput, per_ranking
+from trainers.batching import Batch, Ranking
+from trainers.policy import ResponseLogps
+
+
+@dataclass(frozen=True)
+class RRHF:
+    """Hinge on every misordered pair, and imitation of the best (Yuan et al. 2023, arXiv 2304.05302).
+
+    With p_i the log-probability per token of y_i and r_i its score:
+
+        L = sum_{r_i < r_j} max(0, p_i - p_j) - p_best
+
+    The imitation term is per token, as p is; the paper's equation sums it over tokens.
+    """
+
+    name: str = "rrhf"
+    min_responses: int = 2
+    uses_reference: bool = False
+
+    def prepare(self, ranking: Ranking) -> Ranking | None:
+        return ranking if len(ranking.scores) > 1 else None
+
+    def loss(self, logps: ResponseLogps, batch: Batch) -> LossOutput:
+        means, present = per_ranking(logps.mean, batch.sizes)
+        scores, _ = per_ranking(batch.scores, batch.sizes)
+        lower = (scores[:, :, None] < scores[:, None, :]) & present[:, :, None] & present[:, None, :]
+        rank = torch.relu(means[:, :, None] - means[:, None, :]).masked_fill(~lower, 0.0).sum()
+        sft = -means[:, 0].sum()
+        return LossOutput(rank + sft, {"rank": float(rank.detach()), "sft": float(sft.detach())})

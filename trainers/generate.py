@@ -1,0 +1,143 @@
+"""Answers for evaluation: batched decoding that returns what decoding one prompt at a time would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Sampling in place of greedy choice: `temperature` > 0, nucleus mass `top_p` in (0, 1], `seed`."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@torch.no_grad()
+def generate(
+    model: Any,
+    prompt_ids: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    eos_ids: Sequence[int],
+    pad_id: int,
+    token_budget: int = 16384,
+    sampling: Sampling | None = None,
+    stop: Sequence[str] = (),
+    tokenizer: Any = None,
+) -> list[list[int]]:
+    """Token ids of one answer to each prompt, in the prompts' order, without the end token.
+
+    Prompts are sorted by length and batched so that rows x (longest prompt + `max_new_tokens`) stays within
+    `token_budget`; rows that ended leave the batch. With `stop` (which needs `tokenizer`) an answer ends
+    before the first of these strings.
+    """
+    training = model.training
+    model.eval()
+    answers: list[list[int]] = [[] for _ in prompt_ids]
+    chooser = _Chooser(sampling, model.device)
+    for rows in _batches([len(ids) for ids in prompt_ids], max_new_tokens, token_budget):
+        prompts = [list(prompt_ids[row]) for row in rows]
+        ends = _Ends(frozenset(eos_ids), tuple(stop), tokenizer)
+        for row, answer in zip(
+            rows, _decode(model, prompts, max_new_tokens, pad_id, chooser, ends), strict=True
+        ):
+            answers[row] = answer
+    model.train(training)
+    return answers
+
+
+def _batches(lengths: Sequence[int], new_tokens: int, budget: int) -> list[list[int]]:
+    """Indices, longest first, in batches whose padded size with the answers stays within `budget`."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        width = lengths[batches[-1][0]] + new_tokens if batches else 0
+        if not batches or (len(batches[-1]) + 1) * width > budget:
+            batches.append([])
+        batches[-1].append(index)
+    return batches
+
+
+def _decode(
+    model: Any, prompts: list[list[int]], max_new_tokens: int, pad_id: int, chooser: _Chooser, ends: _Ends
+) -> list[list[int]]:
+    width = max(map(len, prompts))
+    ids = torch.tensor([[pad_id] * (width - len(p)) + p for p in prompts], device=model.device)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    answers: list[list[int]] = [[] for _ in prompts]
+    alive = list(range(len(prompts)))
+    cache = DynamicCache(config=model.config)
+    for _ in range(max_new_tokens):
+        logits = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            logits_to_keep=1,
+        ).logits
+        tokens = chooser(logits[:, -1])
+        going = [
+            place
+            for place, token in enumerate(tokens.tolist())
+            if not ends.reached(answers[alive[place]], token)
+        ]
+        if not going:
+            break
+        if len(going) < len(alive):
+            kept = torch.tensor(going, device=model.device)
+            alive = [alive[place] for place in going]
+            cache.batch_select_indices(kept)
+            tokens, mask, positions = tokens[kept], mask[kept], positions[kept]
+        ids = tokens[:, None]
+        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
+        positions = positions[:, -1:] + 1
+    return answers
+
+
+@dataclass
+class _Chooser:
+    """Picks each row's next token from its logits [B, V]."""
+
+    sampling: Sampling | None
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        self._generator = torch.Generator(self.device).manual_seed(self.sampling.seed if self.sampling else 0)
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        if self.sampling is None:
+            return logits.argmax(-1)
+        probabilities, order = (
+            (logits.float() / self.sampling.temperature).softmax(-1).sort(-1, descending=True)
+        )
+        before = probabilities.cumsum(-1) - probabilities
+        nucleus = probabilities.masked_fill(before >= self.sampling.top_p, 0.0)
+        return order.gather(1, torch.multinomial(nucleus, 1, generator=self._generator))[:, 0]
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """Where an answer ends: at an end token, or before a stop string."""
+
+    eos_ids: frozenset[int]
+    stop: tuple[str, ...]
+    tokenizer: Any
+
+    def reached(self, answer: list[int], token: int) -> bool:
+        """Append `token` to `answer` unless it ends it; a stop string's tokens are taken back."""
+        if token in self.eos_ids:
+            return True
+        answer.append(token)
+        if not any(text in self.tokenizer.decode(answer) for text in self.stop):
+            return False
+        while any(text in self.tokenizer.decode(answer) for text in self.stop):
+            answer.pop()
+        return True
