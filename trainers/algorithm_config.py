@@ -37,7 +37,7 @@ class AlgorithmConfig(Settings):
     beta: float | None = Field(
         None,
         gt=0,
-        description="inverse temperature of the implicit reward (none: dpo 0.1, simpo 2.0, plackett_luce 1.0)",
+        description="inverse temperature of the implicit reward (none: dpo 0.1, simpo 2, plackett_luce 1)",
     )
     target_margin: float = Field(1.0, ge=0, description="reward margin that simpo asks of a pair (nats)")
 

@@ -50,9 +50,11 @@ def segment_attention(
 ) -> Tensor:
     """Shared-prefix attention of a packed row.
 
-    `query` is [H, T, D], `key` and `value` are [G, T, D] with G dividing H (grouped queries); returns [H, T, D].
+    `query` is [H, T, D], `key` and `value` are [G, T, D] with G dividing H (grouped queries). Returns
+    [H, T, D].
     """
-    return _SegmentAttention.apply(query, key, value, tuple(segments), scale)  # type: ignore[no-any-return]
+    out: Tensor = _SegmentAttention.apply(query, key, value, tuple(segments), scale)  # type: ignore[no-untyped-call]
+    return out
 
 
 def row_mask(segments: Sequence[Segment], device: torch.device) -> Tensor:
@@ -90,7 +92,7 @@ class _SegmentAttention(torch.autograd.Function):
                 keys, values = _visible(key, segment, start, stop), _visible(value, segment, start, stop)
                 span = grouped[:, :, start:stop].flatten(1, 2)
                 weight = _causal_softmax(span @ keys.transpose(1, 2), stop - start)
-                out[:, :, start:stop] = (weight @ values).unflatten(1, (-1, stop - start))
+                out[:, :, start:stop] = (weight @ values).view(groups, -1, stop - start, width)
                 weights.append(weight)
         ctx.save_for_backward(grouped, key, value, *weights)
         ctx.segments, ctx.scale = segments, scale
@@ -101,6 +103,7 @@ class _SegmentAttention(torch.autograd.Function):
         grouped, key, value, *weights = ctx.saved_tensors
         grad = grads[0].view_as(grouped)
         d_query, d_key, d_value = torch.empty_like(grouped), torch.zeros_like(key), torch.zeros_like(value)
+        groups, _, width = key.shape
         remaining = iter(weights)
         for segment in ctx.segments:
             for start, stop in spans(segment):
@@ -111,7 +114,7 @@ class _SegmentAttention(torch.autograd.Function):
                 _add_visible(d_value, weight.transpose(1, 2) @ span_grad, segment, start, stop)
                 span = grouped[:, :, start:stop].flatten(1, 2)
                 _add_visible(d_key, d_score.transpose(1, 2) @ span, segment, start, stop)
-                d_query[:, :, start:stop] = (d_score @ keys).unflatten(1, (-1, stop - start))
+                d_query[:, :, start:stop] = (d_score @ keys).view(groups, -1, stop - start, width)
         return (d_query * ctx.scale).flatten(0, 1), d_key, d_value, None, None
 
 
@@ -132,6 +135,6 @@ def _add_visible(row: Tensor, grad: Tensor, segment: Segment, start: int, stop: 
 def _causal_softmax(scores: Tensor, length: int) -> Tensor:
     """Softmax of scores [G, heads a group x length, S], the last `length` keys being the span itself."""
     future = torch.ones(length, length, dtype=torch.bool, device=scores.device).triu(1)
-    own = scores[:, :, scores.shape[2] - length :].unflatten(1, (-1, length))
-    own.masked_fill_(future, float("-inf"))
+    by_head = scores.view(len(scores), -1, length, scores.shape[2])
+    by_head[..., -length:].masked_fill_(future, float("-inf"))
     return scores.softmax(-1)

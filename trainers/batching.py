@@ -28,7 +28,7 @@ class Ranking:
 
     @property
     def tokens(self) -> int:
-        """Tokens to encode: the prompt once, and each response without its last token, which is only predicted."""
+        """Tokens to encode: the prompt once, each response without its last token (that is only predicted)."""
         return len(self.prompt_ids) + sum(len(ids) - 1 for ids in self.response_ids)
 
     def keep(self, indices: Iterable[int]) -> Ranking:
@@ -71,8 +71,10 @@ def tokenize_rankings(
     for example in examples:
         prompt, cut = tokenize_prompt(example.prompt, tokenizer, style=style, max_tokens=max_prompt_tokens)
         ordered = sorted(example.responses, key=lambda response: -response.score)
-        limits = {"style": style, "max_tokens": max_response_tokens}
-        encoded = [tokenize_response(response.text, tokenizer, **limits) for response in ordered]
+        encoded = [
+            tokenize_response(response.text, tokenizer, style=style, max_tokens=max_response_tokens)
+            for response in ordered
+        ]
         first = {tuple(ids): i for i, (ids, _) in reversed(list(enumerate(encoded)))}
         cut_prompts += cut
         cut_responses += sum(was_cut for _, was_cut in encoded)
@@ -131,7 +133,9 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device`."""
-        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        tensors: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
         return replace(self, **tensors)
 
 

@@ -25,12 +25,12 @@ class ResponseLogps(NamedTuple):
     """What algorithms work on, for each of R responses."""
 
     total: Tensor  # [R] float32: summed log-probability (nats)
-    count: Tensor  # [R] float32: number of predicted tokens
+    tokens: Tensor  # [R] float32: number of predicted tokens
 
     @property
     def mean(self) -> Tensor:
         """[R]: log-probability per token."""
-        return self.total / self.count
+        return self.total / self.tokens
 
 
 class Policy(nn.Module):
@@ -78,7 +78,7 @@ class Policy(nn.Module):
             input_ids=batch.input_ids[None], position_ids=batch.positions[None], use_cache=False, **layout
         )
         hidden = row.last_hidden_state[0].index_select(0, batch.sources)
-        chunks = zip(hidden.split(_CHUNK), batch.targets.split(_CHUNK), strict=True)
+        chunks = zip(torch.split(hidden, _CHUNK), torch.split(batch.targets, _CHUNK), strict=True)
         return torch.cat([_checkpointed(head, part, targets) for part, targets in chunks])
 
     def _plain(self, batch: Batch) -> Tensor:
@@ -109,9 +109,8 @@ def _pick(logits: Tensor, targets: Tensor) -> Tensor:
 def _sequences(batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
     """Prompt and response ids (without the last token) of each response."""
     for segment in batch.segments:
-        prompt, *responses = batch.input_ids[segment.start : segment.stop].split(
-            [segment.prompt, *segment.responses]
-        )
+        row = batch.input_ids[segment.start : segment.stop]
+        prompt, *responses = torch.split(row, [segment.prompt, *segment.responses])
         yield from ((prompt, response) for response in responses)
 
 

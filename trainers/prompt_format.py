@@ -49,7 +49,7 @@ def tokenize_prompt(
 def tokenize_prompts(
     prompts: Iterable[Prompt], tokenizer: Any, *, style: Style, max_tokens: int
 ) -> list[list[int]]:
-    """Token ids of each prompt, as `tokenize_prompt` gives them: what generation for evaluation starts from."""
+    """Token ids of each prompt, as `tokenize_prompt` gives them: where generation starts from."""
     return [tokenize_prompt(prompt, tokenizer, style=style, max_tokens=max_tokens)[0] for prompt in prompts]
 
 

@@ -16,13 +16,16 @@ from trainers.algorithms.simpo import SimPO
 def make_algorithm(config: AlgorithmConfig) -> Algorithm:
     """The algorithm that `config` names, with its constants."""
     pairs = Pairs.of(config)
-    makers = {
-        "sft": lambda: SFT(config.sft_target, config.sft_temperature),
-        "pro": lambda: PRO(config.sft_weight),
-        "plackett_luce": lambda: PlackettLuce(config.beta or 1.0),
-        "rrhf": lambda: RRHF(),
-        "dpo": lambda: DPO(pairs, config.beta or 0.1),
-        "simpo": lambda: SimPO(pairs, config.beta or 2.0, config.target_margin),
-    }
-    algorithm: Algorithm = makers[config.name]()
-    return algorithm
+    match config.name:
+        case "sft":
+            return SFT(config.sft_target, config.sft_temperature)
+        case "pro":
+            return PRO(config.sft_weight)
+        case "plackett_luce":
+            return PlackettLuce(config.beta or 1.0)
+        case "rrhf":
+            return RRHF()
+        case "dpo":
+            return DPO(pairs, config.beta or 0.1)
+        case "simpo":
+            return SimPO(pairs, config.beta or 2.0, config.target_margin)

@@ -24,9 +24,17 @@ class LossOutput:
 class Algorithm(Protocol):
     """A preference loss."""
 
-    name: str
-    min_responses: int
-    uses_reference: bool
+    @property
+    def name(self) -> str:
+        """As in the configuration."""
+
+    @property
+    def min_responses(self) -> int:
+        """Fewest responses per prompt that it can learn from."""
+
+    @property
+    def uses_reference(self) -> bool:
+        """Whether `Batch.reference` must be filled in."""
 
     def prepare(self, ranking: Ranking) -> Ranking | None:
         """The ranking with only the responses that the loss needs, or None if it teaches nothing."""

@@ -50,15 +50,15 @@ class Pairs:
         """
         better, worse, weights = [], [], []
         start = 0
-        for scores in batch.scores.split(list(batch.sizes)):
+        for scores in torch.split(batch.scores, list(batch.sizes)):
             pairs = self.draw(scores.tolist())
             better += [start + i for i, _ in pairs]
             worse += [start + j for _, j in pairs]
             weights += [1 / len(pairs)] * len(pairs)
             start += len(scores)
         device = batch.scores.device
-        places = (torch.tensor(side, dtype=torch.long, device=device) for side in (better, worse))
-        return *places, torch.tensor(weights, device=device)
+        places = torch.tensor([better, worse], dtype=torch.long, device=device)
+        return places[0], places[1], torch.tensor(weights, device=device)
 
     def _candidates(self, scores: Sequence[float]) -> list[tuple[int, int]]:
         last = len(scores) - 1
