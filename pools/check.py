@@ -1,0 +1,102 @@
+"""From a draft to an example whose texts and scores can be relied on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pools.adapters import Answer, Draft
+from pools.flaws import Flaw, RowFlaw, shown
+from pools.types import Message, Prompt, Response
+
+ROLES = ("system", "user", "assistant")
+PARTS = ("train", "held_out")
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A good prompt with its good responses, the flaws of the others, and the part (empty: not marked)."""
+
+    prompt: Prompt
+    responses: tuple[Response, ...]
+    flaws: tuple[Flaw, ...]
+    part: str
+
+
+def check(draft: Draft) -> Checked:
+    """The example of a draft; raises RowFlaw where the prompt, its part or its meta cannot be used."""
+    meta = draft.meta if draft.meta is not None else {}
+    if not isinstance(meta, Mapping):
+        raise RowFlaw("wrong_shape", f"meta is {shown(meta)}: an object was expected")
+    part = _label(draft.part, "part")
+    if part and part not in PARTS:
+        raise RowFlaw("wrong_shape", f"part is {shown(part)}: one of {', '.join(PARTS)} was expected")
+    prompt = Prompt(_content(draft.prompt), _label(draft.domain, "domain"), meta)
+    results = [_response(answer) for answer in draft.answers]
+    responses = tuple(result for result in results if isinstance(result, Response))
+    return Checked(prompt, responses, tuple(result for result in results if isinstance(result, Flaw)), part)
+
+
+def _content(prompt: object) -> str | tuple[Message, ...]:
+    if isinstance(prompt, str):
+        return _text(prompt, "empty_prompt")
+    if not isinstance(prompt, list) or not prompt:
+        if prompt:
+            raise RowFlaw("wrong_shape", f"prompt is {shown(prompt)}: a text or a list of turns was expected")
+        raise RowFlaw("empty_prompt")
+    turns = tuple(_message(turn) for turn in prompt)
+    if turns[-1].role != "user":
+        raise RowFlaw("wrong_shape", f"prompt ends with a turn of {turns[-1].role}: the user's was expected")
+    _text("".join(turn.content for turn in turns), "empty_prompt")
+    return turns
+
+
+def _message(turn: object) -> Message:
+    role, content = (turn.get("role"), turn.get("content")) if isinstance(turn, Mapping) else (None, None)
+    if role not in ROLES or not isinstance(content, str):
+        raise RowFlaw(
+            "wrong_shape", f"turn {shown(turn)}: content and a role of {', '.join(ROLES)} were expected"
+        )
+    return Message(str(role), content)
+
+
+def _text(text: object, reason_if_empty: str) -> str:
+    if text is not None and not isinstance(text, str):
+        raise RowFlaw("wrong_shape", f"{shown(text)}: a text was expected")
+    if not text or not text.strip():
+        raise RowFlaw(reason_if_empty)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise RowFlaw("bad_utf8", f"a lone surrogate at character {error.start + 1} of a text") from None
+    return text
+
+
+def _label(value: object, name: str) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise RowFlaw("wrong_shape", f"{name} is {shown(value)}: a text was expected")
+
+
+def _response(answer: Answer) -> Response | Flaw:
+    try:
+        return Response(
+            _text(answer.text, "empty_response"), _score(answer.score), _label(answer.source, "source")
+        )
+    except RowFlaw as error:
+        return error.flaw
+
+
+def _score(score: object) -> float:
+    if score is None:
+        raise RowFlaw("missing_score")
+    if isinstance(score, bool) or not isinstance(score, int | float):
+        raise RowFlaw("bad_score", f"{shown(score)} is not a number")
+    try:
+        value = float(score)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise RowFlaw("bad_score", f"{shown(score)} is not finite")
+    return value

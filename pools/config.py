@@ -1,0 +1,52 @@
+"""The `pool` section of a study's configuration."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from pools.settings import Settings
+
+Format = Literal["auto", "pool", "hh_rlhf", "ultrafeedback", "nectar", "shp", "prefix", "preference"]
+
+
+class PoolConfig(Settings):
+    """Where the prompts and scored responses come from, which are held out, and what happens to bad rows."""
+
+    path: str = Field(
+        "demo",
+        description="pool: a .jsonl, .jsonl.gz or .parquet file, a saved Hugging Face data set (folder), "
+        "a hub id such as Anthropic/hh-rlhf, or demo, the pool that ships with the project",
+    )
+    format: Format = Field("auto", description="shape of the rows; auto tells it from the first rows")
+    split: str = Field("train", description="which split of a Hugging Face data set is the pool")
+    subset: str = Field("", description="which configuration of a Hugging Face data set (empty: its default)")
+    held_out_path: str = Field("", description="second pool file or data set whose prompts are held out")
+    held_out_split: str = Field("", description="split of the same Hugging Face data set that is held out")
+    held_out_prompts: int | None = Field(
+        None,
+        ge=1,
+        description="how many prompts are held out (count), taken in the seeded order from those marked held "
+        "out or, where none is marked, from the whole pool (none: all that are marked)",
+    )
+    min_responses: int = Field(
+        1,
+        ge=0,
+        description="train prompts with fewer good responses are left out (count); a study raises it to the "
+        "most responses a prompt that it tries",
+    )
+    on_bad_row: Literal["drop", "refuse"] = Field(
+        "drop", description="drop: leave bad rows and responses out, counted in the report; refuse: stop"
+    )
+    name: str = Field("", description="name in reports (empty: the file's own, or its file name)")
+
+    @model_validator(mode="after")
+    def _one_held_out_source(self) -> Self:
+        if self.held_out_path and self.held_out_split:
+            raise ValueError(
+                f"held_out_path {self.held_out_path!r} and held_out_split {self.held_out_split!r} exclude "
+                "each other: give one of them"
+            )
+        return self

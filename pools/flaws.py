@@ -1,0 +1,45 @@
+"""What can be wrong with a row or a response of a pool: every dropped thing carries one of these reasons."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# reason -> what it means, in the words of the report
+REASONS = {
+    "damaged_file": "damaged or cut short: nothing after this line could be read",
+    "bad_utf8": "line is not UTF-8",
+    "malformed_line": "line is not JSON",
+    "not_an_object": "row is not an object",
+    "wrong_shape": "a field is not what the format says",
+    "empty_prompt": "prompt is missing or empty",
+    "no_shared_prompt": "chosen and rejected do not answer the same prompt",
+    "empty_response": "response text is missing or empty (that response is dropped)",
+    "missing_score": "response has no score (that response is dropped)",
+    "bad_score": "score is not a finite number (that response is dropped)",
+    "duplicate_response": "response repeats an earlier one of the same prompt (the later one is dropped)",
+    "duplicate_prompt": "prompt repeats an earlier row (the later row is dropped)",
+    "shared_with_held_out": "prompt is held out (the train row is dropped)",
+    "too_few_responses": "fewer good responses than asked",
+}
+
+
+class Flaw(NamedTuple):
+    """One thing wrong: a key of `REASONS`, and the particulars."""
+
+    reason: str
+    detail: str = ""
+
+
+class RowFlaw(Exception):
+    """Raised where a whole row cannot be used; always caught while loading and counted."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        assert reason in REASONS, reason
+        self.flaw = Flaw(reason, detail)
+
+
+def shown(value: object, width: int = 60) -> str:
+    """`value` as a short literal for a message."""
+    text = repr(value)
+    return text if len(text) <= width else f"{text[: width - 3]}..."

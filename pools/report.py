@@ -1,0 +1,154 @@
+"""What loading found: counts by reason with first places, and the shape of what was kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from statistics import fmean
+from typing import Any
+
+from pools.flaws import REASONS, Flaw
+from pools.types import Example
+
+_PLACES_KEPT = 5
+_DOMAINS_SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One flaw and where it lies, as `file:line`."""
+
+    reason: str
+    place: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.detail}" if self.detail else self.place
+
+
+class Findings:
+    """All flaws met while loading: a count for each reason, and its first few places."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._first: dict[str, list[Finding]] = {}
+
+    def add(self, flaw: Flaw, place: str) -> None:
+        """Count one flaw at `file:line`."""
+        self.counts[flaw.reason] += 1
+        kept = self._first.setdefault(flaw.reason, [])
+        if len(kept) < _PLACES_KEPT:
+            kept.append(Finding(flaw.reason, place, flaw.detail))
+
+    @property
+    def first(self) -> tuple[Finding, ...]:
+        """The first few of each reason."""
+        return tuple(chain.from_iterable(self._first.values()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Size and spread of one part of a pool; `words_mean` is the mean length of its prompts in words."""
+
+    prompts: int
+    responses: int
+    responses_per_prompt: dict[int, int]
+    score_min: float | None
+    score_mean: float | None
+    score_max: float | None
+    words_mean: float | None
+    domains: dict[str, int]
+
+    @classmethod
+    def of(cls, examples: Sequence[Example]) -> Shape:
+        """Measure a part."""
+        scores = [response.score for example in examples for response in example.responses]
+        counts = Counter(len(example.responses) for example in examples)
+        return cls(
+            prompts=len(examples),
+            responses=len(scores),
+            responses_per_prompt=dict(sorted(counts.items())),
+            score_min=min(scores, default=None),
+            score_mean=fmean(scores) if scores else None,
+            score_max=max(scores, default=None),
+            words_mean=fmean(len(e.prompt.text.split()) for e in examples) if examples else None,
+            domains=dict(Counter(example.prompt.domain for example in examples).most_common()),
+        )
+
+    def lines(self, part: str) -> Iterator[str]:
+        """The part in two to four readable lines."""
+        yield f"{part}: {self.prompts:,} prompts, {self.responses:,} responses"
+        if self.words_mean is not None:
+            spread = ", ".join(f"{n:,} with {k}" for k, n in self.responses_per_prompt.items())
+            yield f"  prompts by responses: {spread}; mean prompt length {self.words_mean:.1f} words"
+        if self.score_min is not None:
+            yield f"  score: {self.score_min:.4g} to {self.score_max:.4g}, mean {self.score_mean:.4g}"
+        if any(self.domains):
+            yield f"  domains: {_domains(self.domains)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolReport:
+    """What loading found. `counts` is by reason (see `pools.flaws`), dropped rows and responses alike."""
+
+    path: str
+    name: str
+    description: str
+    format: str
+    detected: bool
+    rows: int
+    merged_rows: int
+    held_out_left_aside: int
+    on_bad_row: str
+    counts: dict[str, int]
+    first: tuple[Finding, ...]
+    train: Shape
+    held_out: Shape
+
+    @property
+    def error(self) -> str:
+        """Why a study may not use the pool; empty where it may."""
+        found = sum(self.counts.values())
+        if found and self.on_bad_row == "refuse":
+            why = f"{found:,} flaws, and on_bad_row is refuse"
+        elif not self.train.prompts:
+            why = f"no train prompt is left of {self.rows:,} rows"
+        else:
+            return ""
+        return "\n".join([f"{self.path}: {why}", *self.finding_lines()])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {**asdict(self), "usable": not self.error}
+
+    def lines(self) -> list[str]:
+        """The report for reading."""
+        chosen = "told from the first rows" if self.detected else "as asked"
+        lines = [f"{self.path}: {self.rows:,} rows, format {self.format} ({chosen}), name {self.name}"]
+        lines += [self.description] if self.description else []
+        lines += self.train.lines("train")
+        lines += self.held_out.lines("held out")
+        if self.merged_rows:
+            lines.append(f"{self.merged_rows:,} rows were merged into an earlier row of the same prompt")
+        if self.held_out_left_aside:
+            lines.append(f"{self.held_out_left_aside:,} more prompts marked held out were left aside")
+        lines += self.finding_lines()
+        return lines
+
+    def finding_lines(self) -> list[str]:
+        """One line for each reason with its count, then its first places."""
+        if not self.counts:
+            return ["nothing was dropped"]
+        lines = []
+        for reason, count in self.counts.items():
+            lines.append(f"{count:,} x {reason}: {REASONS[reason]}")
+            lines += [f"    {finding}" for finding in self.first if finding.reason == reason]
+        return lines
+
+
+def _domains(domains: dict[str, int]) -> str:
+    shown = [f"{name or '(none)'} {count:,}" for name, count in list(domains.items())[:_DOMAINS_SHOWN]]
+    more = len(domains) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")

@@ -1,0 +1,150 @@
+"""Loading a pool: which source, which format, what is held out."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+from pools.adapters import ADAPTERS, format_of
+from pools.config import Format, PoolConfig
+from pools.errors import PoolError
+from pools.gather import Gathered
+from pools.readers import PoolSource, Row, open_source
+from pools.report import PoolReport, Shape
+from pools.types import Pool
+
+_ROWS_TO_TELL_BY = 50
+_ROWS_BETWEEN_CALLS = 500
+
+Progress = Callable[[int, float], None]
+
+
+def load_pool(config: PoolConfig, *, seed: int, min_responses: int = 0) -> tuple[Pool, PoolReport]:
+    """The pool of a configuration, with the report of what was dropped.
+
+    `seed` decides which prompts are held out where the pool does not say. Train prompts have at least
+    the larger of `min_responses` and the configuration's; held-out prompts may have none.
+    Raises PoolError where nothing is left to train on, or for any flaw under `on_bad_row: refuse`.
+    """
+    pool, report = scan_pool(config, seed=seed, min_responses=min_responses)
+    if report.error:
+        raise PoolError(report.error)
+    return pool, report
+
+
+def scan_pool(
+    config: PoolConfig, *, seed: int, min_responses: int = 0, progress: Progress | None = None
+) -> tuple[Pool, PoolReport]:
+    """As `load_pool`, but an unusable pool comes back with `report.error` set, for a full account of why.
+
+    `progress` is called now and then with rows read and the share of the source that is done.
+    """
+    source = open_source(_resolved(config.path), split=config.split, subset=config.subset)
+    held_out = None
+    if config.held_out_path or config.held_out_split:
+        path = _resolved(config.held_out_path or config.path)
+        held_out = open_source(path, split=config.held_out_split or config.split, subset=config.subset)
+    return assemble(source, held_out, config, seed=seed, min_responses=min_responses, progress=progress)
+
+
+def assemble(
+    source: PoolSource,
+    held_out: PoolSource | None,
+    config: PoolConfig,
+    *,
+    seed: int,
+    min_responses: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Pool, PoolReport]:
+    """The pool of any two sources; the paths in `config` are not looked at."""
+    gathered = Gathered()
+    head = _read(source, config.format, gathered, "", progress)
+    if held_out is not None:
+        _read(held_out, config.format, gathered, "held_out", progress)
+    kept, aside = gathered.take_held_out(seed, config.held_out_prompts)
+    train = gathered.train(max(min_responses, config.min_responses))
+    pool = Pool(config.name or head.name or _stem(source.label), train, kept, head.description)
+    report = PoolReport(
+        path=source.label,
+        name=pool.name,
+        description=pool.description,
+        format=head.format,
+        detected=config.format == "auto",
+        on_bad_row=config.on_bad_row,
+        rows=gathered.rows,
+        merged_rows=gathered.merged_rows,
+        held_out_left_aside=aside,
+        counts=dict(gathered.findings.counts),
+        first=gathered.findings.first,
+        train=Shape.of(train),
+        held_out=Shape.of(kept),
+    )
+    return pool, report
+
+
+class _Head(NamedTuple):
+    """What the beginning of a source tells."""
+
+    format: str
+    name: str
+    description: str
+
+
+def _read(
+    source: PoolSource, asked: Format, gathered: Gathered, part: str, progress: Progress | None
+) -> _Head:
+    """Read a source to its end; a `part` given here overrules the rows' own."""
+    rows = source.rows()
+    first = list(islice(rows, _ROWS_TO_TELL_BY))
+    header = _header(first)
+    if header is not None:
+        del first[0]
+    format = _told_format(first, source.label) if asked == "auto" else asked
+    for row in chain(first, rows):
+        gathered.add(row, ADAPTERS[format], part, f"{source.label}:{row.line}")
+        if progress is not None and gathered.rows % _ROWS_BETWEEN_CALLS == 0:
+            progress(gathered.rows, source.fraction())
+    about = header or {}
+    return _Head(format, str(about.get("name") or ""), str(about.get("description") or ""))
+
+
+def _header(first: Sequence[Row]) -> Mapping[str, object] | None:
+    """What a first row `{"pool": {...}}` says of the pool, or None where the first row is an example."""
+    value = first[0].value if first else None
+    if isinstance(value, Mapping) and value.keys() == {"pool"} and isinstance(value["pool"], Mapping):
+        return value["pool"]
+    return None
+
+
+def _told_format(first: Sequence[Row], label: str) -> str:
+    """The format that most of the first rows have; PoolError where none has one."""
+    values = [row.value for row in first if isinstance(row.value, Mapping)]
+    told = [name for name in map(format_of, values) if name is not None]
+    if told:
+        return max(ADAPTERS, key=told.count)
+    if not values:
+        raise PoolError(f"{label}: {_why_no_object(first)}")
+    keys = ", ".join(map(str, values[0])) or "none"
+    formats = ", ".join(name for name in get_args(Format) if name != "auto")
+    raise PoolError(
+        f"{label}: format auto cannot tell the format from the keys {keys}; give one of {formats}"
+    )
+
+
+def _why_no_object(first: Sequence[Row]) -> str:
+    flaws = [f"line {row.line}: {row.flaw.reason}: {row.flaw.detail}" for row in first if row.flaw]
+    return "; ".join(["no row is an object (one JSON object a line is expected)", *flaws[:1]])
+
+
+def _resolved(path: str) -> str:
+    """The path itself, or that of the pool that ships with the project for `demo`."""
+    if path != "demo":
+        return path
+    return str(importlib.resources.files("pools.demo") / "pool.jsonl.gz")
+
+
+def _stem(label: str) -> str:
+    return Path(label).name.split(".")[0] or label

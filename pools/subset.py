@@ -1,0 +1,64 @@
+"""Nested subsets of a pool: the same seed gives the same subset on any machine and in any file order.
+
+As in Song et al. 2024, one seeded shuffle is made and every subset is a prefix of it. The shuffle sorts
+by a digest of seed and content, so it depends on no random number generator and no position in a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from pools.errors import PoolError
+from pools.types import Example, Response
+
+
+def order(examples: Sequence[Example], seed: int) -> list[int]:
+    """Indices of `examples` in the seeded order; the prompts decide it alone."""
+    places = [(_digest(seed, example.prompt.key), index) for index, example in enumerate(examples)]
+    return [index for _, index in sorted(places)]
+
+
+def draw(
+    examples: Sequence[Example],
+    *,
+    prompts: int,
+    responses: int,
+    seed: int,
+    order: Sequence[int] | None = None,
+) -> list[Example]:
+    """The first `prompts` of the seeded order (or of `order`), each with `responses` of its responses.
+
+    Nested both ways: n prompts are among n + 1, and k responses of a prompt are among its k + 1. Which k
+    is a seeded choice, since a file may list the best first; they come back by falling score, ties in the
+    seeded order. Prompts are not passed over for having few responses (give `min_responses` when loading).
+    Raises PoolError where there are fewer prompts or responses than asked.
+    """
+    ranked = _order(examples, seed) if order is None else order
+    if not 1 <= prompts <= len(ranked):
+        raise PoolError(f"{prompts} prompts were asked of a pool that has {len(ranked)} to draw from")
+    return [_with_responses(examples[index], responses, seed) for index in ranked[:prompts]]
+
+
+_order = order  # within `draw` the name is its parameter
+
+
+def _with_responses(example: Example, count: int, seed: int) -> Example:
+    if not 1 <= count <= len(example.responses):
+        raise PoolError(
+            f"{count} responses a prompt were asked, but the prompt {example.prompt.text[:60]!r} has "
+            f"{len(example.responses)}; load the pool with min_responses {count} to leave such prompts out"
+        )
+    kept = _shuffled(example, seed)[:count]
+    return Example(example.prompt, tuple(sorted(kept, key=lambda response: -response.score)))
+
+
+def _shuffled(example: Example, seed: int) -> list[Response]:
+    def place(response: Response) -> tuple[bytes, str, float]:
+        return _digest(seed, f"{example.prompt.key}:{response.text}"), response.source, response.score
+
+    return sorted(example.responses, key=place)
+
+
+def _digest(seed: int, text: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{text}".encode()).digest()
