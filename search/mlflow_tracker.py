@@ -26,10 +26,9 @@ from search.tracking_config import ENVIRONMENT, TrackingConfig, redact, tracking
 
 T = TypeVar("T")
 STUDY_TAG, KEY_TAG = "apportion.study", "apportion.key"
-EXPERIMENT = (
-    "experiment"  # travels among the tags of `start_study`, as the spool may be sent without a config
-)
-PARAMS_A_CALL, METRICS_A_CALL = 100, 1000  # limits of MLflow's log_batch
+EXPERIMENT = "experiment"  # travels among the tags of `start_study`: a spool is replayed without a config
+EXPERIMENT_ID = ":experiment"  # stands among the ids of runs; no trial has such a key
+LIMITS = {"params": 100, "tags": 100, "metrics": 1000}  # of one call of MLflow's log_batch
 DIGEST_LENGTH = 36  # longest digest of a dataset that MLflow keeps
 _PERMANENT = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST"}
 _CHATTER = ("mlflow", "alembic", "urllib3")
@@ -37,6 +36,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the spool is the retry; MLflow's own takes four minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
@@ -60,8 +60,8 @@ class MlflowTracker(SpooledTracker):
         super().__init__(
             spool,
             lambda: MlflowSink(uri, study=spool.study, folder=self._folder, log=log),
-            where=where_to_look(uri),
-            note=lambda text: log.emit(_warning(text)),
+            where=lambda: where_to_look(uri, spool.ids.get(EXPERIMENT_ID, "")),
+            note=lambda refusal: _write(log, refusal),
         )
         self._sampler = SystemMetrics(self, config.system_metrics_interval)
         self._samples = config.log_system_metrics
@@ -109,25 +109,25 @@ class MlflowSink:
             "register_policy": self._register_policy,
         }
 
-    def knows(self, runs: Mapping[str, str]) -> bool:
+    def knows(self, ids: Mapping[str, str]) -> bool:
         from mlflow.exceptions import MlflowException
 
-        if "" not in runs:
+        if "" not in ids:
             return True
         try:
-            return bool(self._client.get_run(runs[""]).info.lifecycle_stage == "active")
+            return bool(self._client.get_run(ids[""]).info.lifecycle_stage == "active")
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return False
 
-    def apply(self, event: Event, runs: dict[str, str]) -> None:
+    def apply(self, event: Event, ids: dict[str, str]) -> None:
         from mlflow.exceptions import MlflowException
 
         try:
-            self._handlers[event["do"]](event, runs)
+            self._handlers[event["do"]](event, ids)
         except MlflowException as error:
-            if error.error_code not in _PERMANENT or event["do"] == "start_study" or not self.knows(runs):
+            if error.error_code not in _PERMANENT or event["do"] == "start_study" or not self.knows(ids):
                 raise
             raise Rejected(str(error)) from error
         except (KeyError, TypeError, FileNotFoundError) as error:
@@ -142,83 +142,85 @@ class MlflowSink:
             self._client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)
 
-    def _start_study(self, event: Event, runs: dict[str, str]) -> None:
+    def _start_study(self, event: Event, ids: dict[str, str]) -> None:
         tags = dict(event["tags"])
-        experiment = self._open_experiment(tags.pop(EXPERIMENT))
-        self._start("", experiment, {**event, "tags": tags}, runs, {"role": "study"})
+        experiment = tags.pop(EXPERIMENT)
+        if "" not in ids:
+            ids[EXPERIMENT_ID] = self._open_experiment(experiment)
+        self._start("", event, {**tags, "role": "study"}, ids)
 
-    def _start_trial(self, event: Event, runs: dict[str, str]) -> None:
-        parent = _known(runs, "")
-        tags = {"role": "trial", "mlflow.parentRunId": parent}
-        self._start(event["key"], self._experiment_of(parent), event, runs, tags)
+    def _start_trial(self, event: Event, ids: dict[str, str]) -> None:
+        own_tags = {"role": "trial", "mlflow.parentRunId": _known(ids, "")}
+        self._start(event["key"], event, {**event["tags"], **own_tags}, ids)
 
-    def _start(
-        self, key: str, experiment: str, event: Event, runs: dict[str, str], own_tags: dict[str, str]
-    ) -> None:
+    def _start(self, key: str, event: Event, tags: Mapping[str, str], ids: dict[str, str]) -> None:
         from mlflow.entities import Param, RunTag
 
-        if key not in runs:
-            runs[key] = self._find_or_create(key, experiment, event, own_tags)
-        run = runs[key]
-        self._client.update_run(run, status="RUNNING")
-        present = self._client.get_run(run).data.params
+        run = ids.get(key) or next(iter(self._with_key(key, ids)), None)
+        present = self._reopen(run) if run else {}
+        run = ids[key] = run or self._create(key, event, ids)
         missing = {_name(k): str(v) for k, v in event["params"].items() if _name(k) not in present}
-        for params in _chunks([Param(k, v) for k, v in missing.items()], PARAMS_A_CALL):
-            self._client.log_batch(run, params=params, synchronous=True)
-        for tags in _chunks([RunTag(_name(k), str(v)) for k, v in event["tags"].items()], PARAMS_A_CALL):
-            self._client.log_batch(run, tags=tags, synchronous=True)
+        self._log(
+            run,
+            params=[Param(name, value) for name, value in missing.items()],
+            tags=[RunTag(_name(name), str(value)) for name, value in tags.items()],
+        )
 
-    def _find_or_create(self, key: str, experiment: str, event: Event, own_tags: dict[str, str]) -> str:
-        if found := self._with_key(key, experiment):
-            return found[0]
-        tags = {STUDY_TAG: self._study, KEY_TAG: key or "study", **own_tags}
+    def _reopen(self, run: str) -> dict[str, str]:
+        """The parameters that the run has."""
+        self._client.update_run(run, status="RUNNING")
+        return dict(self._client.get_run(run).data.params)
+
+    def _create(self, key: str, event: Event, ids: Mapping[str, str]) -> str:
         run = self._client.create_run(
-            experiment, start_time=event["time_ms"], run_name=event["name"], tags=tags
+            ids[EXPERIMENT_ID],
+            start_time=event["time_ms"],
+            run_name=event["name"],
+            tags={STUDY_TAG: self._study, KEY_TAG: key or "study"},
         )
         return str(run.info.run_id)
 
-    def _with_key(self, key: str, experiment: str) -> list[str]:
+    def _with_key(self, key: str, ids: Mapping[str, str]) -> list[str]:
         runs = self._client.search_runs(
-            [experiment],
+            [ids[EXPERIMENT_ID]],
             f"tags.`{STUDY_TAG}` = '{self._study}' and tags.`{KEY_TAG}` = '{key or 'study'}'",
             order_by=["attributes.start_time ASC"],
         )
         return [run.info.run_id for run in runs]
 
-    def _experiment_of(self, run: str) -> str:
-        return str(self._client.get_run(run).info.experiment_id)
+    def _log(self, run: str, **entities: Sequence[Any]) -> None:
+        """`log_batch` in as many calls as its limits ask for."""
+        for kind, items in entities.items():
+            for some in _chunks(items, LIMITS[kind]):
+                self._client.log_batch(run, synchronous=True, **{kind: some})
 
-    def _log_steps(self, event: Event, runs: dict[str, str]) -> None:
+    def _log_steps(self, event: Event, ids: dict[str, str]) -> None:
         from mlflow.entities import Metric
 
         for key, points in event["series"].items():
-            if key not in runs:
+            if key not in ids:
                 continue
             metrics = [
-                Metric(_name(name), float(value), time_ms, step)
+                Metric(_name(name), value, time_ms, step)
                 for step, time_ms, values in points
                 for name, value in values.items()
             ]
-            self._log_metrics(runs[key], metrics)
+            self._log(ids[key], metrics=metrics)
 
-    def _finish(self, event: Event, runs: dict[str, str]) -> None:
+    def _finish(self, event: Event, ids: dict[str, str]) -> None:
         from mlflow.entities import Metric
 
-        run = _known(runs, event["key"])
+        run = _known(ids, event["key"])
         values = event["metrics"].items()
-        self._log_metrics(run, [Metric(_name(k), float(v), event["time_ms"], 0) for k, v in values])
+        self._log(run, metrics=[Metric(_name(k), v, event["time_ms"], 0) for k, v in values])
         self._client.set_terminated(run, status=event["status"], end_time=event["time_ms"])
         # A run whose creation was answered too late was created again.
-        for twin in self._with_key(event["key"], self._experiment_of(run)):
+        for twin in self._with_key(event["key"], ids):
             if twin != run:
                 self._client.delete_run(twin)
 
-    def _log_metrics(self, run: str, metrics: list[Any]) -> None:
-        for some in _chunks(metrics, METRICS_A_CALL):
-            self._client.log_batch(run, metrics=some, synchronous=True)
-
-    def _log_artifact(self, event: Event, runs: dict[str, str]) -> None:
-        self._upload(_known(runs, event["key"]), Path(event["path"]))
+    def _log_artifact(self, event: Event, ids: dict[str, str]) -> None:
+        self._upload(_known(ids, event["key"]), Path(event["path"]))
 
     def _upload(self, run: str, path: Path) -> None:
         if path.is_dir():
@@ -228,7 +230,7 @@ class MlflowSink:
         else:
             raise FileNotFoundError(path)
 
-    def _log_dataset(self, event: Event, runs: dict[str, str]) -> None:
+    def _log_dataset(self, event: Event, ids: dict[str, str]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         note = event["dataset"]
@@ -240,12 +242,12 @@ class MlflowSink:
             profile=json.dumps(note["profile"]),
         )
         tags = [InputTag("mlflow.data.context", note["context"])]
-        self._client.log_inputs(_known(runs, ""), datasets=[DatasetInput(dataset, tags)])
+        self._client.log_inputs(_known(ids, ""), datasets=[DatasetInput(dataset, tags)])
 
-    def _register_policy(self, event: Event, runs: dict[str, str]) -> None:
+    def _register_policy(self, event: Event, ids: dict[str, str]) -> None:
         from mlflow.exceptions import MlflowException
 
-        run, path, name = _known(runs, event["key"]), Path(event["path"]), event["name"]
+        run, path, name = _known(ids, event["key"]), Path(event["path"]), event["name"]
         self._upload(run, path)
         try:
             self._client.create_registered_model(name)
@@ -304,10 +306,10 @@ def spool_folder(folder: Path) -> Path:
     return folder.absolute() / "tracking"
 
 
-def _known(runs: Mapping[str, str], key: str) -> str:
-    if key not in runs:
+def _known(ids: Mapping[str, str], key: str) -> str:
+    if key not in ids:
         raise Rejected("it was never started")
-    return runs[key]
+    return ids[key]
 
 
 def _name(text: str) -> str:
@@ -345,8 +347,9 @@ def _log_file(path: Path) -> logging.Handler:
     return handler
 
 
-def _warning(text: str) -> logging.LogRecord:
-    return logging.LogRecord(__name__, logging.WARNING, __file__, 0, f"refused: {text}", None, None)
+def _write(log: logging.Handler, refusal: str) -> None:
+    text = f"refused: {refusal}"
+    log.handle(logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, None, None))
 
 
 if __name__ == "__main__":

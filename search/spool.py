@@ -54,7 +54,7 @@ class Spool:
         self._queue: deque[Entry] = deque()
         self._cut_torn_line()
         self._target = target
-        self._offset, self.runs = self._load_state()
+        self._offset, self.ids = self._load_state()
         self.study = self._identity()
         self._fill(self._offset)
         self._dirty, self._closed = threading.Event(), threading.Event()
@@ -80,7 +80,7 @@ class Spool:
         return len(self._queue)
 
     def acknowledge(self, end: int) -> None:
-        """Say that the target holds every event up to offset `end`, and `runs` as they stand."""
+        """Say that the target holds every event up to offset `end`, and keep `ids` as they stand."""
         with self._lock:
             while self._queue and self._queue[0].end <= end:
                 self._queue.popleft()
@@ -91,7 +91,7 @@ class Spool:
     def rewind(self) -> None:
         """Hand out every event again: the target lost what it had."""
         with self._lock:
-            self.runs = {}
+            self.ids = {}
             self._queue.clear()
             self._fill(0)
 
@@ -152,13 +152,13 @@ class Spool:
         try:
             state = json.loads(self._state_file.read_text())
             if state["target"] == self._target:
-                return int(state["offset"]), dict(state["runs"])
+                return int(state["offset"]), dict(state["ids"])
         except (OSError, ValueError, KeyError, TypeError):
             pass  # absent or torn: sending everything again is always right
         return 0, {}
 
     def _save_state(self) -> None:
-        state = {"target": self._target, "offset": self._offset, "runs": self.runs}
+        state = {"target": self._target, "offset": self._offset, "ids": self.ids}
         draft = self._state_file.with_suffix(".part")
         with contextlib.suppress(OSError):  # an old state only repeats what the target knows to ignore
             draft.write_text(json.dumps(state))

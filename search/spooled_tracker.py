@@ -32,11 +32,11 @@ class Sink(Protocol):
     `Rejected` for what can never succeed; whatever else it raises means "try again later".
     """
 
-    def knows(self, runs: Mapping[str, str]) -> bool:
-        """Whether the service still has what it was sent before, to go by the ids in `runs`."""
+    def knows(self, ids: Mapping[str, str]) -> bool:
+        """Whether the service still has what it was sent before, to go by `ids`."""
 
-    def apply(self, event: Event, runs: dict[str, str]) -> None:
-        """Carry out one event; `runs` maps keys to the service's ids and may be added to."""
+    def apply(self, event: Event, ids: dict[str, str]) -> None:
+        """Carry out one event; `ids` maps keys to the service's names for them and may be added to."""
 
 
 class SpooledTracker:
@@ -46,7 +46,14 @@ class SpooledTracker:
     slow imports nor a dead server delay the study. `note` is told, once each, of rejected events.
     """
 
-    def __init__(self, spool: Spool, connect: Callable[[], Sink], *, where: str, note: Callable[[str], None]):
+    def __init__(
+        self,
+        spool: Spool,
+        connect: Callable[[], Sink],
+        *,
+        where: Callable[[], str],
+        note: Callable[[str], None],
+    ):
         self._spool, self._connect, self._where, self._note = spool, connect, where, note
         self._sink: Sink | None = None
         self._trouble = ""
@@ -110,7 +117,7 @@ class SpooledTracker:
         return f"{self.waiting} tracking events wait in {self._spool.folder} ({cause})"
 
     def where(self) -> str:
-        return self._where
+        return self._where()
 
     def _add(self, do: str, **rest: Any) -> None:
         # A clock set back must not make a run end before it began.
@@ -139,14 +146,14 @@ class SpooledTracker:
                 if self._closing.is_set():
                     return
                 try:
-                    sink.apply(event, self._spool.runs)
+                    sink.apply(event, self._spool.ids)
                 except Rejected as rejection:
                     self._note(redact(f"{event['do']} {event.get('key', '')}: {rejection}"))
                 self._spool.acknowledge(end)
 
     def _opened(self) -> Sink:
         sink = self._connect()
-        if not sink.knows(self._spool.runs):
+        if not sink.knows(self._spool.ids):
             self._spool.rewind()
         return sink
 

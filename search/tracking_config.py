@@ -70,9 +70,9 @@ def check_uri(uri: str) -> None:
         )
     if redact(uri) != uri and not _names_only_a_user(uri, scheme):
         raise ConfigError(
-            f'tracking.uri is "{redact(uri)}" and carries a credential: keep it out of the configuration. '
-            f"Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, for a server; "
-            f"PGPASSWORD, or {ENVIRONMENT} with the whole URI, for a database"
+            f'tracking.uri is "{redact(uri)}" and carries a credential: keep it out of the configuration. For '
+            "a server set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; "
+            f"for a database PGPASSWORD, or {ENVIRONMENT} to the whole URI"
         )
 
 
@@ -101,10 +101,12 @@ def tracking_uri(config: TrackingConfig, folder: Path, environ: Mapping[str, str
     return uri
 
 
-def where_to_look(uri: str) -> str:
-    """The address of a server, or the command that serves a database, ready to be pasted."""
-    if uri.startswith(("http://", "https://")) or uri == "databricks":
-        return redact(uri)
+def where_to_look(uri: str, experiment_id: str = "") -> str:
+    """The address of an experiment on a server, or the command that serves a database, to be pasted."""
+    if uri == "databricks":
+        return uri
+    if uri.startswith(("http://", "https://")):
+        return redact(uri).rstrip("/") + (f"/#/experiments/{experiment_id}" if experiment_id else "")
     command = "mlflow"
     if shutil.which(command) is None:
         command = str(Path(sys.executable).parent / command)
