@@ -71,7 +71,7 @@ class MlflowTracker(SpooledTracker):
         if self._samples and not self._sampler.is_alive():
             self._sampler.start()
 
-    def finish_study(self, *, metrics: Mapping[str, float], status: Status) -> None:
+    def finish_study(self, *, metrics: Mapping[str, float | None], status: Status) -> None:
         self._sampler.stop.set()
         super().finish_study(metrics=metrics, status=status)
 

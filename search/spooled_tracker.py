@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol, SupportsFloat
+from typing import Any, Protocol
 
 from search.spool import Entry, Event, Spool
-from search.tracking import Dataset, Scalar, Status, StepPoint
+from search.tracking import Dataset, Scalar, Status, StepPoint, numbers
 from search.tracking_config import redact
 
 BATCH = 500  # events looked at together, so that series of steps are sent in few requests
@@ -71,11 +71,11 @@ class SpooledTracker:
         self._add("start_trial", key=key, name=name or key, params=_clean(params), tags=_clean(tags))
 
     def log_steps(self, key: str | None, points: Sequence[StepPoint]) -> None:
-        rows = [[int(p.step), int(p.timestamp_ms), _numbers(p.metrics)] for p in points]
+        rows = [[int(p.step), int(p.timestamp_ms), numbers(p.metrics)] for p in points]
         self._add("log_steps", series={key or "": rows})
 
-    def finish_trial(self, key: str, *, metrics: Mapping[str, float], status: Status) -> None:
-        self._add("finish", key=key, metrics=_numbers(metrics), status=status)
+    def finish_trial(self, key: str, *, metrics: Mapping[str, float | None], status: Status) -> None:
+        self._add("finish", key=key, metrics=numbers(metrics), status=status)
 
     def log_artifact(self, path: Path, *, key: str | None = None) -> None:
         self._add("log_artifact", key=key or "", path=str(path.absolute()))
@@ -86,8 +86,8 @@ class SpooledTracker:
     def register_policy(self, path: Path, *, key: str, name: str) -> None:
         self._add("register_policy", key=key, path=str(path.absolute()), name=name)
 
-    def finish_study(self, *, metrics: Mapping[str, float], status: Status) -> None:
-        self._add("finish", key="", metrics=_numbers(metrics), status=status)
+    def finish_study(self, *, metrics: Mapping[str, float | None], status: Status) -> None:
+        self._add("finish", key="", metrics=numbers(metrics), status=status)
 
     def flush(self, timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
@@ -160,11 +160,6 @@ class SpooledTracker:
 
 def _clean(values: Mapping[str, Any]) -> dict[str, Scalar]:
     return {k: v if isinstance(v, int | float) else redact(str(v)) for k, v in values.items()}
-
-
-def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """What can be drawn: a figure that a trial does not have (None) is left out."""
-    return {k: float(v) for k, v in values.items() if isinstance(v, SupportsFloat)}
 
 
 def _merged(batch: Iterable[Entry]) -> Iterator[tuple[Event, int]]:

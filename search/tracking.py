@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, SupportsFloat, TypeAlias
 
 Scalar: TypeAlias = str | int | float | bool
 Status: TypeAlias = Literal["FINISHED", "FAILED", "KILLED"]
@@ -20,7 +20,7 @@ class StepPoint:
     """Metrics of one step; `timestamp_ms` is Unix time in milliseconds, fixed when the step was taken."""
 
     step: int
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float | None]
     timestamp_ms: int
 
 
@@ -42,7 +42,8 @@ class Tracker(Protocol):
     it has (a resumed study, a point topped up with more seeds) and never makes a second one. Likewise a
     second `start_study` on the same folder reopens the study's run. Parameters are written once: the
     first value stays. Repeating a call changes nothing. A call for a key that was never started is
-    dropped. A metric's name belongs either to a series of steps or to the final figures, not to both.
+    dropped. A metric's name belongs either to a series of steps or to the final figures, not to both;
+    a metric that is None is left out.
     """
 
     def start_study(self, *, name: str, params: Mapping[str, Scalar], tags: Mapping[str, str]) -> None:
@@ -56,7 +57,7 @@ class Tracker(Protocol):
     def log_steps(self, key: str | None, points: Sequence[StepPoint]) -> None:
         """Add points to the series of a trial, or of the study itself where `key` is None."""
 
-    def finish_trial(self, key: str, *, metrics: Mapping[str, float], status: Status) -> None:
+    def finish_trial(self, key: str, *, metrics: Mapping[str, float | None], status: Status) -> None:
         """Write the final figures of a trial and close its run."""
 
     def log_artifact(self, path: Path, *, key: str | None = None) -> None:
@@ -68,7 +69,7 @@ class Tracker(Protocol):
     def register_policy(self, path: Path, *, key: str, name: str) -> None:
         """Keep the folder of a trained policy with its trial and register it as a version of `name`."""
 
-    def finish_study(self, *, metrics: Mapping[str, float], status: Status) -> None:
+    def finish_study(self, *, metrics: Mapping[str, float | None], status: Status) -> None:
         """Write the study's final figures and close its run."""
 
     def flush(self, timeout_s: float) -> bool:
@@ -118,15 +119,15 @@ class MemoryTracker:
     def log_steps(self, key: str | None, points: Sequence[StepPoint]) -> None:
         if run := self._run(key):
             for point in points:
-                for name, value in point.metrics.items():
+                for name, value in numbers(point.metrics).items():
                     series = run.steps.setdefault(name, [])
                     if (point.step, value) not in series:
                         series.append((point.step, value))
 
-    def finish_trial(self, key: str, *, metrics: Mapping[str, float], status: Status) -> None:
+    def finish_trial(self, key: str, *, metrics: Mapping[str, float | None], status: Status) -> None:
         self._finish(key, metrics, status)
 
-    def finish_study(self, *, metrics: Mapping[str, float], status: Status) -> None:
+    def finish_study(self, *, metrics: Mapping[str, float | None], status: Status) -> None:
         self._finish(None, metrics, status)
 
     def log_artifact(self, path: Path, *, key: str | None = None) -> None:
@@ -157,10 +158,15 @@ class MemoryTracker:
     def _run(self, key: str | None) -> TrackedRun | None:
         return self.study if key is None else self.trials.get(key)
 
-    def _finish(self, key: str | None, metrics: Mapping[str, float], status: Status) -> None:
+    def _finish(self, key: str | None, metrics: Mapping[str, float | None], status: Status) -> None:
         if run := self._run(key):
-            run.metrics.update(metrics)
+            run.metrics.update(numbers(metrics))
             run.status = status
+
+
+def numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """What can be drawn: a figure that a trial does not have (None) is left out."""
+    return {k: float(v) for k, v in values.items() if isinstance(v, SupportsFloat)}
 
 
 def _opened(run: TrackedRun, params: Mapping[str, Scalar], tags: Mapping[str, str]) -> TrackedRun:

@@ -70,7 +70,7 @@ def check_uri(uri: str) -> None:
         )
     if redact(uri) != uri and not _names_only_a_user(uri, scheme):
         raise ConfigError(
-            f'tracking.uri is "{redact(uri)}" and carries a credential: keep it out of the configuration. For '
+            f'tracking.uri is "{redact(uri)}" and carries a credential: keep it out of configurations. For '
             "a server set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; "
             f"for a database PGPASSWORD, or {ENVIRONMENT} to the whole URI"
         )
