@@ -101,7 +101,9 @@ class Spool:
         return bool(self._unwritten)
 
     def close(self) -> None:
-        """Sync and let go of the file."""
+        """Sync and let go of the file; a second call does nothing."""
+        if self._closed.is_set():
+            return
         self._closed.set()
         self._dirty.set()
         self._syncer.join()

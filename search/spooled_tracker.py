@@ -97,7 +97,7 @@ class SpooledTracker:
         return not len(self._spool)
 
     def close(self, timeout_s: float) -> bool:
-        delivered = self.flush(timeout_s)
+        delivered = self.flush(0 if self._closing.is_set() else timeout_s)
         self._closing.set()
         self._wake.set()
         if delivered:
