@@ -201,7 +201,9 @@ STATUS = st.sampled_from(["FINISHED", "FAILED", "KILLED"])
 VALUE = st.floats(0, 1, width=32)
 CALLS = st.one_of(
     st.tuples(st.just("start_trial"), KEYS, st.dictionaries(st.sampled_from("xyz"), st.integers(0, 3))),
-    st.tuples(st.just("log_steps"), KEYS | st.none(), st.lists(st.tuples(st.integers(0, 5), VALUE), max_size=3)),
+    st.tuples(
+        st.just("log_steps"), KEYS | st.none(), st.lists(st.tuples(st.integers(0, 5), VALUE), max_size=3)
+    ),
     st.tuples(st.just("finish_trial"), KEYS, st.tuples(VALUE, STATUS)),
     st.tuples(st.just("finish_study"), st.none(), st.tuples(VALUE, STATUS)),
     st.tuples(st.just("start_study"), st.none(), st.dictionaries(st.sampled_from("xyz"), st.integers(0, 3))),
