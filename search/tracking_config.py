@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from pools.errors import ConfigError
 from pools.settings import Settings
@@ -51,11 +51,13 @@ class TrackingConfig(Settings):
         description="longest wait, at the end, for a slow server; the rest stays spooled (s)",
     )
 
-    @field_validator("uri")
-    @classmethod
-    def _is_reachable_and_open(cls, uri: str) -> str:
-        check_uri(uri)
-        return uri
+    # Checked as a whole, and input hidden: an error about a field quotes it, which here might be a password.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    @model_validator(mode="after")
+    def _names_a_place_and_no_credential(self) -> TrackingConfig:
+        check_uri(self.uri)
+        return self
 
 
 def check_uri(uri: str) -> None:

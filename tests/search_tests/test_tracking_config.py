@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from search.cli import main
 from search.tracking_config import TrackingConfig, redact, tracking_uri, where_to_look
 
 ENV = {"MLFLOW_TRACKING_URI": "http://from-environment:5000"}
@@ -44,7 +45,14 @@ def test_a_configured_credential_is_refused_and_not_repeated(uri: str) -> None:
     assert "hunter2" not in redact(uri)
     with pytest.raises(ValidationError, match="carries a credential") as refusal:
         TrackingConfig(uri=uri)
-    assert "hunter2" not in refusal.value.errors()[0]["msg"]
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_the_command_line_does_not_repeat_a_credential(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "--tracking.uri", "http://user:hunter2@host:5000"]) == 2
+    printed = capsys.readouterr()
+    assert "MLFLOW_TRACKING_PASSWORD" in printed.err
+    assert "hunter2" not in printed.out + printed.err
 
 
 @pytest.mark.parametrize("uri", ["ftp://host", "mlflow.db", "htp://host:1", "sqlite"])
