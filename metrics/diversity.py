@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.ngrams import count_distinct, first_seen, pack_ngrams
+from metrics.firsts import Firsts
+from metrics.ngrams import pack_ngrams, packs_exactly
 from metrics.tokens import TokenTable
 
 ORDER = 2  # bigrams, and
 EXPONENT = 0.5  # the square root of the number of prompts: Song et al. 2024
+_PIECE = 2048  # prompts packed at once
 
 
 def diversity(tokens: TokenTable, *, order: int = ORDER, exponent: float = EXPONENT) -> float:
@@ -23,8 +25,8 @@ def diversity(tokens: TokenTable, *, order: int = ORDER, exponent: float = EXPON
     prompts of a pool score highest whatever they say. Compare sets of equal mean length only. It also
     falls as N grows once distinct n-grams grow slower than N ** (1 - exponent) (see `metrics.heaps`).
     """
-    packed = pack_ngrams(tokens, order).codes
-    return _score(len(tokens), count_distinct(packed), len(packed), exponent)
+    firsts = _count(tokens, order)
+    return score(len(tokens), firsts.distinct(), firsts.total, exponent)
 
 
 def nested_diversity(
@@ -34,11 +36,26 @@ def nested_diversity(
 
     Formula, range and limits as for `diversity`.
     """
-    packed = pack_ngrams(tokens, order)
-    distinct, total = np.cumsum(first_seen(packed)), packed.offsets[1:]
+    distinct = np.cumsum(_count(tokens, order).per_prompt())
+    total = np.cumsum(np.maximum(tokens.lengths - (order - 1), 0))
     prompts = np.arange(1, len(tokens) + 1, dtype=np.float64)
-    return prompts**exponent * (distinct / np.maximum(total, 1))
+    shares: NDArray[np.float64] = distinct / np.maximum(total, 1)
+    return prompts**exponent * shares
 
 
-def _score(prompts: int, distinct: int, total: int, exponent: float) -> float:
+def score(prompts: int, distinct: int, total: int, exponent: float = EXPONENT) -> float:
+    """D of so many prompts with so many distinct and all n-grams; 0 for no n-gram."""
     return float(prompts) ** exponent * (distinct / total) if total else 0.0
+
+
+def _count(tokens: TokenTable, order: int) -> Firsts:
+    """Packs and counts a piece at a time, so that memory beyond the tokens stays small."""
+    firsts = Firsts()
+    vocabulary = int(tokens.ids.max()) + 1 if len(tokens.ids) else 1
+    if not packs_exactly(order, vocabulary):  # then only codes of one packing compare exactly
+        firsts.add(pack_ngrams(tokens, order))
+        return firsts
+    for start in range(0, len(tokens), _PIECE):
+        piece = tokens.slice(start, min(start + _PIECE, len(tokens)))
+        firsts.add(pack_ngrams(piece, order, vocabulary))
+    return firsts

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.diversity import diversity, nested_diversity
-from metrics.ngrams import count_distinct, first_seen, pack_ngrams
+from metrics.firsts import first_seen
+from metrics.ngrams import pack_ngrams, packs_exactly
 from metrics.rivals import all_rivals, compression_ratio, distinct_n, token_entropy
 from metrics.tokens import TokenTable
 
@@ -49,8 +50,19 @@ def test_packing_tells_apart_exactly_the_different_ngrams(rows: Rows, order: int
     grams = [gram for row in rows for gram in ngrams(row, order)]
     assert np.diff(packed.offsets).tolist() == [len(ngrams(row, order)) for row in rows]
     assert len(set(zip(packed.codes.tolist(), grams, strict=True))) == len(set(grams))
-    assert count_distinct(packed.codes) == len(set(grams))
     assert int(first_seen(packed).sum()) == len(set(grams))
+
+
+@given(SMALL, SMALL, ORDERS, st.sampled_from([6, 65_536, 65_537, 2**31]))
+def test_tables_packed_for_one_vocabulary_compare(
+    first: Rows, second: Rows, order: int, vocabulary: int
+) -> None:
+    both = pack_ngrams(TokenTable.from_lists(first + second), order, vocabulary).codes
+    apart = [pack_ngrams(TokenTable.from_lists(rows), order, vocabulary).codes for rows in (first, second)]
+    assert both.tolist() == [code for codes in apart for code in codes.tolist()]
+    grams = {gram for row in first + second for gram in ngrams(row, order)}
+    assert len(set(both.tolist())) == len(grams)
+    assert packs_exactly(order, vocabulary) == (vocabulary**order <= 2**64)
 
 
 @given(SMALL, st.randoms())
