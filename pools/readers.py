@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pools.flaws import Flaw
 
 _BATCH_ROWS = 1024
 _BOM = b"\xef\xbb\xbf"
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 
 
@@ -129,7 +131,7 @@ class DatasetSource:
     """One split of a Hugging Face data set: a hub id, or a folder (from `save_to_disk`, or of data files)."""
 
     def __init__(self, path: str, *, split: str, subset: str = "") -> None:
-        self.label = f"{path} ({split})"
+        self.label = f"{path}[{split}]"
         self._data = _open_dataset(path, split, subset)
         self._read = 0
 
@@ -164,6 +166,8 @@ def open_source(path: str, *, split: str = "train", subset: str = "") -> PoolSou
     if place.is_file():
         known = ", ".join((*_JSONL_SUFFIXES, ".parquet"))
         raise PoolError(f'{path}: suffix "{place.suffix}" is none of {known}')
+    if not place.exists() and not _HUB_ID.fullmatch(path):
+        raise PoolError(f"{path}: no such file or folder, and a hub id would be NAME or OWNER/NAME")
     return DatasetSource(path, split=split, subset=subset)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -147,4 +148,4 @@ def _resolved(path: str) -> str:
 
 
 def _stem(label: str) -> str:
-    return Path(label).name.split(".")[0] or label
+    return re.split(r"[.\[]", Path(label).name)[0] or label
