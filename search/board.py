@@ -1,0 +1,20 @@
+"""Where running trials write how far they are, and the terminal reads it: a Ray actor, no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class Board:
+    """The latest progress of each running trial, by label."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, dict[str, float]] = {}
+
+    def update(self, label: str, row: Mapping[str, float]) -> None:
+        """Replace the trial's row."""
+        self._rows[label] = dict(row)
+
+    def read(self) -> dict[str, dict[str, float]]:
+        """All rows."""
+        return self._rows

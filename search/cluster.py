@@ -1,0 +1,76 @@
+"""Joining or starting Ray, and what a trial may take of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pools.errors import ConfigError
+from search.config import StudyConfig
+from trainers.config import ResourcesConfig
+
+# Read by Ray when it is imported or when a trial starts; a value set by the user stays.
+DRIVER = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+}
+WORKERS = {
+    # `ray.train` looks at its workers every 2 s by default, which each trial pays several times.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+@contextmanager
+def ray_session(config: StudyConfig) -> Iterator[None]:
+    """Ray for the length of a study: the cluster that `config.cluster.address` names, or one of our own."""
+    for name, value in DRIVER.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    ray.init(
+        address=config.cluster.address or None,
+        runtime_env={"env_vars": {name: os.environ.get(name, value) for name, value in WORKERS.items()}},
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        include_dashboard=None if config.cluster.address not in ("", "local") else True,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def concurrent_trials(resources: ResourcesConfig, asked: int) -> int:
+    """How many trials run at the same time: as `asked`, or as many as fit into the cluster as it stands.
+
+    Raises ConfigError where not even one fits, which would otherwise wait for ever.
+    """
+    import ray
+
+    if asked:
+        return asked
+    have = ray.cluster_resources()
+    need = {
+        "CPU": resources.workers * resources.cpus_per_worker,
+        "GPU": resources.workers * resources.gpus_per_worker,
+    }
+    fits = {kind: int(have.get(kind, 0.0) / amount + 1e-9) for kind, amount in need.items() if amount}
+    if short := [kind for kind, count in fits.items() if count < 1]:
+        kind = short[0]
+        raise ConfigError(
+            f"a trial takes {need[kind]:g} {kind}s (resources.workers {resources.workers} x "
+            f"resources.{kind.lower()}s_per_worker), but the cluster has {have.get(kind, 0.0):g}: "
+            "ask for less, or set search.max_concurrent if the cluster grows on demand"
+        )
+    return min(fits.values())

@@ -1,0 +1,70 @@
+"""`apportion study [CONFIG.yaml] [--section.field VALUE ...]`: the main job."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import PydanticUndefined
+
+from search.config import StudyConfig, fields_of, load_config
+
+DEFAULT = "demo.yaml"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments: a configuration file, and every field of it by its dotted name."""
+    parser.add_argument(
+        "config", nargs="?", metavar="CONFIG.yaml", help=f"a study (default: the shipped {DEFAULT})"
+    )
+    parser.add_argument(
+        "--config", dest="config_option", metavar="CONFIG.yaml", help="the same, as an option"
+    )
+    parser.add_argument(
+        "--output-dir", type=Path, metavar="FOLDER", help="the study's folder (default: runs/<name>)"
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="set an earlier study in that folder aside, start over"
+    )
+    groups: dict[str, Any] = {}
+    for name, info in fields_of(StudyConfig):
+        section = name.rpartition(".")[0] or "study"
+        group = groups.setdefault(section, parser.add_argument_group(section))
+        group.add_argument(f"--{name}", dest=name, metavar="VALUE", default=None, help=_help(info), type=str)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the study and print what it found; returns 0, or 1 where there is no ground for an answer."""
+    overrides = {name: value for name, _ in fields_of(StudyConfig) if (value := vars(args)[name]) is not None}
+    config = load_config(args.config_option or args.config or DEFAULT, overrides)
+    return _run(config, args.output_dir or Path("runs") / config.name, fresh=args.fresh)
+
+
+def _run(config: StudyConfig, path: Path, *, fresh: bool) -> int:
+    from search.display import Display
+    from search.folder import StudyFolder
+    from search.study import run_study
+    from search.summary import show_result, show_stopped
+
+    display, folder = Display(), StudyFolder(path)
+    if fresh and (moved := folder.set_aside()):
+        display.say(f"the earlier study was moved to {moved}")
+    display.say(f"study {config.name}: {config.budget:g} {config.cost.unit}, folder {folder.path}")
+    with folder.locked():
+        try:
+            result = run_study(config, folder, display)
+        except KeyboardInterrupt:
+            show_stopped(display, folder)
+            raise
+    show_result(display, result, folder)
+    return 0 if result.recommendation else 1
+
+
+def _help(info: Any) -> str:
+    text = str(info.description or "")
+    default = info.get_default(call_default_factory=True)
+    if default is PydanticUndefined:
+        return f"{text} [required]".replace("%", "%%")
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    return f"{text} [default: {shown if shown not in ('', None) else 'none'}]".replace("%", "%%")

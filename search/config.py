@@ -1,0 +1,194 @@
+"""The configuration of a study: one frozen tree, read from YAML and overridden field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from metrics.config import RewardConfig
+from pools.config import PoolConfig
+from pools.errors import ConfigError, did_you_mean
+from pools.settings import Settings
+from search.budget import CostModel
+from search.tracking_config import TrackingConfig
+from trainers.config import EvaluationConfig, ModelConfig, ResourcesConfig, TrainerConfig
+
+Selection = Literal["random", "diverse", "narrow"]
+
+
+class SearchConfig(Settings):
+    """Which splits are tried, and how often."""
+
+    responses: tuple[int, ...] = Field(
+        (2, 3, 4), min_length=1, description="responses per prompt to try (responses)"
+    )
+    spends: tuple[float, ...] = Field(
+        (0.5, 1.0),
+        min_length=1,
+        description="shares of the budget to spend; several of them give the fit its line",
+    )
+    selections: tuple[Selection, ...] = Field(
+        ("random",), min_length=1, description="ways of drawing prompts: random, diverse, narrow"
+    )
+    strength: float = Field(
+        1.0, gt=0, le=1, description="how far diverse and narrow depart from a random draw (0 to 1)"
+    )
+    trials: int = Field(
+        6, ge=1, description="trials of the study: first the plan, then what Optuna proposes (trials)"
+    )
+    seeds: int = Field(
+        2, ge=1, description="trainings of a trial, each with its own draw of prompts and order (seeds)"
+    )
+    sampler: Literal["tpe", "gp", "random"] = Field(
+        "tpe", description="Optuna's sampler after the plan: tpe, gp, random"
+    )
+    max_concurrent: int = Field(
+        0, ge=0, description="trials at the same time; 0: as many as the cluster holds (trials)"
+    )
+
+    @model_validator(mode="after")
+    def _values_in_range(self) -> SearchConfig:
+        for name, low, high in (("responses", 1, 1_000), ("spends", 1e-6, 1.0)):
+            values = getattr(self, name)
+            if wrong := [value for value in values if not low <= value <= high]:
+                raise ConfigError(
+                    f"search.{name} holds {wrong[0]}; every value lies between {low} and {high}"
+                )
+            if len(set(values)) < len(values):
+                raise ConfigError(f"search.{name} lists a value twice: {list(values)}")
+        return self
+
+
+class ClusterConfig(Settings):
+    """The Ray cluster that the study runs on."""
+
+    address: str = Field(
+        "",
+        description='"local" starts Ray on this machine; "auto" or an address joins a cluster; '
+        "empty joins the one that runs on this machine, or starts one",
+    )
+
+
+class StudyConfig(Settings):
+    """Everything a study depends on."""
+
+    name: str = Field(
+        "study", pattern=r"^[A-Za-z0-9][\w.-]*$", description="name of the study and of its folder"
+    )
+    budget: float = Field(gt=0, description="what may be spent on labels (in the unit of the cost model)")
+    seed: int = Field(0, ge=0, description="seed of everything random in the study")
+    cost: CostModel = CostModel()
+    pool: PoolConfig
+    model: ModelConfig = ModelConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    reward: RewardConfig = RewardConfig()
+    search: SearchConfig = SearchConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> StudyConfig:
+        algorithm = self.trainer.algorithm
+        if min(self.search.responses) < algorithm.min_responses:
+            raise ConfigError(
+                f"search.responses holds {min(self.search.responses)}, but trainer.algorithm.name "
+                f'"{algorithm.name}" needs at least {algorithm.min_responses} responses per prompt'
+            )
+        if self.trainer.batch_prompts < self.resources.workers:
+            raise ConfigError(
+                f"trainer.batch_prompts is {self.trainer.batch_prompts}, fewer than resources.workers "
+                f"({self.resources.workers}): each worker needs a prompt in every step"
+            )
+        return self
+
+
+def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every leaf field of a tree of settings, as `section.field` and its declaration."""
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from fields_of(info.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", info
+
+
+def find_config(name: str) -> Path:
+    """The file called `name`: as given, or among the configurations that are installed with the project.
+
+    A script that `ray submit` copied elsewhere thus still finds `configs/demo.yaml`.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    import configs
+
+    folder = Path(str(configs.__file__)).parent
+    shipped = folder / Path(name).with_suffix(".yaml").name
+    if Path(name).parent.name in ("", "configs") and shipped.is_file():
+        return shipped
+    choices = sorted(path.name for path in folder.glob("*.yaml"))
+    raise ConfigError(f'no configuration "{name}"; a path, or one of {", ".join(choices)}')
+
+
+def load_config(source: str, overrides: Mapping[str, str] | None = None) -> StudyConfig:
+    """Read the YAML at `source`, apply overrides (`section.field` to a text in YAML), and check it whole.
+
+    Raises ConfigError naming each wrong field, its value and what is accepted.
+    """
+    path = find_config(source)
+    try:
+        tree = yaml.safe_load(path.read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds a {type(tree).__name__}; a study is a mapping of fields")
+    for name, text in (overrides or {}).items():
+        _assign(tree, name, _parse(name, text))
+    try:
+        return StudyConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: " + "; ".join(map(_explain, error.errors()))) from error
+
+
+def _parse(name: str, text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--{name} {text}: not a valid value ({error})") from error
+    # A shell user writes 2,3,4 where YAML wants [2, 3, 4].
+    annotation = str(dict(fields_of(StudyConfig))[name].annotation)
+    if annotation.startswith("tuple"):
+        return value if isinstance(value, list) else [yaml.safe_load(part) for part in text.split(",")]
+    return value
+
+
+def _assign(tree: dict[str, Any], name: str, value: Any) -> None:
+    *sections, leaf = name.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+    tree[leaf] = value
+
+
+def _explain(error: Any) -> str:
+    """One pydantic error as `field = value: what is wrong, and what would be right`."""
+    location = [str(part) for part in error["loc"]]
+    name = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        return f'unknown field "{name}"{did_you_mean(location[-1], _siblings(location[:-1]))}'
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    shown = f"{name} = {error['input']!r}: " if name and not isinstance(error["input"], dict) else ""
+    return f"{shown}{message}"
+
+
+def _siblings(sections: Sequence[str]) -> list[str]:
+    model: Any = StudyConfig
+    for section in sections:
+        model = model.model_fields[section].annotation
+    return list(model.model_fields)

@@ -1,0 +1,284 @@
+"""A study from its configuration to its recommendation: the order of things, and nothing else."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from metrics.diversity import nested_diversity
+from metrics.tokens import TokenTable, tokenize
+from pools.errors import ApportionError, NoGroundError
+from pools.sources import load_pool
+from pools.subset import order
+from pools.types import Pool
+from search.cluster import concurrent_trials, ray_session
+from search.config import StudyConfig
+from search.curve import DiversityCurve
+from search.display import Display
+from search.fit import Fit, fit_trials
+from search.folder import StudyFolder, study_identity
+from search.ledger import Ledger
+from search.mlflow_tracker import open_tracker
+from search.recommend import Recommendation, recommend
+from search.report import write_report
+from search.space import check_space, digest
+from search.tracking import Dataset
+from search.trial import Shared
+from trainers.models import load_tokenizer, resolve_model
+from trainers.spec import Prepared, SeedResult, Setting
+
+CURVE_POINTS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResult:
+    """What a study found; `fit` and `recommendation` are None where its trials give no ground for them."""
+
+    ledger: Ledger
+    fit: Fit | None
+    recommendation: Recommendation | None
+    why_not: str = ""
+
+
+def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> StudyResult:
+    """Run every trial of `config` that `folder` does not hold yet, then fit, recommend and report.
+
+    All that can be wrong with the input is found before Ray starts. When it is stopped (Ctrl-C, SIGTERM)
+    finished trials are kept, runs are marked KILLED, Ray ends, and KeyboardInterrupt is raised.
+    """
+    pool, pool_digest = read_pool(config, display)
+    folder.adopt(config)
+    identity = study_identity(config, pool_digest)
+    tracker = open_tracker(config.tracking, folder.path)
+    ledger = Ledger(config, folder, display, tracker, identity=identity)
+    if ledger.outcomes:
+        display.say(
+            f"{len(ledger.outcomes)} finished trials of an earlier run are kept (--fresh starts over)"
+        )
+    tags = {"pool": pool.name, "model": config.model.name, "identity": identity}
+    with interruptible(), ledger.study_run(_study_params(config), tags):
+        tracker.log_dataset(_dataset(config, pool, pool_digest))
+        curve = run_trials_of(config, pool, folder, ledger, display)
+        return conclude(config, pool, folder, ledger, curve)
+
+
+def read_pool(config: StudyConfig, display: Display) -> tuple[Pool, str]:
+    """The study's pool and a digest of its content; raises PoolError or ConfigError where it cannot serve."""
+    with display.stage(f"reading pool {config.pool.path}"):
+        pool, report = load_pool(config.pool, seed=config.seed, min_responses=max(config.search.responses))
+    for line in report.lines():
+        display.say(f"  {line}")
+    check_space(
+        config,
+        max_prompts=len(pool.train),
+        max_responses=min(len(example.responses) for example in pool.train),
+    )
+    return pool, digest([asdict(example) for example in (*pool.train, *pool.held_out)])
+
+
+def run_trials_of(
+    config: StudyConfig, pool: Pool, folder: StudyFolder, ledger: Ledger, display: Display
+) -> DiversityCurve:
+    """Everything that needs the model or Ray; returns the diversity of the pool's nested prefixes."""
+    with display.stage(f"preparing model {config.model.name} and tokenising {len(pool.train):,} prompts"):
+        tokenizer = load_tokenizer(resolve_model(config.model.name))
+        tokens = tokenize((example.prompt.text for example in pool.train), tokenizer)
+    curve = diversity_curve(pool, tokens, seed=config.seed)
+    folder.write_json("curve.json", curve.to_dict())
+    with display.stage("starting Ray"):
+        session = ray_session(config)
+        session.__enter__()
+    try:
+        _train(config, pool, tokens, folder, ledger, display)
+    finally:
+        session.__exit__(None, None, None)
+    return curve
+
+
+def _train(
+    config: StudyConfig, pool: Pool, tokens: TokenTable, folder: StudyFolder, ledger: Ledger, display: Display
+) -> None:
+    import ray
+
+    from search.board import Board
+    from search.tuning import run_trials
+
+    concurrent = concurrent_trials(config.resources, config.search.max_concurrent)
+    board = ray.remote(num_cpus=0)(Board).remote()
+    setting = Setting(
+        model=config.model,
+        trainer=config.trainer,
+        evaluation=config.evaluation,
+        reward=config.reward,
+        reward_artifact=str(folder.reward_model) if config.reward.kind == "fitted" else None,
+    )
+    shared = Shared(
+        config=config,
+        setting=setting,
+        identity=ledger.identity,
+        storage=str(folder.ray),
+        pool=ray.put(pool),
+        tokens=ray.put(tokens),
+        board=board,
+        max_prompts=len(pool.train),
+        finished=dict(ledger.outcomes),
+    )
+    prepared = _prepare(shared, folder, display)
+    ledger.base_reward = prepared.base.reward
+    display.say(f"base model: reward {prepared.base.reward:.4f} on {len(pool.held_out)} held-out prompts")
+    display.say(f"{config.search.trials} trials of {config.search.seeds} seeds, {concurrent} at a time")
+    with display.watching(lambda: ray.get(board.read.remote(), timeout=5)):
+        run_trials(shared, concurrent=concurrent, observer=ledger)
+
+
+def _prepare(shared: Shared, folder: StudyFolder, display: Display) -> Prepared:
+    """The reward model and the base reward: from the folder where an earlier run left them, else measured."""
+    if kept := folder.read_json("base.json"):
+        return Prepared(base=SeedResult(**kept["base"]), reward_report=kept["reward_report"])
+    import ray
+
+    from trainers.job import prepare
+    from trainers.ray_job import run_on_ray
+
+    setting, pool_ref, seed = shared.setting, shared.pool, shared.config.seed
+    fitting = "fitting the reward model and " if setting.reward.kind == "fitted" else ""
+    with display.stage(f"{fitting}judging the base model"):
+        prepared: Prepared = run_on_ray(
+            lambda context: prepare(setting, ray.get(pool_ref), seed=seed, context=context),
+            name=f"prepare-{shared.identity}",
+            label="base model",
+            resources=shared.config.resources,
+            storage=shared.storage,
+        )
+    folder.write_json("base.json", asdict(prepared))
+    for line in _reward_lines(prepared.reward_report):
+        display.say(f"  {line}")
+    return prepared
+
+
+def conclude(
+    config: StudyConfig, pool: Pool, folder: StudyFolder, ledger: Ledger, curve: DiversityCurve
+) -> StudyResult:
+    """Fit the finished trials, recommend, and write every result into the folder."""
+    records = ledger.records
+    folder.write_json("study.json", _study_json(config, pool, ledger))
+    if not records:
+        reasons = "; ".join(f"{label}: {reason}" for label, reason in ledger.failures.items())
+        raise ApportionError(f"no trial finished: {reasons or 'none was run'}; Ray's logs are under /tmp/ray")
+    try:
+        fit = fit_trials(records)
+        recommendation = recommend(
+            fit,
+            budget=config.budget,
+            cost_model=config.cost,
+            curve=curve,
+            responses=range(1, min(len(example.responses) for example in pool.train) + 1),
+            max_prompts=len(pool.train),
+            seed=config.seed,
+        )
+    except NoGroundError as error:
+        return StudyResult(ledger=ledger, fit=None, recommendation=None, why_not=str(error))
+    folder.write_json("fit.json", fit.to_dict())
+    folder.write_json("recommendation.json", {**recommendation.to_dict(), "base_reward": ledger.base_reward})
+    write_report(
+        folder.path,
+        name=config.name,
+        records=records,
+        fit=fit,
+        recommendation=recommendation,
+        curve=curve,
+        base_reward=ledger.base_reward,
+        cost_model=config.cost,
+        notes=_notes(config, pool, folder),
+    )
+    for name in ("recommendation.json", "fit.json", "trials.csv", "report.html", "config.yaml"):
+        ledger.tracker.log_artifact(folder.path / name)
+    return StudyResult(ledger=ledger, fit=fit, recommendation=recommendation)
+
+
+def diversity_curve(pool: Pool, tokens: TokenTable, *, seed: int) -> DiversityCurve:
+    """D over the number of prompts, along the study's first shuffle, at up to CURVE_POINTS places."""
+    scores = nested_diversity(tokens.take(order(pool.train, seed)))
+    places = np.unique(np.geomspace(1, len(scores), CURVE_POINTS).round().astype(int))
+    return DiversityCurve(
+        prompts=tuple(int(n) for n in places), diversity=tuple(float(scores[n - 1]) for n in places)
+    )
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Make SIGTERM end a study the way Ctrl-C does."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _study_params(config: StudyConfig) -> dict[str, Any]:
+    return {
+        "budget": config.budget,
+        "unit": config.cost.unit,
+        "seed": config.seed,
+        "model": config.model.name,
+        "algorithm": config.trainer.algorithm.name,
+        "steps": config.trainer.steps,
+        "reward": config.reward.kind,
+    }
+
+
+def _study_json(config: StudyConfig, pool: Pool, ledger: Ledger) -> dict[str, Any]:
+    return {
+        "name": config.name,
+        "seed": config.seed,
+        "base_reward": ledger.base_reward,
+        "budget": config.budget,
+        "cost": config.cost.model_dump(mode="json"),
+        "responses": list(range(1, min(len(example.responses) for example in pool.train) + 1)),
+        "max_prompts": len(pool.train),
+        "failures": ledger.failures,
+    }
+
+
+def _dataset(config: StudyConfig, pool: Pool, pool_digest: str) -> Dataset:
+    return Dataset(
+        name=pool.name,
+        digest=pool_digest,
+        source=config.pool.path,
+        profile={"train_prompts": len(pool.train), "held_out_prompts": len(pool.held_out)},
+    )
+
+
+def _notes(config: StudyConfig, pool: Pool, folder: StudyFolder) -> dict[str, Any]:
+    kept = folder.read_json("base.json") or {}
+    reward = {
+        "verifier": config.reward.function,
+        "hf": config.reward.model,
+        "fitted": "fitted on the pool's own scores",
+    }
+    return {
+        "pool": pool.description or pool.name,
+        "held-out prompts": len(pool.held_out),
+        "model": config.model.name,
+        "algorithm": config.trainer.algorithm.name,
+        "matching": f"every training takes {config.trainer.steps} steps, whatever its split",
+        "reward": f"{config.reward.kind} ({reward[config.reward.kind]}); a model's judgement, not people's",
+        **{f"reward model {name}": value for name, value in (kept.get("reward_report") or {}).items()},
+    }
+
+
+def _reward_lines(report: Any) -> list[str]:
+    return (
+        []
+        if not report
+        else [f"reward model {name}: {value}" for name, value in report.items() if value is not None]
+    )

@@ -1,0 +1,131 @@
+"""One trial from point to outcome: draw its prompts, measure their diversity, train and judge on Ray."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from metrics.diversity import diversity
+from metrics.rivals import all_rivals
+from metrics.tokens import TokenTable
+from pools.subset import order as seeded_order
+from pools.types import Pool
+from search.config import StudyConfig
+from search.record import TrialRecord
+from search.space import Point
+
+if TYPE_CHECKING:
+    from trainers.spec import SeedResult, Setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What every trial of a study needs; `pool` and `tokens` are references into Ray's object store.
+
+    `finished` holds the outcomes of an earlier run of this study by key: they are not trained again.
+    """
+
+    config: StudyConfig
+    setting: Setting
+    identity: str
+    storage: str
+    pool: Any
+    tokens: Any
+    board: Any
+    max_prompts: int
+    finished: Mapping[str, TrialOutcome] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialOutcome:
+    """A finished trial: the row for the fit, and what each seed left behind."""
+
+    record: TrialRecord
+    point: Point
+    seeds: Sequence[SeedResult]
+
+
+def choose_orders(pool: Pool, tokens: TokenTable, point: Point) -> dict[int, list[int]]:
+    """For each seed of `point`, which prompts it labels: indices into `pool.train`, in labelling order."""
+    if point.selection == "random":
+        return {seed: seeded_order(pool.train, seed)[: point.prompts] for seed in point.seeds}
+    from pools.selection import select_order
+
+    from metrics.ngrams import pack_ngrams
+
+    grams = pack_ngrams(tokens, 2)
+    orders = {}
+    for seed in point.seeds:
+        chosen, _ = select_order(
+            grams,
+            tokens.lengths,
+            kind=point.selection,
+            strength=point.strength,
+            seed=seed,
+            prompts=point.prompts,
+        )
+        orders[seed] = [int(index) for index in chosen]
+    return orders
+
+
+def measure(
+    pool: Pool, tokens: TokenTable, orders: Mapping[int, Sequence[int]]
+) -> tuple[float, dict[str, float]]:
+    """Diversity of the selected prompts, and its rivals by name, each averaged over the seeds' draws."""
+    scores, rivals = [], defaultdict(list)
+    for order in orders.values():
+        subset = tokens.take(order)
+        scores.append(diversity(subset))
+        for name, value in all_rivals(subset, [pool.train[i].prompt.text for i in order]).items():
+            rivals[name].append(value)
+    return fmean(scores), {name: fmean(values) for name, values in rivals.items()}
+
+
+def run_point(point: Point, shared: Shared) -> TrialOutcome:
+    """Train and judge `point`, for each of its seeds in turn, in one Ray Train job."""
+    import ray
+
+    from trainers.job import run_trial
+    from trainers.ray_job import run_on_ray
+    from trainers.spec import TrialJob
+
+    started = time.perf_counter()
+    key = point.key(shared.identity)
+    pool, tokens = ray.get([shared.pool, shared.tokens])
+    orders = choose_orders(pool, tokens, point)
+    score, rivals = measure(pool, tokens, orders)
+    job, pool_ref = TrialJob(setting=shared.setting, responses=point.responses, orders=orders), shared.pool
+    seeds = run_on_ray(
+        lambda context: run_trial(job, ray.get(pool_ref), context),
+        name=f"trial-{key}",
+        label=point.label,
+        resources=shared.config.resources,
+        storage=shared.storage,
+        board=shared.board,
+    )
+    record = TrialRecord(
+        trial=key,
+        prompts=point.prompts,
+        responses=point.responses,
+        cost=shared.config.cost.cost(point.prompts, point.responses),
+        selection=point.selection,
+        strength=point.strength,
+        diversity=score,
+        rivals=rivals,
+        seeds=point.seeds,
+        rewards=tuple(result.reward for result in seeds),
+        domain_rewards=_mean_by_domain(seeds),
+        trained_tokens=sum(result.trained_tokens for result in seeds),
+        seconds=time.perf_counter() - started,
+    )
+    return TrialOutcome(record=record, point=point, seeds=seeds)
+
+
+def _mean_by_domain(seeds: Sequence[SeedResult]) -> dict[str, float]:
+    return {
+        domain: fmean(result.domain_rewards[domain] for result in seeds) for domain in seeds[0].domain_rewards
+    }

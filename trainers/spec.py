@@ -1,0 +1,56 @@
+"""What goes into a trial's work and what comes out of it: plain data, so that the driver needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from metrics.config import RewardConfig
+from trainers.config import EvaluationConfig, ModelConfig, TrainerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What all trials of a study share; `reward_artifact` is the folder of the fitted reward model."""
+
+    model: ModelConfig
+    trainer: TrainerConfig
+    evaluation: EvaluationConfig
+    reward: RewardConfig
+    reward_artifact: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialJob:
+    """Train and judge one split, once for each seed.
+
+    `orders` holds, for each seed, the indices into `Pool.train` of the prompts it labels, in labelling order.
+    """
+
+    setting: Setting
+    responses: int
+    orders: Mapping[int, Sequence[int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedResult:
+    """One training's outcome. `rewards` and `answers` follow the order of the pool's held-out prompts."""
+
+    seed: int
+    reward: float
+    rewards: tuple[float, ...]
+    answers: tuple[str, ...]
+    domain_rewards: Mapping[str, float] = field(default_factory=dict)
+    trained_tokens: int = 0
+    train_seconds: float = 0.0
+    history: Sequence[Mapping[str, float]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What is known before the first trial: the base model's result (its `seed` is -1), and how well a fitted
+    reward model orders unseen responses (None for other kinds)."""
+
+    base: SeedResult
+    reward_report: Mapping[str, Any] | None = None
