@@ -184,7 +184,8 @@ def _opening(rng: random.Random, _: str) -> tuple[Constraint, str]:
 GROUPS: dict[str, tuple[Maker, ...]] = {
     "length": (
         _counted("sentences", (1, 2, 3), ("Use exactly {n} sentence{s}.",
-                 "Answer in exactly {n} sentence{s}.", "Your answer must have {n} sentence{s}, no more and no fewer.")),
+                 "Answer in exactly {n} sentence{s}.",
+                 "Your answer must have {n} sentence{s}, no more and no fewer.")),
         _counted("max_sentences", (1, 2), ("Write at most {n} sentence{s}.",
                  "No more than {n} sentence{s}, please.")),
         _counted("max_words", (8, 10, 12, 15, 20, 25), ("Use at most {n} words.",
@@ -203,7 +204,7 @@ GROUPS: dict[str, tuple[Maker, ...]] = {
     ),
     "comma": (_plain("without", ("Do not use any commas.", "Write without commas."), mark=","),),
 }  # fmt: skip
-_GROUP_WEIGHTS = {"length": 6, "word": 3, "opening": 2, "ending": 2, "case": 2, "comma": 1}
+_GROUP_WEIGHTS = {"length": 7, "word": 3, "opening": 3, "ending": 1, "case": 1, "comma": 1}
 
 
 def make_prompts(*, train: int, held_out: int, seed: int) -> tuple[list[Prompt], list[Prompt]]:

@@ -83,6 +83,11 @@ def _ends_with(constraint: Constraint, response: str) -> bool:
     return response.rstrip().rstrip("\"'”’)*").endswith(constraint["mark"])
 
 
+def _lower(_: Constraint, response: str) -> float:
+    """A quarter is lost with each word that holds a capital."""
+    return max(0.0, 1.0 - sum(word != word.lower() for word in _WORD.findall(response)) / 4)
+
+
 _CHECKS: dict[str, Callable[[Constraint, str], float]] = {
     "sentences": lambda constraint, response: _nearness(sentences(response), constraint["count"]),
     "max_sentences": lambda constraint, response: _at_most(sentences(response), constraint["count"]),
@@ -92,6 +97,6 @@ _CHECKS: dict[str, Callable[[Constraint, str], float]] = {
     "opening": _opens_with,
     "ending": _ends_with,
     "without": lambda constraint, response: constraint["mark"] not in response,
-    "lower": lambda constraint, response: response == response.lower(),
+    "lower": _lower,
     "upper": lambda constraint, response: response == response.upper(),
 }
