@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -30,16 +30,17 @@ class DiversityEffect:
         return asdict(self)
 
 
-def diversity_effect(observed: Observations, table: Sequence[FitRow]) -> DiversityEffect:
+def diversity_effect(observed: Observations, table: Callable[[], Sequence[FitRow]]) -> DiversityEffect:
     """Compare trials of one split that differ in selection alone.
 
     Only differences within a split enter, so neither the shape of reward in the number of prompts nor
-    that in responses can pass for an effect of diversity.
+    that in responses can pass for an effect of diversity. `table` is asked for left-out errors only
+    where no split was so varied.
     """
     x, y, root, cells = _within(observed)
     df = len(y) - cells - 1 + observed.noise_df
     if not np.any(x) or df < 1:
-        return DiversityEffect("confounded", None, None, None, _confounded(observed, table))
+        return DiversityEffect("confounded", None, None, None, _confounded(table()))
     slope = float(x @ y / (x @ x))
     squares = float(np.sum((y - slope * x) ** 2) + observed.scatter.sum())
     error = float(np.sqrt(squares / df / (x @ x)))
@@ -79,7 +80,7 @@ def _judge(slope: float, interval: tuple[float, float], p: float) -> DiversityEf
     return DiversityEffect("count", slope, interval, p, text)
 
 
-def _confounded(observed: Observations, table: Sequence[FitRow]) -> str:
+def _confounded(table: Sequence[FitRow]) -> str:
     errors: dict[str, float] = {}
     for row in table:
         if row.loo_rmse is not None and row.structure == "line per k":

@@ -34,7 +34,7 @@ class Fit:
     @cached_property
     def effect(self) -> DiversityEffect:
         """Whether diversity, or the mere number of prompts, is what these trials support."""
-        return diversity_effect(self.observed, self.table)
+        return diversity_effect(self.observed, lambda: self.table)
 
     @cached_property
     def linear(self) -> Test:

@@ -1,11 +1,11 @@
-"""Weighted least squares of trial means with seed noise and lack of fit, and its leave-one-trial-out scores."""
+"""Weighted least squares of trial means with seed noise and lack of fit, scored with each trial left out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import gammaln
 
 from search.observations import Floats, Observations
 
@@ -68,7 +68,10 @@ def _log_score(
     rest_df = df - observed.seeds
     spread = np.sqrt(np.maximum(rest, 0) / np.maximum(rest_df, 1) / (1 - leverage)) * root
     with np.errstate(divide="ignore", invalid="ignore"):
-        score = stats.t.logpdf(residual / (1 - leverage) * root / spread, np.maximum(rest_df, 1)) - np.log(
-            spread
-        )
+        score = _log_t(residual / (1 - leverage) * root / spread, np.maximum(rest_df, 1)) - np.log(spread)
     return np.where((rest_df >= 1) & (spread > 0), score, -np.inf)
+
+
+def _log_t(at: Floats, df: Floats) -> Floats:
+    scale = gammaln((df + 1) / 2) - gammaln(df / 2) - 0.5 * np.log(df * np.pi)
+    return np.asarray(scale - (df + 1) / 2 * np.log1p(at**2 / df))

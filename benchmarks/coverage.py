@@ -1,0 +1,169 @@
+"""Do the intervals cover, is the recommended split good, and does the report admit that diversity does nothing?
+
+    python -m benchmarks.coverage [--quick] [--studies 500]
+
+Synthetic studies with known truth run through the product's own path (trial records, fit, recommendation).
+A study has 3 numbers of responses x 4 spends with random prompts and 6 more trials with chosen prompts,
+3 seeds each; its noise has the size of the paper's residuals. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.budget import CostModel, Split, feasible_splits
+from search.curve import DiversityCurve
+from search.fit import fit_trials
+from search.recommend import predict, recommend
+from search.record import TrialRecord
+
+RESPONSES = (2, 3, 4)
+BUDGET = 48_000
+SPENDS = (1 / 8, 1 / 4, 1 / 2, 1.0)
+BUDGETS = {"tried": BUDGET, "between": 0.7 * BUDGET, "beyond": 1.5 * BUDGET}
+SEEDS = 3
+# Residual mean square of the paper's PRO lines is 2.6e-5, of points that average three seeds.
+SEED_DEVIATION = (3 * 2.6e-5) ** 0.5
+# Chosen prompts raise or lower D by this share at fixed n.
+CHOSEN = {"diverse": 1.08, "narrow": 0.92}
+
+Truth = Callable[[float, float, float], float]  # (prompts, responses, diversity) -> expected reward
+Noise = Callable[[np.random.Generator, int], "np.ndarray[tuple[int], np.dtype[np.float64]]"]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A family of truths: `draw` makes one study's, with gaps between k so small that any may win."""
+
+    draw: Callable[[np.random.Generator], Truth]
+    noise: Noise
+
+
+def diversity_of(prompts: float) -> float:
+    """A curve like the paper's: 12.7 at 1,500 prompts, 20.8 at 36,000, bending."""
+    return float(np.interp(np.log(prompts), np.log([750, 1500, 3000, 6000, 12000, 24000, 36000, 72000]),
+                           [10.3, 12.7, 14.9, 17.0, 18.9, 20.3, 20.8, 21.6]))  # fmt: skip
+
+
+def _offsets(generator: np.random.Generator) -> dict[int, float]:
+    """Rewards of each k at one size: rising by about what fewer prompts cost, so that no k wins always."""
+    steps = generator.normal(0.009, 0.006, 2)
+    return dict(zip(RESPONSES, np.concatenate([[0], np.cumsum(steps)]), strict=True))
+
+
+def lines(generator: np.random.Generator) -> Truth:
+    """A line on diversity for each k, slopes spread as in the paper."""
+    offsets = _offsets(generator)
+    slopes = {k: generator.uniform(0.0043, 0.0073) for k in RESPONSES}
+    return lambda n, k, d: 0.52 + offsets[int(k)] + slopes[int(k)] * (d - 17)
+
+
+def count_only(generator: np.random.Generator) -> Truth:
+    """Lines on log prompts; at fixed prompts diversity does nothing."""
+    offsets = _offsets(generator)
+    slopes = {k: generator.uniform(0.011, 0.019) for k in RESPONSES}
+    return lambda n, k, d: 0.52 + offsets[int(k)] + slopes[int(k)] * np.log(n / 6000)
+
+
+def saturating(generator: np.random.Generator) -> Truth:
+    """Power laws in both prompts and responses, with exponents that no candidate model has."""
+    alpha, beta = generator.uniform(0.25, 0.7), generator.uniform(0.5, 2)
+    gain, loss = generator.uniform(0.04, 0.12), generator.uniform(0.05, 0.09)
+    return lambda n, k, d: 0.58 - loss * (n / 1500) ** -alpha - gain * k**-beta
+
+
+def normal(generator: np.random.Generator, count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return generator.normal(0, SEED_DEVIATION, count)
+
+
+def heavy(generator: np.random.Generator, count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Student's t with 3 degrees of freedom, at the same standard deviation."""
+    return SEED_DEVIATION / 3**0.5 * generator.standard_t(3, count)
+
+
+GROUNDS = {
+    "lines": Ground(lines, normal),
+    "count only": Ground(count_only, normal),
+    "saturating": Ground(saturating, normal),
+    "heavy tails": Ground(lines, heavy),
+}
+
+
+def trials_of(truth: Truth, noise: Noise, generator: np.random.Generator) -> list[TrialRecord]:
+    """One study's trials: the grid of random ones, and chosen prompts at a quarter of the budget."""
+    plan = [(round(s * BUDGET / k), k, "random", 1.0) for s in SPENDS for k in RESPONSES]
+    plan += [(round(BUDGET / 4 / k), k, name, factor) for k in RESPONSES for name, factor in CHOSEN.items()]
+    records = []
+    for n, k, selection, factor in plan:
+        diversity = diversity_of(n) * factor
+        rewards = truth(n, k, diversity) + noise(generator, SEEDS)
+        records.append(
+            TrialRecord(
+                trial=f"{n}x{k} {selection}", prompts=n, responses=k, cost=n * k, diversity=diversity,
+                seeds=tuple(range(SEEDS)), rewards=tuple(float(r) for r in rewards), selection=selection,
+            )  # fmt: skip
+        )
+    return records
+
+
+def one_study(ground: Ground, generator: np.random.Generator, seed: int) -> dict[str, float]:
+    """Coverage at each budget, regret of the recommended split and of the best observed trial."""
+    truth = ground.draw(generator)
+    records = trials_of(truth, ground.noise, generator)
+    fit = fit_trials(records)
+    sizes = np.unique(np.geomspace(1000, 72000, 80).astype(int))
+    curve = DiversityCurve(tuple(int(n) for n in sizes), tuple(diversity_of(n) for n in sizes))
+    value = {}
+    result: dict[str, float] = {"says count": float(fit.effect.verdict == "count")}
+    for name, budget in BUDGETS.items():
+        splits = feasible_splits(CostModel(), budget, responses=RESPONSES)
+        true = np.array([truth(s.prompts, s.responses, diversity_of(s.prompts)) for s in splits])
+        low, high = predict(fit, splits, curve).interval()
+        result[f"covered {name}"] = float(np.mean((low <= true) & (true <= high)))
+        result[f"width {name}"] = float(np.mean(high - low))
+        value[name] = dict(zip(splits, true, strict=True))
+    answer = recommend(
+        fit, budget=BUDGET, cost_model=CostModel(), curve=curve, responses=RESPONSES, max_prompts=None, seed=seed
+    )
+    low, high = answer.best.interval_95
+    best = max(value["tried"].values())
+    mine = value["tried"][answer.best.split]
+    picked = max((r for r in records if r.selection == "random"), key=lambda r: r.reward)
+    result["covered recommended"] = float(low <= mine <= high)
+    result["regret"] = best - mine
+    result["regret of best observed"] = best - truth(picked.prompts, picked.responses, diversity_of(picked.prompts))
+    result["claimed better"] = answer.probability_better or 0.0
+    runner = answer.runner_up.split if answer.runner_up else answer.best.split
+    result["is better"] = float(mine > value["tried"][runner])
+    return result
+
+
+def ground_figures(name: str, studies: int, seed: int) -> dict[str, float]:
+    """Means over `studies` studies of one ground."""
+    generator = np.random.default_rng([seed, sorted(GROUNDS).index(name)])
+    found = [one_study(GROUNDS[name], generator, seed) for _ in range(studies)]
+    figures = {key: float(np.mean([each[key] for each in found])) for key in found[0]}
+    figures["regret ratio"] = figures["regret"] / figures["regret of best observed"]
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="50 studies a ground instead of 500")
+    parser.add_argument("--studies", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=7)
+    args = parser.parse_args()
+    studies = 50 if args.quick else args.studies
+    figures = {name: ground_figures(name, studies, args.seed) for name in GROUNDS}
+    for name, values in figures.items():
+        print(f"{name}:", ", ".join(f"{key} {value:.4g}" for key, value in values.items()))
+    print(json.dumps({"studies": studies, "seed": args.seed, "grounds": figures}))
+
+
+if __name__ == "__main__":
+    main()
