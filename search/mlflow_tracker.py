@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import sys
 import threading
 import time
@@ -61,7 +62,7 @@ class MlflowTracker(SpooledTracker):
             spool,
             lambda: MlflowSink(uri, study=spool.study, folder=self._folder, log=log),
             where=lambda: where_to_look(uri, spool.ids.get(EXPERIMENT_ID, "")),
-            note=lambda refusal: _write(log, refusal),
+            note=lambda text: _write(log, text),
         )
         self._sampler = SystemMetrics(self, config.system_metrics_interval)
         self._samples = config.log_system_metrics
@@ -81,8 +82,8 @@ class MlflowTracker(SpooledTracker):
 
     def pending(self) -> str:
         waiting = super().pending()
-        command = f"{Path(sys.executable).name} -m {__name__} {self._folder}"
-        return waiting and f"{waiting}: resuming the study sends them, or {command}"
+        command = shlex.join([sys.executable, "-m", "search.mlflow_tracker", str(self._folder)])
+        return waiting and f"{waiting}. Resuming the study sends them; so does: {command}"
 
 
 class MlflowSink:
@@ -347,8 +348,7 @@ def _log_file(path: Path) -> logging.Handler:
     return handler
 
 
-def _write(log: logging.Handler, refusal: str) -> None:
-    text = f"refused: {refusal}"
+def _write(log: logging.Handler, text: str) -> None:
     log.handle(logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, None, None))
 
 

@@ -53,10 +53,11 @@ class Spool:
         self._unwritten = b""
         self._queue: deque[Entry] = deque()
         self._cut_torn_line()
-        self._target = target
+        self.target = target
         self._offset, self.ids = self._load_state()
         self.study = self._identity()
         self._fill(self._offset)
+        self._save_state()
         self._dirty, self._closed = threading.Event(), threading.Event()
         self._syncer = threading.Thread(target=self._sync_forever, name="spool-sync", daemon=True)
         self._syncer.start()
@@ -153,14 +154,14 @@ class Spool:
     def _load_state(self) -> tuple[int, dict[str, str]]:
         try:
             state = json.loads(self._state_file.read_text())
-            if state["target"] == self._target:
+            if state["target"] == self.target:
                 return int(state["offset"]), dict(state["ids"])
         except (OSError, ValueError, KeyError, TypeError):
             pass  # absent or torn: sending everything again is always right
         return 0, {}
 
     def _save_state(self) -> None:
-        state = {"target": self._target, "offset": self._offset, "ids": self.ids}
+        state = {"target": self.target, "offset": self._offset, "ids": self.ids}
         draft = self._state_file.with_suffix(".part")
         with contextlib.suppress(OSError):  # an old state only repeats what the target knows to ignore
             draft.write_text(json.dumps(state))

@@ -43,7 +43,8 @@ class SpooledTracker:
     """The `Tracker` whose events go through `spool` to the sink that `connect` opens.
 
     `connect` is called in the background thread, again after each failure to connect, so that neither
-    slow imports nor a dead server delay the study. `note` is told, once each, of rejected events.
+    slow imports nor a dead server delay the study. `note` is told of each
+    rejected event, and why delivery stopped.
     """
 
     def __init__(
@@ -114,7 +115,8 @@ class SpooledTracker:
         if not self.waiting:
             return ""
         cause = self._trouble or "no answer yet"
-        return f"{self.waiting} tracking events wait in {self._spool.folder} ({cause})"
+        spool = self._spool
+        return f"{self.waiting} tracking events for {spool.target} wait in {spool.folder} ({cause})"
 
     def where(self) -> str:
         return self._where()
@@ -135,7 +137,7 @@ class SpooledTracker:
                 self._wake.clear()
             except Exception as error:  # whatever a service's client raises: the study must not notice
                 self._sink = None
-                self._trouble = redact(f"{type(error).__name__}: {error}").splitlines()[0][:300]
+                self._explain(error)
                 self._closing.wait(PAUSES[min(failures, len(PAUSES) - 1)])
                 failures += 1
 
@@ -148,8 +150,17 @@ class SpooledTracker:
                 try:
                     sink.apply(event, self._spool.ids)
                 except Rejected as rejection:
-                    self._note(redact(f"{event['do']} {event.get('key', '')}: {rejection}"))
+                    self._note(redact(f"refused: {event['do']} {event.get('key', '')}: {rejection}"))
                 self._spool.acknowledge(end)
+
+    def _explain(self, error: BaseException) -> None:
+        root = error
+        while cause := root.__cause__ or root.__context__:
+            root = cause
+        trouble = redact(str(root) or type(root).__name__).splitlines()[0][:200]
+        if trouble != self._trouble:
+            self._note(redact(f"delivery stopped: {type(error).__name__}: {error}"))
+        self._trouble = trouble
 
     def _opened(self) -> Sink:
         sink = self._connect()
