@@ -28,7 +28,7 @@ class Ranking:
 
     @property
     def tokens(self) -> int:
-        """Tokens to encode: the prompt once, each response without its last token (that is only predicted)."""
+        """Tokens to encode: the prompt once, each response without its last token, only predicted."""
         return len(self.prompt_ids) + sum(len(ids) - 1 for ids in self.response_ids)
 
     def keep(self, indices: Iterable[int]) -> Ranking:

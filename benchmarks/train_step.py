@@ -1,0 +1,182 @@
+"""What a training step costs: ours (each prompt encoded once) against k sequential padded passes.
+
+    python -m benchmarks.train_step [--quick] [--hh FILE] [--model NAME] [--dtype bf16] [--threads 1]
+
+The naive baseline runs response i of every prompt in pass i with its own copy of the prompt, padded, and
+log-softmax over the vocabulary at every position. The floor is a bare forward and backward of the Hugging
+Face model over the same unique tokens as one causal row with SDPA: no loss, no packing, no mask. All
+variants run in turn in one process, on the same weights and tokens; figures are medians over rounds, in
+CPU seconds of the process (with one thread that is wall time less what other programs took).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gzip
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainers.algorithm_config import AlgorithmConfig
+from trainers.algorithms import make_algorithm
+from trainers.batching import Batch, Ranking, collate
+from trainers.models import load_policy, load_tokenizer, resolve_model
+from trainers.policy import Policy, ResponseLogps
+
+# Token counts of four HH-RLHF harmless dialogues and of answers, for machines without the data.
+HH_PROMPTS = (61, 118, 203, 322)
+HH_ANSWERS = (24, 38, 57, 92, 128, 31, 66, 45)
+
+
+def naive_logps(model: Any, rankings: Sequence[Ranking]) -> ResponseLogps:
+    """Per-response log-probabilities as ranking trainers commonly get them; every ranking has k responses."""
+    totals = [_naive_pass(model, rankings, i) for i in range(len(rankings[0].response_ids))]
+    tokens = [[float(len(ids)) for ids in ranking.response_ids] for ranking in rankings]
+    return ResponseLogps(torch.stack(totals, 1).flatten(), torch.tensor(tokens).flatten())
+
+
+def _naive_pass(model: Any, rankings: Sequence[Ranking], i: int) -> Tensor:
+    rows = [torch.tensor(ranking.prompt_ids + ranking.response_ids[i]) for ranking in rankings]
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    lengths = torch.tensor([len(row) for row in rows])
+    starts = torch.tensor([len(ranking.prompt_ids) for ranking in rankings])
+    places = torch.arange(ids.shape[1])
+    logits = model(input_ids=ids, attention_mask=(places < lengths[:, None]).long(), use_cache=False).logits
+    picked = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
+    answer = (places[1:] >= starts[:, None]) & (places[1:] < lengths[:, None])
+    return (picked * answer).sum(1)
+
+
+def hh_rankings(path: Path | None, tokenizer: Any, prompts: int, k: int, seed: int) -> list[Ranking]:
+    """Rankings with the shape of HH-RLHF: real dialogues and answers from `path`, else token counts as theirs."""
+    rng = random.Random(seed)
+    if path is None:
+        def words(count: int) -> list[int]:
+            return [rng.randrange(100, 40000) for _ in range(count)]
+
+        lengths = [HH_PROMPTS[i % len(HH_PROMPTS)] for i in range(prompts)]
+        return [_ranking(words(n), [words(rng.choice(HH_ANSWERS)) for _ in range(k)]) for n in lengths]
+    with gzip.open(path, "rt") as file:
+        chosen = [json.loads(line)["chosen"] for line in file]
+    split = [text.rpartition("\n\nAssistant:") for text in rng.sample(chosen, prompts * (k + 1))]
+    encode = [(tokenizer.encode(a + b)[-512:], tokenizer.encode(c)[:128] or [2]) for a, b, c in split]
+    answers = [ids for _, ids in encode]
+    return [_ranking(encode[i][0], answers[prompts + i * k : prompts + (i + 1) * k]) for i in range(prompts)]
+
+
+def long_answers(prompts: int, k: int, seed: int) -> list[Ranking]:
+    """Short prompts with answers of 200 to 500 tokens, where sharing the prompt saves least."""
+    rng = random.Random(seed)
+
+    def words(low: int, high: int) -> list[int]:
+        return [rng.randrange(100, 40000) for _ in range(rng.randint(low, high))]
+
+    return [_ranking(words(15, 40), [words(200, 500) for _ in range(k)]) for _ in range(prompts)]
+
+
+def _ranking(prompt: list[int], answers: list[list[int]]) -> Ranking:
+    k = len(answers)
+    return Ranking(prompt, tuple(answers), tuple(1 - i / k for i in range(k)))
+
+
+def step_variants(model: Any, rankings: list[Ranking]) -> dict[str, Callable[[], Tensor]]:
+    """One loss + backward for each way; all return the loss (the floor a number without meaning)."""
+    batch = collate(rankings)
+    algorithm = make_algorithm(AlgorithmConfig(name="pro"))
+    policy = Policy(model)
+    row = batch.input_ids[None]
+
+    def ours() -> Tensor:
+        return _backward(algorithm.loss(policy(batch), batch).total)
+
+    def naive() -> Tensor:
+        return _backward(algorithm.loss(naive_logps(model, rankings), batch).total)
+
+    def floor() -> Tensor:
+        return _backward(model(input_ids=row, use_cache=False).logits.sum())
+
+    def body() -> Tensor:
+        return _backward(model.model(input_ids=row, use_cache=False).last_hidden_state.sum())
+
+    return {"naive": naive, "ours": ours, "floor": floor, "body": body}
+
+
+def _backward(loss: Tensor) -> Tensor:
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
+
+
+def measure(model: Any, rankings: list[Ranking], rounds: int) -> dict[str, Any]:
+    """Median seconds and peak extra memory of each variant, rounds interleaved, and what ours is to them."""
+    variants = step_variants(model, rankings)
+    model.train()
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    memory: dict[str, float] = {}
+    for number in range(rounds + 1):
+        for name, run in variants.items():
+            model.zero_grad(set_to_none=False)
+            _reset_peak()
+            before, started = _memory("VmRSS"), time.process_time()
+            run()
+            if number:  # the first round warms up and allocates the gradients
+                seconds[name].append(time.process_time() - started)
+                memory[name] = _memory("VmHWM") - before
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return {
+        "tokens": collate(rankings).tokens,
+        "seconds": {name: round(value, 3) for name, value in medians.items()},
+        "speedup_over_naive": round(medians["naive"] / medians["ours"], 2),
+        "ratio_to_floor": round(medians["ours"] / medians["floor"], 2),
+        "ratio_to_body": round(medians["ours"] / medians["body"], 2),
+        "memory_mb": {name: round(value) for name, value in memory.items()},
+        "memory_to_naive": round(memory["ours"] / memory["naive"], 2),
+    }
+
+
+def _reset_peak() -> None:
+    ctypes.CDLL(None).malloc_trim(0)  # what the allocator holds back would hide the next peak
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _memory(field: str) -> float:
+    """A line of /proc/self/status, in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one round of the first case")
+    parser.add_argument("--hh", type=Path, help="HH-RLHF file (.jsonl.gz) for real prompts and answers")
+    parser.add_argument("--model", default="embedded:smollm2-135m")
+    parser.add_argument("--dtype", default="bf16", choices=["fp32", "bf16"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--case", action="append", help="run only this case (repeatable)")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    path = resolve_model(args.model)
+    model, tokenizer = load_policy(path, dtype=args.dtype), load_tokenizer(path)
+    cases = {
+        "hh_k4": hh_rankings(args.hh, tokenizer, prompts=4, k=4, seed=1),
+        "hh_k2": hh_rankings(args.hh, tokenizer, prompts=4, k=2, seed=1),
+        "long_answers": long_answers(prompts=2, k=4, seed=1),
+    }
+    chosen = args.case or (["hh_k4"] if args.quick else list(cases))
+    results = {}
+    for name in chosen:
+        results[name] = measure(model, cases[name], 1 if args.quick else args.rounds)
+        print(name, json.dumps(results[name]), flush=True)
+    print(json.dumps({"benchmark": "train_step", "baseline": "naive", "dtype": args.dtype, **results}))
+
+
+if __name__ == "__main__":
+    main()
