@@ -1,0 +1,101 @@
+"""A linear Bradley-Terry model: P(a is preferred to b) = sigmoid(w . (x_a - x_b)), Bradley and Terry 1952."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float32]
+Indices = NDArray[np.int64]
+
+_L2_GRID = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of answers to one prompt: row numbers of the better and the worse one, and the prompt's number."""
+
+    better: Indices
+    worse: Indices
+    prompt: Indices
+
+    def __len__(self) -> int:
+        return len(self.better)
+
+    def where(self, mask: NDArray[np.bool_]) -> Pairs:
+        """The pairs that `mask` [pairs] keeps."""
+        return Pairs(self.better[mask], self.worse[mask], self.prompt[mask])
+
+
+def pairs_of(scores: Sequence[Sequence[float]]) -> Pairs:
+    """All pairs of unequal scores within each prompt; rows are numbered through all prompts in order."""
+    found: list[tuple[int, int, int]] = []
+    start = 0
+    for prompt, row in enumerate(scores):
+        values = np.asarray(row, dtype=float)
+        better, worse = np.nonzero(values[:, None] > values[None, :])
+        found.extend((start + int(a), start + int(b), prompt) for a, b in zip(better, worse, strict=True))
+        start += len(row)
+    columns = np.array(found, dtype=np.int64).reshape(-1, 3).T
+    return Pairs(*columns)
+
+
+def fit(features: Matrix, pairs: Pairs, *, l2: float, start: Vector | None = None) -> Vector:
+    """Weights [F] that minimise mean log-loss over the pairs + l2 / 2 x |w|^2; `features` standardised."""
+
+    def objective(weights: Vector) -> tuple[float, Vector]:
+        values = features @ weights
+        margin = values[pairs.better] - values[pairs.worse]
+        loss = np.logaddexp(0.0, -margin).mean() + l2 / 2 * weights @ weights
+        slope = -expit(-margin) / len(pairs)
+        per_row = np.bincount(pairs.better, slope, len(features)) - np.bincount(
+            pairs.worse, slope, len(features)
+        )
+        return float(loss), features.T @ per_row + l2 * weights
+
+    initial = np.zeros(features.shape[1]) if start is None else start
+    solution: Any = minimize(objective, initial, jac=True, method="L-BFGS-B", options={"maxiter": 200})
+    weights: Vector = solution.x
+    return weights
+
+
+def choose_l2(features: Matrix, pairs: Pairs, *, folds: int, rng: np.random.Generator) -> float:
+    """The penalty with the least mean log-loss on prompts left out of the fit."""
+    losses = np.zeros(len(_L2_GRID))
+    for rest, left_out in split_prompts(pairs, folds=folds, rng=rng):
+        weights = None
+        for place, l2 in enumerate(_L2_GRID):
+            weights = fit(features, rest, l2=l2, start=weights)
+            values = features @ weights
+            margin = values[left_out.better] - values[left_out.worse]
+            losses[place] += np.logaddexp(0.0, -margin).sum()
+    return _L2_GRID[int(losses.argmin())]
+
+
+def split_prompts(pairs: Pairs, *, folds: int, rng: np.random.Generator) -> Iterator[tuple[Pairs, Pairs]]:
+    """(the others' pairs, this fold's pairs) for each fold of the prompts, in an order that `rng` decides."""
+    prompts = rng.permutation(np.unique(pairs.prompt))
+    for fold in range(folds):
+        inside = np.isin(pairs.prompt, prompts[fold::folds])
+        yield pairs.where(~inside), pairs.where(inside)
+
+
+def accuracy(values: NDArray[Any], pairs: Pairs) -> tuple[float, float]:
+    """Share of pairs whose better answer has the larger value (ties count half), with its standard error.
+
+    The error is that of a ratio over prompts as clusters: pairs of one prompt are not independent.
+    """
+    right = 0.5 + 0.5 * np.sign(values[pairs.better] - values[pairs.worse])
+    share = float(right.mean())
+    _, cluster = np.unique(pairs.prompt, return_inverse=True)
+    clusters = int(cluster.max()) + 1
+    residuals = np.bincount(cluster, right - share)
+    correction = clusters / max(clusters - 1, 1)
+    return share, float(np.sqrt(correction * (residuals**2).sum()) / len(pairs))

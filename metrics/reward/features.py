@@ -1,0 +1,83 @@
+"""Frozen features of a base model: what the fitted reward reads of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.config import RewardConfig
+from metrics.reward.dialogue import Window, batches, encode
+from pools.errors import RewardError
+from pools.types import Prompt
+
+Matrix = NDArray[np.float32]
+Progress = Callable[[int], None]
+
+
+class Features:
+    """Hidden states of a causal language model over an answer, given its prompt."""
+
+    def __init__(self, base_model: str, *, config: RewardConfig, device: str) -> None:
+        self._model, self._tokenizer = _load(base_model, device)
+        self._window = Window.of(config, self._model.config)
+        self._batch_tokens = config.batch_tokens
+
+    @property
+    def width(self) -> int:
+        """Number of features of one answer."""
+        return 2 * int(self._model.config.hidden_size)
+
+    def __call__(
+        self, prompts: Sequence[Prompt], responses: Sequence[str], progress: Progress | None = None
+    ) -> Matrix:
+        """[N, 2 * hidden] float32: the mean over the response's tokens, then its last token's state.
+
+        `progress` is called with the number of pairs done after each batch.
+        """
+        pairs = zip(prompts, responses, strict=True)
+        rows = [encode(self._tokenizer, prompt, response, self._window) for prompt, response in pairs]
+        features = np.zeros((len(rows), self.width), dtype=np.float32)
+        for batch in batches([len(before) + len(after) for before, after in rows], self._batch_tokens):
+            features[batch] = self._read([rows[index] for index in batch])
+            if progress:
+                progress(len(batch))
+        return features
+
+    def _read(self, rows: Sequence[tuple[list[int], list[int]]]) -> Matrix:
+        import torch
+
+        width = max(len(before) + len(after) for before, after in rows)
+        ids = torch.zeros((len(rows), width), dtype=torch.long)
+        response = torch.zeros((len(rows), width))
+        for row, (before, after) in enumerate(rows):
+            end = len(before) + len(after)
+            ids[row, :end] = torch.tensor(before + after)
+            response[row, len(before) : end] = 1.0
+        device = self._model.device
+        response = response.to(device)
+        with torch.inference_mode():
+            # Padding follows the text, where a causal model does not see it.
+            states = self._model(input_ids=ids.to(device), use_cache=False).last_hidden_state.float()
+        mean = torch.einsum("bth,bt->bh", states, response) / response.sum(1, keepdim=True)
+        ends = torch.tensor([len(before) + len(after) - 1 for before, after in rows], device=device)
+        last = states[torch.arange(len(rows), device=device), ends]
+        matrix: Matrix = torch.cat([mean, last], dim=1).cpu().numpy()
+        return matrix
+
+
+def _load(name: str, device: str) -> tuple[Any, Any]:
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        model = AutoModel.from_pretrained(name, dtype="auto", use_safetensors=True, trust_remote_code=False)
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        raise RewardError(
+            f"cannot load the base model {name!r} for the fitted reward: "
+            f"{reason[0] if reason else type(error).__name__}"
+        ) from error
+    return model.to(device).eval(), tokenizer

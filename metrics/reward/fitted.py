@@ -1,0 +1,198 @@
+"""A reward model for those who have scores but no reward model: a head on the base model's frozen features."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from metrics.config import RewardConfig
+from metrics.reward.base import check_pairs, checked_scores
+from metrics.reward.bradley_terry import (
+    Matrix,
+    Pairs,
+    Vector,
+    accuracy,
+    choose_l2,
+    fit,
+    pairs_of,
+    split_prompts,
+)
+from metrics.reward.features import Features, Progress
+from pools.errors import RewardError
+from pools.types import Example, Prompt
+
+WEIGHTS_FILE = "head.safetensors"
+FACTS_FILE = "head.json"
+TRUSTED_ACCURACY = 0.6
+_INNER_FOLDS = 3
+_PROBE = (Prompt("Name three colours of the rainbow."), "Red, green and violet.")
+_PROBE_TOLERANCE = 0.05
+_WINDOW_FIELDS = ("max_prompt_tokens", "max_response_tokens")
+
+
+@dataclass(frozen=True)
+class FittedReport:
+    """How well a fitted head tells the better of two answers to a prompt that it was not fitted on.
+
+    `accuracy` is over `pairs` pairs of unequal scores from `prompts` prompts, each judged by a head fitted
+    on other prompts; `accuracy_se` counts prompts, not pairs, as independent. `length_accuracy` is that of
+    "the longer answer is better". `warning` is empty unless the head should not be trusted.
+    """
+
+    prompts: int
+    pairs: int
+    accuracy: float
+    accuracy_se: float
+    length_accuracy: float
+    l2: float
+    warning: str
+
+
+class FittedReward:
+    """Sigmoid of the head's value, which has mean 0 and standard deviation 1 over the answers of the fit.
+
+    Reads an artifact of `fit_reward_model`, and needs the base model whose features that head was fitted on;
+    raises `RewardError` where files are missing or the base model is another.
+    """
+
+    def __init__(self, artifact: Path, *, base_model: str, config: RewardConfig, device: str) -> None:
+        weights, facts = _read(artifact)
+        window = {field: facts[field] for field in _WINDOW_FIELDS}
+        self._features = Features(base_model, config=config.model_copy(update=window), device=device)
+        self._weights, self._bias = weights, float(facts["bias"])
+        self._check_base_model(artifact, base_model, float(facts["probe"]))
+
+    def score(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> list[float]:
+        """See `RewardModel.score`."""
+        check_pairs(prompts, responses)
+        values = self._features(prompts, responses) @ self._weights + self._bias
+        return checked_scores(expit(values).tolist(), expected=len(prompts))
+
+    def _check_base_model(self, artifact: Path, base_model: str, expected: float) -> None:
+        if self._features.width != len(self._weights):
+            raise RewardError(
+                f"the head in {artifact} reads {len(self._weights)} features, "
+                f"but {base_model!r} has {self._features.width}; it was fitted on another base model"
+            )
+        (found,) = self.score([_PROBE[0]], [_PROBE[1]])
+        if abs(found - expected) > _PROBE_TOLERANCE:
+            raise RewardError(
+                f"the head in {artifact} scores a known answer {found:.3f} on {base_model!r}, "
+                f"but {expected:.3f} where it was fitted; it was fitted on another base model"
+            )
+
+
+def fit_reward_model(
+    examples: Sequence[Example],
+    *,
+    base_model: str,
+    directory: Path,
+    config: RewardConfig,
+    seed: int,
+    device: str,
+    progress: Progress | None = None,
+) -> FittedReport:
+    """Fit a Bradley-Terry head on the scores of `examples` and write it to `directory` (no pickle).
+
+    `base_model` is a local directory or a hub id. `seed` draws at most `config.fit_prompts` prompts and the
+    folds. Features are the whole cost: one forward pass over each answer, cut to the configured window;
+    `progress` is called with the number of answers read after each batch. The report's accuracy is
+    cross-fitted; the head that is written is fitted on all prompts drawn. Raises `RewardError` where fewer
+    than two prompts a fold have answers with unequal scores.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = _draw(examples, config, rng)
+    prompts = [example.prompt for example in drawn for _ in example.responses]
+    texts = [response.text for example in drawn for response in example.responses]
+    pairs = pairs_of([[response.score for response in example.responses] for example in drawn])
+    extract = Features(base_model, config=config, device=device)
+    features = extract(prompts, texts, progress)
+    mean, scale = features.mean(0), features.std(0)
+    standard = (features - mean) / np.where(scale > 0, scale, 1.0)
+    lengths = np.array([len(text) for text in texts])
+    report, weights = _fit_and_judge(standard, pairs, lengths, folds=config.fit_folds, rng=rng)
+    raw, bias = _unit_spread(features, weights / np.where(scale > 0, scale, 1.0))
+    probe = float(expit(extract([_PROBE[0]], [_PROBE[1]]) @ raw + bias)[0])
+    facts = {"bias": bias, "probe": probe, "base_model": base_model, "report": asdict(report)}
+    _write(directory, raw, facts | {field: getattr(config, field) for field in _WINDOW_FIELDS})
+    return report
+
+
+def _draw(examples: Sequence[Example], config: RewardConfig, rng: np.random.Generator) -> list[Example]:
+    telling = [example for example in examples if len({response.score for response in example.responses}) > 1]
+    needed = 2 * config.fit_folds
+    if len(telling) < needed:
+        raise RewardError(
+            f"{len(telling)} of {len(examples)} train prompts have answers with unequal scores; "
+            f'reward.kind "fitted" needs at least {needed} with reward.fit_folds {config.fit_folds}'
+        )
+    return [telling[index] for index in rng.permutation(len(telling))[: config.fit_prompts]]
+
+
+def _fit_and_judge(
+    features: Matrix, pairs: Pairs, lengths: Any, *, folds: int, rng: np.random.Generator
+) -> tuple[FittedReport, Vector]:
+    right = np.zeros(len(features))
+    judged = []
+    for rest, left_out in split_prompts(pairs, folds=folds, rng=rng):
+        l2 = choose_l2(features, rest, folds=_INNER_FOLDS, rng=rng)
+        values = features @ fit(features, rest, l2=l2)
+        rows = np.union1d(left_out.better, left_out.worse)
+        right[rows] = values[rows]
+        judged.append(left_out)
+    share, error = accuracy(right, pairs)
+    l2 = choose_l2(features, pairs, folds=_INNER_FOLDS, rng=rng)
+    report = FittedReport(
+        prompts=len(np.unique(pairs.prompt)),
+        pairs=len(pairs),
+        accuracy=share,
+        accuracy_se=error,
+        length_accuracy=accuracy(lengths, pairs)[0],
+        l2=l2,
+        warning=_warning(share),
+    )
+    return report, fit(features, pairs, l2=l2)
+
+
+def _warning(share: float) -> str:
+    if share >= TRUSTED_ACCURACY:
+        return ""
+    return (
+        f"the fitted reward tells the better of two answers in only {share:.1%} of unseen pairs "
+        f"(0.5 is chance, {TRUSTED_ACCURACY} the least to trust): its rewards say little about quality"
+    )
+
+
+def _unit_spread(features: Matrix, weights: Vector) -> tuple[Vector, float]:
+    """Weights and bias that give the values of `features` mean 0 and standard deviation 1."""
+    values = features @ weights
+    spread = float(values.std()) or 1.0
+    return weights / spread, -float(values.mean()) / spread
+
+
+def _write(directory: Path, weights: Vector, facts: dict[str, Any]) -> None:
+    from safetensors.numpy import save_file
+
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file({"weights": weights}, directory / WEIGHTS_FILE)
+    (directory / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _read(directory: Path) -> tuple[Vector, dict[str, Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        facts: dict[str, Any] = json.loads((directory / FACTS_FILE).read_text(encoding="utf-8"))
+        weights: Vector = load_file(directory / WEIGHTS_FILE)["weights"]
+        float(facts["bias"]), float(facts["probe"]), *(int(facts[field]) for field in _WINDOW_FIELDS)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise RewardError(f"{directory} holds no readable fitted reward: {reason}") from error
+    return weights, facts
