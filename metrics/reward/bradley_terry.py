@@ -20,7 +20,7 @@ _L2_GRID = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of answers to one prompt: row numbers of the better and the worse one, and the prompt's number."""
+    """Pairs of answers to one prompt: rows of the better and of the worse one, and the prompt's number."""
 
     better: Indices
     worse: Indices

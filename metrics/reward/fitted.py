@@ -1,4 +1,4 @@
-"""A reward model for those who have scores but no reward model: a head on the base model's frozen features."""
+"""A reward for those who have scores but no reward model: a head on the base model's frozen features."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def _at_most(count: int, limit: int) -> float:
 
 
 def _opens_with(constraint: Constraint, response: str) -> bool:
-    return words(response)[:1] == [constraint["word"].lower()]
+    return bool(words(response)[:1] == [constraint["word"].lower()])
 
 
 def _includes(constraint: Constraint, response: str) -> bool:
@@ -80,7 +80,7 @@ def _includes(constraint: Constraint, response: str) -> bool:
 
 
 def _ends_with(constraint: Constraint, response: str) -> bool:
-    return response.rstrip().rstrip("\"'”’)*").endswith(constraint["mark"])
+    return bool(response.rstrip().rstrip("\"'”’)*").endswith(constraint["mark"]))
 
 
 def _lower(_: Constraint, response: str) -> float:
