@@ -14,8 +14,8 @@ Constraint = Mapping[str, Any]
 
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]*]*(?:\s+|$)")
-_NUMBERING = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
-_BULLET = re.compile(r"^\s*(?:[-*•–]|\d+[.)])\s+\S", re.MULTILINE)
+_NUMBERING = re.compile(r"^[ \t]*\d+[.)][ \t]", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*(?:[-*•–]|\d+[.)])[ \t]+\S", re.MULTILINE)
 
 
 def score(prompt: Prompt, response: str) -> float:
@@ -76,7 +76,7 @@ def _opens_with(constraint: Constraint, response: str) -> bool:
 
 
 def _includes(constraint: Constraint, response: str) -> bool:
-    return constraint["word"].lower() in words(response)
+    return str(constraint["word"]).lower() in words(response)
 
 
 def _ends_with(constraint: Constraint, response: str) -> bool:
@@ -85,7 +85,8 @@ def _ends_with(constraint: Constraint, response: str) -> bool:
 
 def _lower(_: Constraint, response: str) -> float:
     """A quarter is lost with each word that holds a capital."""
-    return max(0.0, 1.0 - sum(word != word.lower() for word in _WORD.findall(response)) / 4)
+    capitalised = sum(1 for word in _WORD.findall(response) if word != word.lower())
+    return max(0.0, 1.0 - capitalised / 4)
 
 
 _CHECKS: dict[str, Callable[[Constraint, str], float]] = {
