@@ -1,4 +1,4 @@
-"""Do the intervals cover, is the recommended split good, and does the report admit that diversity does nothing?
+"""Do the intervals cover, does the recommendation pay, and is it said when diversity does nothing?
 
     python -m benchmarks.coverage [--quick] [--studies 500]
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.budget import CostModel, Split, feasible_splits
+from search.budget import CostModel, feasible_splits
 from search.curve import DiversityCurve
 from search.fit import fit_trials
 from search.recommend import predict, recommend
@@ -104,8 +104,14 @@ def trials_of(truth: Truth, noise: Noise, generator: np.random.Generator) -> lis
         rewards = truth(n, k, diversity) + noise(generator, SEEDS)
         records.append(
             TrialRecord(
-                trial=f"{n}x{k} {selection}", prompts=n, responses=k, cost=n * k, diversity=diversity,
-                seeds=tuple(range(SEEDS)), rewards=tuple(float(r) for r in rewards), selection=selection,
+                trial=f"{n}x{k} {selection}",
+                prompts=n,
+                responses=k,
+                cost=n * k,
+                diversity=diversity,
+                seeds=tuple(range(SEEDS)),
+                rewards=tuple(float(r) for r in rewards),
+                selection=selection,
             )  # fmt: skip
         )
     return records
@@ -128,7 +134,13 @@ def one_study(ground: Ground, generator: np.random.Generator, seed: int) -> dict
         result[f"width {name}"] = float(np.mean(high - low))
         value[name] = dict(zip(splits, true, strict=True))
     answer = recommend(
-        fit, budget=BUDGET, cost_model=CostModel(), curve=curve, responses=RESPONSES, max_prompts=None, seed=seed
+        fit,
+        budget=BUDGET,
+        cost_model=CostModel(),
+        curve=curve,
+        responses=RESPONSES,
+        max_prompts=None,
+        seed=seed,
     )
     low, high = answer.best.interval_95
     best = max(value["tried"].values())
@@ -136,7 +148,9 @@ def one_study(ground: Ground, generator: np.random.Generator, seed: int) -> dict
     picked = max((r for r in records if r.selection == "random"), key=lambda r: r.reward)
     result["covered recommended"] = float(low <= mine <= high)
     result["regret"] = best - mine
-    result["regret of best observed"] = best - truth(picked.prompts, picked.responses, diversity_of(picked.prompts))
+    result["regret of best observed"] = best - truth(
+        picked.prompts, picked.responses, diversity_of(picked.prompts)
+    )
     result["claimed better"] = answer.probability_better or 0.0
     runner = answer.runner_up.split if answer.runner_up else answer.best.split
     result["is better"] = float(mine > value["tried"][runner])
@@ -153,7 +167,9 @@ def ground_figures(name: str, studies: int, seed: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="50 studies a ground instead of 500")
     parser.add_argument("--studies", type=int, default=500)
     parser.add_argument("--seed", type=int, default=7)

@@ -11,8 +11,6 @@ from pydantic import Field, model_validator
 
 from pools.settings import Settings
 
-MAX_PROMPTS = 10**12
-
 
 @dataclass(frozen=True, order=True)
 class Split:
@@ -91,12 +89,15 @@ class CostModel(Settings):
 def largest_split(
     cost_model: CostModel, budget: float, responses: int, max_prompts: int | None
 ) -> Split | None:
-    """The most prompts with `responses` responses that `budget` pays for; None where it pays for none."""
+    """The most prompts with `responses` responses that `budget` pays for.
+
+    None where it pays for none, or where they are free and nothing limits them.
+    """
     each = cost_model.cost_per_prompt(responses)
     # A hair of slack, so that 0.3 / 0.1 buys three.
-    affordable = inf if each == 0 else floor(budget / each * (1 + 1e-12))
-    prompts = int(min(affordable, max_prompts or MAX_PROMPTS))
-    return Split(prompts, responses) if prompts >= 1 else None
+    affordable = floor(budget / each * (1 + 1e-12)) if each > 0 else inf
+    prompts = affordable if max_prompts is None else min(affordable, max_prompts)
+    return Split(int(prompts), responses) if 1 <= prompts < inf else None
 
 
 def feasible_splits(

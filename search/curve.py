@@ -61,7 +61,7 @@ class DiversityCurve:
 
     @cached_property
     def growth(self) -> float:
-        """d log D / d log n over the last stretch: Heaps' exponent minus 1/2; negative where D falls again."""
+        """d log D / d log n over the last stretch, Heaps' exponent minus 1/2; negative where D falls."""
         tail = [i for i, n in enumerate(self.prompts) if n * TAIL >= self.prompts[-1]]
         return self._slope(tail if len(tail) > 1 else range(max(0, len(self.prompts) - 2), len(self.prompts)))
 

@@ -1,4 +1,4 @@
-"""Is it diversity, or merely the number of prompts? Answered only by trials that vary one at fixed other."""
+"""Is it diversity, or merely the number of prompts? Only trials that vary one without the other can say."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from search.observations import Floats, Observations
 
 Verdict = Literal["diversity", "count", "confounded"]
 LEVEL = 0.05
+# Trials about their split's line say how much trials scatter beyond their seeds, once there are this many.
+ENOUGH_TRIALS = 3
+LENGTH, LENGTH_APART = "mean_prompt_tokens", 0.05
 
 
 @dataclass(frozen=True)
@@ -37,58 +40,77 @@ def diversity_effect(observed: Observations, table: Callable[[], Sequence[FitRow
     that in responses can pass for an effect of diversity. `table` is asked for left-out errors only
     where no split was so varied.
     """
-    x, y, root, cells = _within(observed)
-    df = len(y) - cells - 1 + observed.noise_df
-    if not np.any(x) or df < 1:
+    x, y, cells = _within(observed)
+    spare = len(y) - cells - 1
+    if not np.any(x) or spare + observed.noise_df < 1:
         return DiversityEffect("confounded", None, None, None, _confounded(table()))
     slope = float(x @ y / (x @ x))
-    squares = float(np.sum((y - slope * x) ** 2) + observed.scatter.sum())
-    error = float(np.sqrt(squares / df / (x @ x)))
-    p = float(2 * stats.t.sf(abs(slope) / error, df)) if error else 0.0
-    reach = float(stats.t.ppf(1 - LEVEL / 2, df)) * error
-    interval = (slope - reach, slope + reach)
-    return _judge(slope, interval, p)
+    squares = float(np.sum((y - slope * x) ** 2))
+    scatters = [(squares + observed.scatter.sum(), spare + observed.noise_df)]
+    if spare >= ENOUGH_TRIALS:
+        scatters.append((squares, spare))
+    # The more cautious of the two: subsets may differ by more than their seeds do.
+    reach, p = max(_error(slope, np.sqrt(total / df / (x @ x)), df) for total, df in scatters)
+    return _judge(slope, (slope - reach, slope + reach), p, _length_caution(observed))
 
 
-def _within(observed: Observations) -> tuple[Floats, Floats, Floats, int]:
-    """D and reward about their split's weighted means, scaled to seed noise, in splits with several D."""
-    x, y, root = np.zeros(observed.count), np.zeros(observed.count), np.sqrt(observed.seeds)
-    used, cells = np.zeros(observed.count, bool), 0
+def _within(observed: Observations) -> tuple[Floats, Floats, int]:
+    """D and reward about their split's means, scaled to one seed's noise, in the splits with several D."""
+    x, y, cells = [], [], 0
     for n, k in sorted(set(zip(observed.prompts, observed.responses, strict=True))):
-        cell = (observed.prompts == n) & (observed.responses == k)
-        if np.ptp(observed.diversity[cell]) <= 1e-9 * observed.diversity.max():
-            continue
-        for source, target in ((observed.diversity, x), (observed.reward, y)):
-            target[cell] = (source[cell] - np.average(source[cell], weights=observed.seeds[cell])) * root[
-                cell
-            ]
-        used |= cell
-        cells += 1
-    return x[used], y[used], root[used], cells
+        here = observed.keep((observed.prompts == n) & (observed.responses == k))
+        if np.ptp(here.diversity) > 1e-9 * observed.diversity.max():
+            x.append(_centred(here.diversity, here.seeds))
+            y.append(_centred(here.reward, here.seeds))
+            cells += 1
+    return np.concatenate([*x, []]), np.concatenate([*y, []]), cells
 
 
-def _judge(slope: float, interval: tuple[float, float], p: float) -> DiversityEffect:
-    figures = f"{slope:+.4f} reward per unit of D at fixed prompts, 95% interval {interval[0]:+.4f} to {interval[1]:+.4f}"
-    if p < LEVEL and slope > 0:
-        return DiversityEffect(
-            "diversity", slope, interval, p, f"Diversity itself is supported: {figures} (p = {p:.2g})."
-        )
-    if p < LEVEL:
+def _centred(values: Floats, seeds: Floats) -> Floats:
+    return np.asarray((values - np.average(values, weights=seeds)) * np.sqrt(seeds))
+
+
+def _error(slope: float, error: float, df: float) -> tuple[float, float]:
+    """Half the width of the 95% interval, and the two-sided p-value."""
+    if error == 0:
+        return 0.0, float(slope == 0)
+    p = 2 * stats.t.sf(abs(slope) / error, df)
+    return float(stats.t.ppf(1 - LEVEL / 2, df) * error), float(p)
+
+
+def _length_caution(observed: Observations) -> str:
+    """A warning where the compared subsets also differ in prompt length, which D rewards without merit."""
+    lengths, most = observed.rivals.get(LENGTH), 0.0
+    if lengths is None:
+        return ""
+    for n, k in set(zip(observed.prompts, observed.responses, strict=True)):
+        here = lengths[(observed.prompts == n) & (observed.responses == k)]
+        most = max(most, float(np.ptp(here) / here.mean()) if here.mean() else 0.0)
+    return f" Their mean prompt length differs too, by up to {most:.0%}." if most > LENGTH_APART else ""
+
+
+def _judge(slope: float, interval: tuple[float, float], p: float, caution: str) -> DiversityEffect:
+    low, high = interval
+    figures = f"{slope:+.4f} reward per unit of D at fixed prompts, 95% interval {low:+.4f} to {high:+.4f}"
+    verdict: Verdict = "diversity" if p < LEVEL and slope > 0 else "count"
+    if verdict == "diversity":
+        text = f"Diversity itself is supported: {figures} (p = {p:.2g})."
+    elif p < LEVEL:
         text = f"Diversity is not supported: more of it at fixed prompts went with less reward ({figures})."
-        return DiversityEffect("count", slope, interval, p, text)
-    text = f"No effect of diversity beyond the number of prompts was found ({figures}, p = {p:.2g})."
-    return DiversityEffect("count", slope, interval, p, text)
+    else:
+        text = f"No effect of diversity beyond the number of prompts was found ({figures}, p = {p:.2g})."
+    return DiversityEffect(verdict, slope, interval, p, text + caution)
 
 
 def _confounded(table: Sequence[FitRow]) -> str:
     errors: dict[str, float] = {}
     for row in table:
-        if row.loo_rmse is not None and row.structure == "line per k":
-            errors[row.predictor] = row.loo_rmse
+        if row.loo_rmse is not None:
+            errors[row.predictor] = min(row.loo_rmse, errors.get(row.predictor, np.inf))
     both = ""
     if {"diversity", "log prompts"} <= errors.keys():
         both = f" (left-out error {errors['diversity']:.4f} on D, {errors['log prompts']:.4f} on log prompts)"
     return (
-        f"These trials cannot tell diversity from the mere number of prompts{both}: no split was trained with "
-        "prompts of different diversity. Run trials with selection diverse and narrow at the same split."
+        f"These trials cannot tell diversity from the mere number of prompts{both}: no split was trained "
+        "on prompts of different diversity. Run trials with selection diverse and narrow at one split."
     )

@@ -14,7 +14,7 @@ from search.observations import Floats, Observations
 
 # Lack-of-fit variance over seed variance: the grid that is averaged over, and its prior.
 RATIOS = (0.0, 0.1, 0.3, 1.0, 3.0)
-RATIO_PRIOR = (0.5, 0.125, 0.125, 0.125, 0.125)
+RATIO_PRIOR = (0.8, 0.05, 0.05, 0.05, 0.05)
 NEGLIGIBLE = 1e-4
 
 
@@ -50,6 +50,11 @@ class Ensemble:
                 dfs.append(solution.df)
         total = np.array(weights) / sum(weights)
         return Forecast(total, np.array(means), np.array(covariances), np.array(dfs))
+
+    @property
+    def flat(self) -> bool:
+        """Whether no model in which reward rises with the number of prompts is left."""
+        return all(member.model.structure == "no slope" for member in self.members)
 
     @property
     def seed_variance(self) -> float:

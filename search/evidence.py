@@ -13,6 +13,8 @@ from search.least_squares import FULL_LEVERAGE
 from search.models import PREDICTORS, Model, Points, Structure
 from search.observations import Floats, Observations
 
+# Rivals that are predictors already.
+SAME = ("prompts", "log_prompts")
 TABLE: tuple[Structure, ...] = ("one line", "shared slope", "line per k", "saturating", "saturating lines")
 
 
@@ -38,7 +40,7 @@ class FitRow:
 
 def fit_table(observed: Observations) -> list[FitRow]:
     """All structures on all predictors that vary and that every trial reports, best left-out error first."""
-    names = [*PREDICTORS, "prompts", *observed.rivals]
+    names = [*PREDICTORS, "prompts", *(name for name in observed.rivals if name not in SAME)]
     rows = [_row(Model(s, x), observed) for s in TABLE for x in names]
     found = [row for row in rows if row is not None]
     return sorted(found, key=lambda row: (row.loo_rmse is None, row.loo_rmse or 0.0, row.model))
@@ -104,7 +106,7 @@ class Test:
 
 
 def lack_of_fit(observed: Observations, model: Model) -> Test:
-    """Is `model` good enough, given how much seeds scatter? F test of its residuals against replicate noise."""
+    """Is `model` good enough? F test of its residuals against the scatter of the seeds."""
     design = model.design(Points.of(observed), observed)
     spare = len(design) - design.shape[1]
     noise = observed.noise_variance

@@ -57,6 +57,10 @@ class Forecast:
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         return np.asarray((low + high) / 2)
 
+    def combine(self, matrix: Floats) -> Forecast:
+        """Joint belief about linear combinations: one for each row of `matrix` [combinations, P]."""
+        return Forecast(self.weights, self.means @ matrix.T, matrix @ self.covariances @ matrix.T, self.dfs)
+
     def probability(self, first: int, second: int) -> float:
         """Probability that split `first` has a higher expected reward than split `second`."""
         gap = self.means[:, first] - self.means[:, second]

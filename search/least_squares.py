@@ -10,6 +10,9 @@ from scipy.special import gammaln
 from search.observations import Floats, Observations
 
 FULL_LEVERAGE = 1 - 1e-8
+SINGULAR = 1e-9
+# Rewards that lie exactly on a line leave rounding alone; below this nothing is told apart.
+LEAST_SQUARES = 1e-18
 
 
 @dataclass(frozen=True)
@@ -33,21 +36,23 @@ class Solution:
 
 def solve(design: Floats, observed: Observations, ratio: float) -> Solution | None:
     """Fit; None where the trials do not determine every coefficient, with each trial left out in turn."""
+    sizes = np.linalg.norm(design, axis=0)
+    if design.shape[0] <= design.shape[1] or sizes.min() == 0:
+        return None
     variance = ratio + 1 / observed.seeds
     root = np.sqrt(variance)
-    rows = design / root[:, None]
-    q, r = np.linalg.qr(rows)
+    q, r = np.linalg.qr(design / sizes / root[:, None])
     diagonal = np.abs(np.diag(r))
-    if design.shape[0] <= design.shape[1] or diagonal.min() < 1e-10 * max(diagonal.max(), 1):
+    if diagonal.min() < SINGULAR * diagonal.max():
         return None
     leverage = np.sum(q**2, axis=1)
     if leverage.max() > FULL_LEVERAGE:
         return None
     y = observed.reward / root
     residual = y - q @ (q.T @ y)
-    squares = float(residual @ residual + observed.scatter.sum())
+    squares = max(float(residual @ residual + observed.scatter.sum()), LEAST_SQUARES)
     df = len(y) - design.shape[1] + observed.noise_df
-    inverse = np.linalg.inv(r)
+    inverse = np.linalg.inv(r) / sizes[:, None]
     left_out = residual / (1 - leverage)
     return Solution(
         coefficients=inverse @ (q.T @ y),
