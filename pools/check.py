@@ -66,6 +66,11 @@ def _text(text: object, reason_if_empty: str) -> str:
         raise RowFlaw("wrong_shape", f"{shown(text)}: a text was expected")
     if not text or not text.strip():
         raise RowFlaw(reason_if_empty)
+    return _encodable(text)
+
+
+def _encodable(text: str) -> str:
+    """JSON may spell half a character (a lone surrogate), which no tokenizer, digest or terminal takes."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -75,7 +80,7 @@ def _text(text: object, reason_if_empty: str) -> str:
 
 def _label(value: object, name: str) -> str:
     if value is None or isinstance(value, str):
-        return value or ""
+        return _encodable(value or "")
     raise RowFlaw("wrong_shape", f"{name} is {shown(value)}: a text was expected")
 
 

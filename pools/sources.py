@@ -12,6 +12,7 @@ from typing import NamedTuple, get_args
 from pools.adapters import ADAPTERS, format_of
 from pools.config import Format, PoolConfig
 from pools.errors import PoolError
+from pools.flaws import shown
 from pools.gather import Gathered
 from pools.readers import PoolSource, Row, open_source
 from pools.report import PoolReport, Shape
@@ -109,7 +110,11 @@ def _read(
         if progress is not None and gathered.rows % _ROWS_BETWEEN_CALLS == 0:
             progress(gathered.rows, source.fraction())
     about = header or {}
-    return _Head(format, str(about.get("name") or ""), str(about.get("description") or ""))
+    return _Head(format, _plain(about.get("name")), _plain(about.get("description")))
+
+
+def _plain(value: object) -> str:
+    return str(value or "").encode(errors="replace").decode()
 
 
 def _header(first: Sequence[Row]) -> Mapping[str, object] | None:
@@ -128,10 +133,9 @@ def _told_format(first: Sequence[Row], label: str) -> str:
         return max(ADAPTERS, key=told.count)
     if not values:
         raise PoolError(f"{label}: {_why_no_object(first)}")
-    keys = ", ".join(map(str, values[0])) or "none"
     formats = ", ".join(name for name in get_args(Format) if name != "auto")
     raise PoolError(
-        f"{label}: format auto cannot tell the format from the keys {keys}; give one of {formats}"
+        f"{label}: format auto finds no format with the keys {shown([*values[0]])}; give one of {formats}"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -15,20 +15,33 @@ from pools.errors import ConfigError
 from pools.report import PoolReport
 from pools.sources import scan_pool
 
+_OPTIONS: dict[str, dict[str, Any]] = {  # fields of PoolConfig, whose defaults and descriptions hold here too
+    "format": {"choices": get_args(Format)},
+    "split": {},
+    "subset": {},
+    "held_out_path": {"metavar": "FILE"},
+    "held_out_split": {"metavar": "SPLIT"},
+    "held_out_prompts": {"type": int, "metavar": "N"},
+    "min_responses": {"type": int, "metavar": "K"},
+    "on_bad_row": {"choices": ("drop", "refuse")},
+    "name": {},
+}
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare `pool check` and its options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = actions.add_parser("check", help="read a pool through, and report its flaws and its shape")
-    check.add_argument("path", metavar="FILE", help=_help("path"))
-    check.add_argument("--format", choices=get_args(Format), default="auto", help=_help("format"))
-    check.add_argument("--on-bad-row", choices=("drop", "refuse"), default="drop", help=_help("on_bad_row"))
-    check.add_argument("--min-responses", type=int, default=1, metavar="K", help=_help("min_responses"))
-    check.add_argument("--held-out-prompts", type=int, metavar="N", help=_help("held_out_prompts"))
-    check.add_argument("--held-out-path", default="", metavar="FILE", help=_help("held_out_path"))
-    check.add_argument("--held-out-split", default="", metavar="SPLIT", help=_help("held_out_split"))
-    check.add_argument("--split", default="train", help=_help("split"))
-    check.add_argument("--subset", default="", help=_help("subset"))
+    check.add_argument("path", metavar="FILE", help=PoolConfig.model_fields["path"].description)
+    for name, options in _OPTIONS.items():
+        field = PoolConfig.model_fields[name]
+        default = "none" if field.default in (None, "") else field.default
+        check.add_argument(
+            f"--{name.replace('_', '-')}",
+            default=argparse.SUPPRESS,
+            help=f"{field.description} (default {default})",
+            **options,
+        )
     check.add_argument("--seed", type=int, default=0, help="decides which prompts are held out (default 0)")
     check.add_argument("--json", action="store_true", help="print the report as one JSON object")
 
@@ -42,10 +55,6 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(report.lines()))
         print(f"not usable: {report.error.splitlines()[0]}" if report.error else "usable")
     return 2 if report.error else 0
-
-
-def _help(field: str) -> str:
-    return PoolConfig.model_fields[field].description or ""
 
 
 def _config(args: argparse.Namespace) -> PoolConfig:

@@ -201,8 +201,12 @@ def test_a_damaged_parquet_file(tmp_path: Path, content: bytes):
         (b'[{"prompt": "x"}]', "no row is an object .one JSON object a line is expected"),
         (b"[\n{", "line 1: malformed_line"),
         (
+            b'{"\\ud800": "x"}',
+            r"no format with the keys .'.ud800'.; give one of",
+        ),
+        (
             b'{"question": "x", "answer": "y"}',
-            "keys question, answer; give one of pool, hh_rlhf, ultrafeedback",
+            "keys .'question', 'answer'.; give one of pool, hh_rlhf, ultrafeedback",
         ),
     ],
 )
@@ -291,7 +295,15 @@ json_values = st.recursive(
     | st.floats()
     | st.text(max_size=6)
     | st.sampled_from(
-        ["\n\nHuman: q\n\nAssistant: a", "user", "assistant", "<|prompter|>q<|assistant|>", "held_out", "q a"]
+        [
+            "\n\nHuman: q\n\nAssistant: a",
+            "user",
+            "assistant",
+            "<|prompter|>q<|assistant|>",
+            "held_out",
+            "q a",
+            "\ud800",
+        ]
     ),
     lambda inner: (
         st.lists(inner, max_size=3)
@@ -326,7 +338,8 @@ def soundness(values: list[object], format: str) -> None:
         assert all(texts) and len(texts) == len(set(texts))
         assert all(abs(response.score) < float("inf") for response in example.responses)
         assert example.prompt.text.strip()
-    assert report.lines() and json.dumps(report.to_dict())
+    assert "\n".join(report.lines()).encode()
+    assert json.dumps(report.to_dict(), ensure_ascii=False).encode()
 
 
 @settings(max_examples=60, deadline=None)
