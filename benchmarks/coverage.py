@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from search.answer import Recommendation
 from search.budget import CostModel, feasible_splits
 from search.curve import DiversityCurve
 from search.fit import fit_trials
-from search.recommend import predict, recommend
+from search.observations import Floats
+from search.predict import predict
+from search.recommend import recommend
 from search.record import TrialRecord
 
 RESPONSES = (2, 3, 4)
@@ -33,7 +36,7 @@ SEED_DEVIATION = (3 * 2.6e-5) ** 0.5
 CHOSEN = {"diverse": 1.08, "narrow": 0.92}
 
 Truth = Callable[[float, float, float], float]  # (prompts, responses, diversity) -> expected reward
-Noise = Callable[[np.random.Generator, int], "np.ndarray[tuple[int], np.dtype[np.float64]]"]
+Noise = Callable[[np.random.Generator, int], Floats]
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,11 @@ def saturating(generator: np.random.Generator) -> Truth:
     return lambda n, k, d: 0.58 - loss * (n / 1500) ** -alpha - gain * k**-beta
 
 
-def normal(generator: np.random.Generator, count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def normal(generator: np.random.Generator, count: int) -> Floats:
     return generator.normal(0, SEED_DEVIATION, count)
 
 
-def heavy(generator: np.random.Generator, count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def heavy(generator: np.random.Generator, count: int) -> Floats:
     """Student's t with 3 degrees of freedom, at the same standard deviation."""
     return SEED_DEVIATION / 3**0.5 * generator.standard_t(3, count)
 
@@ -117,44 +120,48 @@ def trials_of(truth: Truth, noise: Noise, generator: np.random.Generator) -> lis
     return records
 
 
+def measured_curve() -> DiversityCurve:
+    """The pool's curve as a study would hand it over."""
+    sizes = [int(n) for n in np.unique(np.geomspace(1000, 72000, 80).astype(int))]
+    return DiversityCurve(tuple(sizes), tuple(diversity_of(n) for n in sizes))
+
+
 def one_study(ground: Ground, generator: np.random.Generator, seed: int) -> dict[str, float]:
     """Coverage at each budget, regret of the recommended split and of the best observed trial."""
     truth = ground.draw(generator)
     records = trials_of(truth, ground.noise, generator)
-    fit = fit_trials(records)
-    sizes = np.unique(np.geomspace(1000, 72000, 80).astype(int))
-    curve = DiversityCurve(tuple(int(n) for n in sizes), tuple(diversity_of(n) for n in sizes))
-    value = {}
-    result: dict[str, float] = {"says count": float(fit.effect.verdict == "count")}
+    fit, curve = fit_trials(records), measured_curve()
+    result = {"says count": float(fit.effect.verdict == "count")}
     for name, budget in BUDGETS.items():
         splits = feasible_splits(CostModel(), budget, responses=RESPONSES)
-        true = np.array([truth(s.prompts, s.responses, diversity_of(s.prompts)) for s in splits])
+        true = np.array([expected(truth, s) for s in splits])
         low, high = predict(fit, splits, curve).interval()
         result[f"covered {name}"] = float(np.mean((low <= true) & (true <= high)))
         result[f"width {name}"] = float(np.mean(high - low))
-        value[name] = dict(zip(splits, true, strict=True))
     answer = recommend(
-        fit,
-        budget=BUDGET,
-        cost_model=CostModel(),
-        curve=curve,
-        responses=RESPONSES,
-        max_prompts=None,
-        seed=seed,
-    )
-    low, high = answer.best.interval_95
-    best = max(value["tried"].values())
-    mine = value["tried"][answer.best.split]
+        fit, budget=BUDGET, cost_model=CostModel(), curve=curve, responses=RESPONSES, max_prompts=None, seed=seed
+    )  # fmt: skip
+    return result | judged(answer, truth, records)
+
+
+def expected(truth: Truth, split: Split) -> float:
+    """The true expected reward of a split with random prompts."""
+    return float(truth(split.prompts, split.responses, diversity_of(split.prompts)))
+
+
+def judged(answer: Recommendation, truth: Truth, records: Sequence[TrialRecord]) -> dict[str, float]:
+    """Regret of the recommendation, and of picking the trial with the best observed mean reward."""
+    best = max(expected(truth, candidate.split) for candidate in answer.splits)
+    mine = expected(truth, answer.best.split)
     picked = max((r for r in records if r.selection == "random"), key=lambda r: r.reward)
-    result["covered recommended"] = float(low <= mine <= high)
-    result["regret"] = best - mine
-    result["regret of best observed"] = best - truth(
-        picked.prompts, picked.responses, diversity_of(picked.prompts)
-    )
-    result["claimed better"] = answer.probability_better or 0.0
-    runner = answer.runner_up.split if answer.runner_up else answer.best.split
-    result["is better"] = float(mine > value["tried"][runner])
-    return result
+    low, high = answer.best.interval_95
+    return {
+        "covered recommended": float(low <= mine <= high),
+        "regret": best - mine,
+        "regret of best observed": best - expected(truth, Split(picked.prompts, picked.responses)),
+        "claimed better": answer.probability_better or 0.0,
+        "is better": float(mine > expected(truth, answer.splits[1].split)),
+    }
 
 
 def ground_figures(name: str, studies: int, seed: int) -> dict[str, float]:

@@ -26,24 +26,26 @@ class Split:
 class CostModel(Settings):
     """Prices of one study's labels. By default only annotations count: cost = prompts x responses."""
 
-    per_prompt: float = Field(0.0, ge=0, description="price of collecting one prompt (units)")
+    per_prompt: float = Field(default=0.0, ge=0, description="price of collecting one prompt (units)")
     per_response: float = Field(
-        0.0, ge=0, description="price of writing one response that is labelled (units)"
+        default=0.0, ge=0, description="price of writing one response that is labelled (units)"
     )
     per_annotation: float = Field(
-        1.0, ge=0, description="price of one response judged once by one rater (units)"
+        default=1.0, ge=0, description="price of one response judged once by one rater (units)"
     )
     per_comparison: float = Field(
-        0.0, ge=0, description="price of one pair compared once by one rater (units)"
+        default=0.0, ge=0, description="price of one pair compared once by one rater (units)"
     )
     comparisons: Literal["pairs", "sort"] = Field(
-        "pairs",
+        default="pairs",
         description="comparisons that rank k responses: all k(k-1)/2 pairs, or ceil(k log2 k) by sorting",
     )
-    raters: int = Field(1, ge=1, description="raters who judge each response or pair (count)")
-    per_generated: float = Field(0.0, ge=0, description="price of generating one candidate response (units)")
+    raters: int = Field(default=1, ge=1, description="raters who judge each response or pair (count)")
+    per_generated: float = Field(
+        default=0.0, ge=0, description="price of generating one candidate response (units)"
+    )
     generated: int = Field(
-        0,
+        default=0,
         ge=0,
         description="candidates generated for each prompt, labelled or not; never under responses (count)",
     )

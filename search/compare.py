@@ -35,9 +35,15 @@ class CostView:
         )
         if self.advantage is None:
             return text
-        return (
-            f"{text}, {self.advantage:.3f} over {self.splits[1]} (probability {self.probability_better:.2f})"
-        )
+        sure = "" if self.probability_better is None else f" (probability {chance(self.probability_better)})"
+        return f"{text}, {self.advantage:.3f} over {self.splits[1]}{sure}"
+
+
+def chance(probability: float) -> str:
+    """A probability in two digits that never claims certainty."""
+    if probability >= 0.995:
+        return "over 0.99"
+    return f"{probability:.2f}" if probability >= 0.005 else "under 0.01"
 
 
 def compare_costs(fit: Fit, best: Split, question: Question) -> list[CostView]:

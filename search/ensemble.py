@@ -59,11 +59,12 @@ class Ensemble:
     @property
     def seed_variance(self) -> float:
         """Variance of one seed's reward about its expected reward, as the members estimate it."""
-        return sum(
+        parts = [
             member.weight * share * solution.scale**2
             for member in self.members
             for solution, share in zip(member.solutions, member.shares, strict=True)
-        )
+        ]
+        return float(sum(parts))
 
 
 def fit_ensemble(observed: Observations) -> Ensemble | None:

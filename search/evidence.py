@@ -80,13 +80,13 @@ def _slopes(model: Model, observed: Observations, result: Any) -> dict[str, tupl
 def paper_mse(observed: Observations, predictor: str) -> float | None:
     """Song et al.'s figure: an ordinary line per k, its mean squared residual, averaged over k.
 
-    None where some k has fewer than two distinct values of the predictor.
+    None where some k has fewer than three distinct values of the predictor: two always lie on a line.
     """
     errors = []
     for k in observed.levels:
         part = observed.keep(observed.responses == k)
         design = Model("one line", predictor).design(Points.of(part), part)
-        if len(part.reward) < 2 or np.ptp(design[:, 1]) == 0:
+        if len(np.unique(design[:, 1])) < 3:
             return None
         errors.append(float(np.mean(sm.OLS(part.reward, design).fit().resid ** 2)))
     return float(np.mean(errors))

@@ -101,7 +101,7 @@ def fit_trials(records: Sequence[TrialRecord]) -> Fit:
     observed = Observations.from_records(records)
     if np.ptp([reward for record in records for reward in record.rewards]) == 0:
         raise NoGroundError(
-            f"all {observed.count} trials have the same reward, {observed.reward[0]:g}, so nothing can be told "
-            "apart: check that the reward model discriminates and that training changes the policy"
+            f"all {observed.count} trials have the same reward, {observed.reward[0]:g}, so nothing can be "
+            "told apart: check that the reward model discriminates and that training changes the policy"
         )
     return Fit(tuple(records), observed, fit_ensemble(observed))

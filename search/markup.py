@@ -29,7 +29,8 @@ ul.warnings li { border-left: .3rem solid #D55E00; padding: .15rem .8rem; margin
 figure { margin: .6rem 0; break-inside: avoid; max-width: 36rem; } figure.wide-one { max-width: none; }
 img { width: 100%; height: auto; display: block; }
 figcaption { color: var(--quiet); font-size: .88rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .88rem; margin: .6rem 0; width: 100%; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .88rem; margin: .6rem 0; width: 100%; }
 th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--quiet); font-weight: 600; } th:first-child, td:first-child { text-align: left; }
 tr.best td { font-weight: 700; background: var(--wash); }

@@ -82,7 +82,7 @@ class Model:
             return np.empty((0, 0))
         levels = np.array(tried.levels, float)
         still = Points(np.full_like(levels, np.e), levels, np.zeros_like(levels))
-        return self._at(still, tried, 1.0) - self._at(still, tried, 0.0)
+        return np.asarray(self._at(still, tried, 1.0) - self._at(still, tried, 0.0))
 
     def _at(self, at: Points, tried: Observations, x: float) -> Floats:
         return Model(self.structure, "fixed").design(

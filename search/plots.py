@@ -57,8 +57,8 @@ def reward_by_split(answer: Recommendation, base_reward: float | None) -> Figure
             split.predicted_reward, row, "o" if best else "D", color=colour, markersize=8 if best else 6
         )
         axes.annotate(
-            f"{split.predicted_reward:.3f}", (split.predicted_reward, row), (0, 8), textcoords="offset points",
-            ha="center", fontsize=9, color=colour, weight="bold" if best else "normal",
+            f"{split.predicted_reward:.3f}", (split.predicted_reward, row), (0, 8), ha="center",
+            textcoords="offset points", fontsize=9, color=colour, weight="bold" if best else "normal",
         )  # fmt: skip
     axes.set_yticks(range(len(answer.splits)), [str(split.split) for split in reversed(answer.splits)])
     axes.set_ylim(-0.6, len(answer.splits) - 0.3)
@@ -127,8 +127,8 @@ def diversity_by_prompts(fit: Fit, question: Question) -> Figure:
         label = "trials, prompts chosen" if varied else "trials, random prompts"
         if here.any():
             axes.plot(
-                fit.observed.prompts[here], fit.observed.diversity[here], "o", color=COLOURS[1 if varied else 0],
-                markerfacecolor=face, markersize=6, label=label,
+                fit.observed.prompts[here], fit.observed.diversity[here], "o",
+                color=COLOURS[1 if varied else 0], markerfacecolor=face, markersize=6, label=label,
             )  # fmt: skip
     _log_axis(axes)
     axes.set_xlabel("prompts (log scale)")
@@ -149,8 +149,8 @@ def rewards_by_domain(fit: Fit) -> Figure | None:
                 r.domain_rewards[domain] for r in records if r.responses == k and domain in r.domain_rewards
             ]
             axes.plot(
-                values, np.full(len(values), row + 0.18 * (index - len(fit.observed.levels) / 2)), MARKERS[index % 7],
-                color=COLOURS[index % 7], markersize=5, alpha=0.85, label=None if row else f"{k} responses",
+                values, np.full(len(values), row + 0.18 * (index - len(fit.observed.levels) / 2)),
+                MARKERS[index % 7], color=COLOURS[index % 7], markersize=5, alpha=0.85, label=None if row else f"{k} responses",
             )  # fmt: skip
     axes.set_yticks(range(len(domains)), domains)
     axes.set_xlabel(REWARD)

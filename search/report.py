@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from search import markup, plots
 from search.answer import Recommendation
 from search.budget import CostModel
+from search.compare import chance
 from search.curve import DiversityCurve
 from search.evidence import paper_mse
 from search.fit import Fit
@@ -51,7 +52,7 @@ def write_report(
         markup.pictures(_by_split(draw, fit, question, recommendation, base_reward)),
         _split_table(recommendation),
         markup.heading("What is paid for decides"),
-        draw.one(plots.rewards_by_cost(recommendation), "cost_models", COST_CAPTION),
+        draw.one(plots.rewards_by_cost(recommendation), "cost_models", COST_CAPTION, wide=True),
         *_cost_lines(recommendation),
         markup.heading("Diversity of the pool"),
         markup.pictures(
@@ -70,6 +71,7 @@ def write_report(
     return path
 
 
+MODELS_SHOWN = 16
 COST_CAPTION = (
     "The same trials under other prices. Equal annotations and equal comparisons get what the recommended "
     "split costs under them."
@@ -82,10 +84,10 @@ class _Pictures:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def one(self, figure: Figure | None, name: str, caption: str) -> str:
+    def one(self, figure: Figure | None, name: str, caption: str, wide: bool = False) -> str:
         if figure is None:
             return ""
-        return markup.picture(plots.save(figure, self.folder / f"{name}.png"), caption)
+        return markup.picture(plots.save(figure, self.folder / f"{name}.png"), caption, wide)
 
 
 def _answer(name: str, answer: Recommendation, base_reward: float | None) -> str:
@@ -97,7 +99,7 @@ def _answer(name: str, answer: Recommendation, base_reward: float | None) -> str
         ("cost", f"{best.cost:,.10g} of {answer.budget:,.10g} {answer.unit}"),
     ]
     if runner is not None and answer.probability_better is not None:
-        facts.append((f"beats {runner.split}", f"with probability {answer.probability_better:.2f}"))
+        facts.append((f"beats {runner.split}", f"with probability {chance(answer.probability_better)}"))
     if base_reward is not None:
         facts.append(
             ("over the base model", f"{best.predicted_reward - base_reward:+.3f} (it has {base_reward:.3f})")
@@ -105,7 +107,8 @@ def _answer(name: str, answer: Recommendation, base_reward: float | None) -> str
     facts.append(("trials, seeds", f"{answer.trials}, {answer.seeds} in all"))
     return (
         f'<h1>{escape(name)}</h1><div class="answer"><div class="split">Label {best.prompts:,} prompts x '
-        f"{best.responses} responses</div>{markup.terms(facts)}</div>{markup.bullets(answer.warnings(), 'warnings')}"
+        f"{best.responses} responses</div>{markup.terms(facts)}</div>"
+        f"{markup.bullets(answer.warnings(), 'warnings')}"
     )
 
 
@@ -149,7 +152,7 @@ def _split_table(answer: Recommendation) -> str:
             f"{s.diversity:.2f}",
             f"{s.predicted_reward:.4f}",
             f"{s.interval_95[0]:.4f} to {s.interval_95[1]:.4f}",
-            f"{s.probability_best:.2f}",
+            chance(s.probability_best),
             f"{s.prompts_beyond:.2f}",
         ]
         for s in answer.splits
@@ -164,10 +167,8 @@ def _cost_lines(answer: Recommendation) -> list[str]:
 def _curve_caption(curve: DiversityCurve) -> str:
     end = f"{curve.prompts[-1]:,} prompts"
     if curve.growth <= 0:
-        return (
-            f"Diversity over prompts drawn at random. At {end} it has stopped growing: more prompts lower D."
-        )
-    return f"Diversity over prompts drawn at random. At {end} D grows as prompts to the power {curve.growth:.2f}."
+        return f"Diversity over random prompts. At {end} it has stopped growing: more prompts lower D."
+    return f"Diversity over random prompts. At {end} D grows as prompts to the power {curve.growth:.2f}."
 
 
 def _domains(draw: _Pictures, fit: Fit) -> list[str]:
@@ -187,11 +188,12 @@ def _models(fit: Fit) -> list[str]:
             _figure(r.aicc, ".1f"),
             _figure(weights.get(r.model), ".2f"),
         ]
-        for r in fit.table
+        for r in fit.table[:MODELS_SHOWN]
     ]
     lines = [
         "The prediction averages these models, each weighted by how well it predicts trials left out. Left-out "
-        "error is a root mean square (reward); AICc compares fits, smaller is better.",
+        "error is a root mean square (reward); AICc compares fits, smaller is better. "
+        f"The best {len(rows)} of {len(fit.table)} are shown; all are in fit.json.",
     ]
     mses = [(x, paper_mse(fit.observed, x)) for x in ("diversity", "log prompts", "prompts")]
     if all(mse is not None for _, mse in mses):

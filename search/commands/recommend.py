@@ -11,10 +11,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from pools.errors import ConfigError, NoGroundError
+from search.answer import Recommendation
 from search.budget import CostModel
 from search.curve import DiversityCurve
 from search.fit import Fit, fit_trials
-from search.recommend import Recommendation, recommend
+from search.recommend import recommend
 from search.report import write_report
 from search.trials_csv import read_json, read_trials
 
