@@ -111,7 +111,7 @@ class Batch:
     sources: Tensor  # [N] int64: the place in the row whose hidden state predicts the token
     targets: Tensor  # [N] int64: the predicted token
     owners: Tensor  # [N] int64: the response, 0..R-1, that the predicted token belongs to
-    scores: Tensor  # [R] float32
+    scores: Tensor  # [R] float64, so that margins and ties are as in the pool
     reference: Tensor | None  # [R] float32: summed log-probability under the reference policy
     segments: tuple[Segment, ...]
     sizes: tuple[int, ...]  # responses of each ranking
@@ -164,7 +164,7 @@ def collate(rankings: Sequence[Ranking]) -> Batch:
         sources=torch.tensor(sources),
         targets=torch.tensor([token for response in responses for token in response]),
         owners=torch.tensor(owners),
-        scores=torch.tensor([score for ranking in rankings for score in ranking.scores]),
+        scores=torch.tensor([score for ranking in rankings for score in ranking.scores], dtype=torch.float64),
         reference=_references(rankings),
         segments=tuple(segments),
         sizes=tuple(len(ranking.response_ids) for ranking in rankings),

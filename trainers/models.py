@@ -44,18 +44,26 @@ def resolve_model(name: str, cache_dir: Path | None = None) -> str:
 
 
 def load_policy(path: str, *, dtype: str = "bf16", gradient_checkpointing: bool = False) -> PreTrainedModel:
-    """The causal language model at `path`, in `dtype` (fp32, bf16, fp16).
+    """The causal language model at `path`, in `dtype` (fp32, bf16, fp16), without dropout.
 
-    Only safetensors are read and no code from the model's repository is run.
+    Only safetensors are read and no code from the model's repository is run. Dropout is off so that a loss
+    depends on the batch alone, and a ranking's responses are compared under one and the same policy.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     if dtype not in _DTYPES:
         raise TrainingError(f'unknown dtype "{dtype}"; choices: {", ".join(_DTYPES)}')
     with _readable_errors("model", path):
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        for name in [name for name, value in vars(config).items() if _is_dropout(name, value)]:
+            setattr(config, name, 0.0)
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, _DTYPES[dtype]), use_safetensors=True, trust_remote_code=False
+            path,
+            config=config,
+            dtype=getattr(torch, _DTYPES[dtype]),
+            use_safetensors=True,
+            trust_remote_code=False,
         )
     if gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -84,6 +92,10 @@ def _readable_errors(part: str, path: str) -> Any:
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise TrainingError(f'cannot load the {part} of "{path}": {reason}') from error
+
+
+def _is_dropout(name: str, value: object) -> bool:
+    return isinstance(value, float) and ("dropout" in name or name.endswith("_pdrop") or name == "layerdrop")
 
 
 def _packaged_file(name: str) -> Path:

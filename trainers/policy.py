@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
@@ -17,8 +18,10 @@ from trainers.batching import Batch, Ranking, collate, pack
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Path = Literal["segments", "mask", "plain"]
+Path = Literal["auto", "segments", "mask", "plain"]
 _CHUNK = 512  # predicted tokens whose scores over the vocabulary exist at one time
+_NO_MASK = torch.ones(1, 1, 1, 1)
+_RESHAPED = ("final_logit_softcapping", "attn_logit_softcapping", "logit_scale", "logits_scaling")
 
 
 class ResponseLogps(NamedTuple):
@@ -36,42 +39,63 @@ class ResponseLogps(NamedTuple):
 class Policy(nn.Module):
     """A causal language model (also under peft) that scores packed rankings.
 
-    Each prompt is encoded once for all its responses where the model can be told who sees whom;
-    `path` says how (`segments` on a CPU, one dense `mask` on a GPU) or that it cannot (`plain`: every
-    response with its own copy of the prompt, padded), and `reason` why. Parameters are used through
-    their modules only, so the hooks of ZeRO-3 gather them.
+    Each prompt is encoded once for all its responses where the model can be told who sees whom, and every
+    response with its own copy of the prompt, padded, where it cannot: `reason` then says why, and is None
+    otherwise. A model that can be told is tried on a few tokens first, unless its weights are elsewhere
+    (ZeRO-3). Parameters are used through their modules only, so that the hooks of ZeRO-3 gather them.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, path: Literal["auto", "segments", "mask", "plain"] = "auto"
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, path: Path = "auto") -> None:
         super().__init__()
         self.model = model
         lm: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._parts = (
-            lm,
-            getattr(lm, lm.base_model_prefix),
-            lm.get_output_embeddings(),
-        )  # a tuple: no submodules
+        # In a tuple, so that the parts are not registered a second time.
+        self._parts = (lm, getattr(lm, lm.base_model_prefix), lm.get_output_embeddings())
+        self._asked: Path = path
+        self._window = _window(lm.config)
         self.reason = _obstacle(*self._parts)
-        self.path: Path = _choose(path, self.reason, lm.device)
-        self._window = getattr(lm.config, "sliding_window", None)
-        if self.path != "plain":
+        if self.reason is None and path != "plain":
             attention.register()
             lm.set_attn_implementation(attention.ATTENTION)
+            self.reason = self._disagreement()
+
+    @property
+    def path(self) -> Path:
+        """How prompts are encoded now: `segments` on a CPU, one dense `mask` on a GPU, or `plain`."""
+        if self.reason is not None:
+            return "plain"
+        if self._asked != "auto":
+            return self._asked
+        return "mask" if self._parts[0].device.type == "cuda" else "segments"
 
     def forward(self, batch: Batch) -> ResponseLogps:
         """Summed log-probability and token count of each response of `batch`."""
-        shared = self.path != "plain" and not self._beyond_window(batch)
-        logps = self._shared(batch) if shared else self._plain(batch)
-        total = torch.zeros(batch.responses, device=logps.device).index_add(0, batch.owners, logps)
-        return ResponseLogps(total, batch.owners.bincount(minlength=batch.responses).float())
+        within = self._window is None or int(batch.positions.max()) < self._window
+        logps = self._shared(batch) if self.path != "plain" and within else self._plain(batch)
+        total = logps.new_zeros(batch.responses).index_add(0, batch.owners, logps)
+        return ResponseLogps(total, batch.owners.bincount(minlength=batch.responses).to(total))
+
+    @torch.no_grad()
+    def _disagreement(self) -> str | None:
+        """Why sharing is not to be trusted for this model, from a trial on a few tokens; None if it is."""
+        lm = self._parts[0]
+        if any(parameter.numel() == 0 or parameter.is_meta for parameter in lm.parameters()):
+            return None
+        training = lm.training
+        lm.eval()
+        ids = [(7 * i + 3) % lm.config.vocab_size for i in range(9)]
+        batch = collate([Ranking(ids[:3], (ids[3:6], ids[6:]), (1.0, 0.0))]).to(lm.device)
+        gap = float((self._shared(batch) - self._plain(batch)).abs().max())
+        lm.train(training)
+        if gap <= (1e-3 if lm.dtype in (torch.float32, torch.float64) else 0.25):
+            return None
+        return f"{type(lm).__name__} scores shared prompts differently (by {gap:.2g} nats a token)"
 
     def _shared(self, batch: Batch) -> Tensor:
         """Log-probability [N] of each predicted token, prompts encoded once."""
         _, backbone, head = self._parts
         if self.path == "segments":  # a four-dimensional mask keeps transformers from building its own
-            layout: dict[str, Any] = {"attention_mask": torch.ones(1, 1, 1, 1), "segments": batch.segments}
+            layout: dict[str, Any] = {"attention_mask": _NO_MASK, "segments": batch.segments}
         else:
             layout = {"attention_mask": attention.row_mask(batch.segments, batch.input_ids.device)}
         row = backbone(
@@ -91,9 +115,6 @@ class Policy(nn.Module):
         parts = [logits[i, len(p) - 1 : len(p) + len(r)] for i, (p, r) in enumerate(pairs)]
         return _pick(torch.cat(parts), batch.targets)
 
-    def _beyond_window(self, batch: Batch) -> bool:
-        return self._window is not None and int(batch.positions.max()) >= int(self._window)
-
 
 def _checkpointed(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
     """Scores over the vocabulary are made again for the backward pass instead of kept."""
@@ -102,8 +123,9 @@ def _checkpointed(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
 
 
 def _pick(logits: Tensor, targets: Tensor) -> Tensor:
-    """Log-probability of `targets` [N] under `logits` [N, V], in float32."""
-    return -nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+    """Log-probability of `targets` [N] under `logits` [N, V], in float32 at least."""
+    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return -nn.functional.cross_entropy(precise, targets, reduction="none")
 
 
 def _sequences(batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
@@ -114,37 +136,30 @@ def _sequences(batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
         yield from ((prompt, response) for response in responses)
 
 
+def _window(config: Any) -> int | None:
+    """Tokens back that the nearest-sighted layer sees, where that is limited."""
+    limits = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return min((int(limit) for limit in limits if limit), default=None)
+
+
 def _obstacle(lm: Any, backbone: nn.Module, head: nn.Module | None) -> str | None:
-    """Why prompts cannot be shared with this model, or None."""
+    """What in the model's make keeps prompts from being shared, or None."""
     name = type(lm).__name__
     if not getattr(lm, "_supports_attention_backend", False):
         return f"{name} does not let its attention be replaced"
     if "position_ids" not in inspect.signature(backbone.forward).parameters:
         return f"{name} takes no position ids"
-    odd = [
-        key
-        for key in ("final_logit_softcapping", "attn_logit_softcapping", "logit_scale")
-        if getattr(lm.config, key, None)
-    ]
+    odd = [key for key in _RESHAPED if getattr(lm.config, key, None) not in (None, 1)]
+    odd += ["attention sinks"] if any(key.endswith("sinks") for key, _ in lm.named_parameters()) else []
     if odd or head is None:
-        return f"{name} changes its scores by {', '.join(odd) or 'a head of its own'}"
+        return f"{name} has scores of its own making ({', '.join(odd) or 'no output head'})"
     return None
-
-
-def _choose(asked: str, obstacle: str | None, device: torch.device) -> Path:
-    if obstacle or asked == "plain":
-        return "plain"
-    if asked == "auto":
-        return "mask" if device.type == "cuda" else "segments"
-    return asked  # type: ignore[return-value]
 
 
 def with_reference(
     policy: nn.Module, rankings: Sequence[Ranking], *, max_tokens: int, device: torch.device | str
 ) -> list[Ranking]:
     """The rankings with `reference` filled in by `policy` as it stands: call it once, before training."""
-    from dataclasses import replace
-
     filled: list[Ranking] = []
     for indices in pack(rankings, max_tokens):
         chosen = [rankings[i] for i in indices]

@@ -54,7 +54,7 @@ class Pairs:
             pairs = self.draw(scores.tolist())
             better += [start + i for i, _ in pairs]
             worse += [start + j for _, j in pairs]
-            weights += [1 / len(pairs)] * len(pairs)
+            weights += [1 / len(pairs) for _ in pairs]
             start += len(scores)
         device = batch.scores.device
         places = torch.tensor([better, worse], dtype=torch.long, device=device)
@@ -62,6 +62,8 @@ class Pairs:
 
     def _candidates(self, scores: Sequence[float]) -> list[tuple[int, int]]:
         last = len(scores) - 1
+        if last < 1:
+            return []
         if self.policy == "best_worst":
             return [(0, last)]
         if self.policy == "adjacent":

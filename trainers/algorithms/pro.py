@@ -34,7 +34,7 @@ class PRO:
 
     def loss(self, logps: ResponseLogps, batch: Batch) -> LossOutput:
         means, present = per_ranking(logps.mean, batch.sizes)
-        scores, _ = per_ranking(batch.scores, batch.sizes)
+        scores, _ = per_ranking(batch.scores.to(logps.total), batch.sizes)
         rank = _listwise(means, scores, present)
         weights = self.sft_weight * (present.sum(1) - 1).square()
         sft = -(weights * means[:, 0]).sum()

@@ -31,7 +31,7 @@ class RRHF:
 
     def loss(self, logps: ResponseLogps, batch: Batch) -> LossOutput:
         means, present = per_ranking(logps.mean, batch.sizes)
-        scores, _ = per_ranking(batch.scores, batch.sizes)
+        scores, _ = per_ranking(batch.scores.to(logps.total), batch.sizes)
         lower = (scores[:, :, None] < scores[:, None, :]) & present[:, :, None] & present[:, None, :]
         rank = torch.relu(means[:, :, None] - means[:, None, :]).masked_fill(~lower, 0.0).sum()
         sft = -means[:, 0].sum()

@@ -34,7 +34,7 @@ class SFT:
 
     def loss(self, logps: ResponseLogps, batch: Batch) -> LossOutput:
         means, present = per_ranking(logps.mean, batch.sizes)
-        scores = per_ranking(batch.scores, batch.sizes)[0] / self.temperature
+        scores = per_ranking(batch.scores.to(logps.total), batch.sizes)[0] / self.temperature
         weights = torch.softmax(scores.masked_fill(~present, float("-inf")), dim=1)
         chosen = means[:, 0] if self.target == "best" else (weights * means).sum(1)
         total = -chosen.sum()
