@@ -43,7 +43,7 @@ def nested_diversity(
     return prompts**exponent * shares
 
 
-def score(prompts: int, distinct: int, total: int, exponent: float = EXPONENT) -> float:
+def score(prompts: int, distinct: float, total: int, exponent: float = EXPONENT) -> float:
     """D of so many prompts with so many distinct and all n-grams; 0 for no n-gram."""
     return float(prompts) ** exponent * (distinct / total) if total else 0.0
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from math import log
 
 import numpy as np
+from numpy.typing import NDArray
 
-from metrics.diversity import diversity
+from metrics.diversity import diversity, nested_diversity
 from metrics.tokens import TokenTable
 
 
@@ -19,6 +20,11 @@ def distinct_n(tokens: TokenTable, order: int) -> float:
     return diversity(tokens, order=order, exponent=0.0)
 
 
+def nested_distinct_n(tokens: TokenTable, order: int) -> NDArray[np.float64]:
+    """`distinct_n` of the first 1, 2, ..., N prompts, shape [N], in one pass."""
+    return nested_diversity(tokens, order=order, exponent=0.0)
+
+
 def token_entropy(tokens: TokenTable) -> float:
     """Shannon entropy of the token frequencies in bits, from 0 to log2 of the vocabulary; 0 for no token.
 
@@ -27,6 +33,24 @@ def token_entropy(tokens: TokenTable) -> float:
     _, counts = np.unique(tokens.ids, return_counts=True)
     shares = counts / max(len(tokens.ids), 1)
     return float(-(shares * np.log2(shares)).sum()) + 0.0
+
+
+def nested_token_entropy(tokens: TokenTable) -> NDArray[np.float64]:
+    """`token_entropy` of the first 1, 2, ..., N prompts in bits, shape [N], in one pass."""
+    order = np.argsort(tokens.ids, kind="stable")
+    starts = np.flatnonzero(np.diff(tokens.ids[order], prepend=-1))
+    sizes = np.diff(np.append(starts, len(order)))
+    earlier = np.empty(len(order), np.float64)  # how often each token was met before
+    earlier[order] = np.arange(len(order)) - np.repeat(starts, sizes)
+    grown = _c_log_c(earlier + 1) - _c_log_c(earlier)
+    sums = np.concatenate([[0.0], np.cumsum(grown)])[tokens.offsets[1:]]
+    total = np.maximum(tokens.offsets[1:], 1)
+    entropy: NDArray[np.float64] = np.maximum(np.log2(total) - sums / total, 0.0)
+    return entropy
+
+
+def _c_log_c(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    return counts * np.log2(np.maximum(counts, 1))
 
 
 def compression_ratio(texts: Iterable[str]) -> float:

@@ -1,0 +1,128 @@
+"""The prompts of files of any size, one at a time: what diversity is measured on, without their responses."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pools.adapters import ADAPTERS, Draft, format_of
+from pools.check import check
+from pools.errors import PoolError
+from pools.flaws import REASONS, RowFlaw
+from pools.readers import PoolSource, Row, open_source
+from pools.types import Prompt
+
+REPEATS_LIMIT = 5_000_000  # prompts remembered to leave out repeats, about 100 bytes each
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptFiles:
+    """Which files or data sets to read, and how.
+
+    `paths` may hold globs and hub ids. `field` names the column that holds the prompt (a text or a list of
+    turns); when empty, `format` (`auto`: told by the first row) says where it lies.
+    """
+
+    paths: Sequence[str]
+    format: str = "auto"
+    field: str = ""
+    split: str = "train"
+    subset: str = ""
+
+    def sources(self) -> list[str]:
+        """Every path, globs expanded in sorted order; PoolError for a glob that matches nothing."""
+        found: list[str] = []
+        for path in self.paths:
+            matches = sorted(glob.glob(str(Path(path).expanduser()), recursive=True))
+            if glob.has_magic(path) and not Path(path).exists():
+                if not matches:
+                    raise PoolError(f"{path}: no file matches")
+                found += matches
+            else:
+                found.append(path)
+        return found
+
+
+@dataclass
+class Tally:
+    """What was read: rows, rows without a usable prompt by reason, and prompts left out as repeats."""
+
+    rows: int = 0
+    repeats: int = 0
+    flaws: Counter[str] = field(default_factory=Counter)
+
+    def lines(self) -> list[str]:
+        """The account for a reader, one line a reason."""
+        lines = [f"{count:,} rows: {REASONS[reason]}" for reason, count in sorted(self.flaws.items())]
+        return lines + ([f"{self.repeats:,} repeated prompts left out"] if self.repeats else [])
+
+
+def stream_prompts(
+    files: PromptFiles,
+    tally: Tally,
+    *,
+    keep_repeats: bool = False,
+    progress: Callable[[str, float], None] | None = None,
+) -> Iterator[Prompt]:
+    """The usable prompts of all files in order; `tally` is kept while they are read.
+
+    A prompt met before (see `Prompt.key`) is left out among the first 5 million different ones; those after
+    are not remembered, so that memory stays bounded. `progress` hears of each source and its share read.
+    """
+    seen: set[bytes] = set()
+    for path in files.sources():
+        source = open_source(path, split=files.split, subset=files.subset)
+        for prompt in _prompts(source, files, tally):
+            if progress is not None and tally.rows % 512 == 0:
+                progress(source.label, source.fraction())
+            if keep_repeats or _is_new(prompt, seen):
+                yield prompt
+            else:
+                tally.repeats += 1
+
+
+def _is_new(prompt: Prompt, seen: set[bytes]) -> bool:
+    key = bytes.fromhex(prompt.key[:24])
+    if key in seen:
+        return False
+    if len(seen) < REPEATS_LIMIT:
+        seen.add(key)
+    return True
+
+
+def _prompts(source: PoolSource, files: PromptFiles, tally: Tally) -> Iterator[Prompt]:
+    draft: Callable[[Mapping[str, Any]], Draft] | None = None
+    for row in source.rows():
+        if _is_header(row):
+            continue
+        tally.rows += 1
+        try:
+            if row.flaw is not None:
+                raise RowFlaw(*row.flaw)
+            if not isinstance(row.value, Mapping):
+                raise RowFlaw("not_an_object")
+            draft = draft or _drafter(row.value, files, source.label)
+            asked = draft(row.value)
+            yield check(Draft(asked.prompt, (), asked.domain, meta=asked.meta)).prompt
+        except RowFlaw as error:
+            tally.flaws[error.flaw.reason] += 1
+
+
+def _is_header(row: Row) -> bool:
+    return row.line == 1 and isinstance(row.value, Mapping) and row.value.keys() == {"pool"}
+
+
+def _drafter(row: Mapping[str, Any], files: PromptFiles, label: str) -> Callable[[Mapping[str, Any]], Draft]:
+    if files.field:
+        return lambda fields: Draft(fields.get(files.field), ())
+    name = format_of(row) if files.format == "auto" else files.format
+    if name is None:
+        raise PoolError(
+            f"{label}: the columns {', '.join(map(str, row))} are of no known format; name the one that "
+            f"holds the prompt with --field, or a format with --format ({', '.join(ADAPTERS)})"
+        )
+    return ADAPTERS[name].draft

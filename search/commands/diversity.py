@@ -1,0 +1,150 @@
+"""`apportion diversity PATH...`: prompt diversity of files of any size."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+from typing import Any
+
+from metrics.scale import EXACT_LIMIT, Measured, StreamCounter
+from metrics.tokens import MAX_TOKENS, token_batches, vocabulary_size
+from pools.prompts import Tally
+from search.prompt_options import (
+    add_file_options,
+    add_tokenizer_option,
+    files_of,
+    reader_of,
+    texts,
+    tokenizer_of,
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="jsonl, jsonl.gz, parquet, glob, folder or hub id"
+    )
+    add_file_options(parser)
+    add_tokenizer_option(parser)
+    parser.add_argument(
+        "--order", type=int, choices=(1, 2, 3, 4), default=2, help="n of the n-grams (default 2)"
+    )
+    parser.add_argument(
+        "--exponent", type=float, default=0.5, help="power of the number of prompts (default 0.5)"
+    )
+    parser.add_argument(
+        "--max-tokens",
+        type=int,
+        default=MAX_TOKENS,
+        help=f"each prompt is cut to so many tokens (default {MAX_TOKENS})",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "exact", "approximate", "ray"),
+        default="auto",
+        help="auto: exact up to --limit, then HyperLogLog (0.2%% standard error); ray: exact on a cluster, "
+        "started here unless one runs; it keeps repeated prompts and fits no curve (default auto)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=int,
+        default=EXACT_LIMIT,
+        metavar="COUNT",
+        help=f"distinct n-grams and prompts it may hold exactly, 40 bytes each (default {EXACT_LIMIT:,})",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, help="tokenizing workers of --engine ray (default 2)"
+    )
+    parser.add_argument(
+        "--keep-repeats", action="store_true", help="count prompts that repeat an earlier one"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    tally = Tally()
+    measured = _on_ray(args) if args.engine == "ray" else _streamed(args, tally)
+    account = _account(args, measured, tally)
+    print(json.dumps(account) if args.json else "\n".join(_lines(account, tally)))
+    return 0
+
+
+def _streamed(args: argparse.Namespace, tally: Tally) -> Measured:
+    tokenizer = tokenizer_of(args.tokenizer)
+    counter = StreamCounter(
+        vocabulary_size(tokenizer), order=args.order, engine=args.engine, limit=args.limit
+    )
+    stream = texts(files_of(args), tally, keep_repeats=args.keep_repeats, quiet=args.json)
+    for tokens in token_batches(stream, tokenizer, args.max_tokens):
+        counter.add(tokens)
+    return counter.result()
+
+
+def _on_ray(args: argparse.Namespace) -> Measured:
+    import ray
+
+    from metrics.ray_count import count_on_ray
+
+    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    files = files_of(args)
+    return count_on_ray(
+        files.sources(),
+        reader_of(files),
+        partial(tokenizer_of, args.tokenizer),
+        order=args.order,
+        max_tokens=args.max_tokens,
+        workers=args.workers,
+    )
+
+
+def _account(args: argparse.Namespace, measured: Measured, tally: Tally) -> dict[str, Any]:
+    heaps = measured.heaps(args.exponent)
+    diversity = measured.diversity(args.exponent)
+    return {
+        "diversity": diversity,
+        "diversity_standard_error": diversity * measured.error,
+        "exact": measured.error == 0.0,
+        "order": args.order,
+        "exponent": args.exponent,
+        "tokenizer": args.tokenizer,
+        "max_tokens": args.max_tokens,
+        "prompts": measured.prompts,
+        "tokens": measured.tokens,
+        "mean_prompt_tokens": measured.tokens / max(measured.prompts, 1),
+        "ngrams": measured.total,
+        "distinct_ngrams": measured.distinct,
+        "repeats_left_out": tally.repeats,
+        "rows_left_out": dict(tally.flaws),
+        "heaps": vars(heaps) if heaps else None,
+    }
+
+
+def _lines(account: dict[str, Any], tally: Tally) -> list[str]:
+    error = account["diversity_standard_error"]
+    length = f"{account['mean_prompt_tokens']:.1f} tokens (mean, cut to {account['max_tokens']})"
+    return [
+        f"diversity D       {account['diversity']:.4f}"
+        + (f" (standard error {error:.4f})" if error else " (exact)"),
+        f"prompts           {account['prompts']:,}",
+        f"prompt length     {length}",
+        f"{account['order']}-grams           {account['ngrams']:,}",
+        f"distinct          {account['distinct_ngrams']:,.0f}",
+        *_growth(account["heaps"]),
+        *tally.lines(),
+    ]
+
+
+def _growth(heaps: dict[str, Any] | None) -> list[str]:
+    """What Heaps' law says of more prompts like these."""
+    if heaps is None:
+        return []
+    law = f"distinct grow as text ** {heaps['exponent']:.2f} (lately {heaps['recent_exponent']:.2f})"
+    if heaps["peak_prompts"] is None:
+        end = "D still grows with more prompts like these"
+    elif heaps["peak_seen"]:
+        end = f"D was largest at {heaps['peak_prompts']:,.0f} prompts and has fallen since"
+    else:
+        end = f"D stops growing near {heaps['peak_prompts']:,.0f} prompts, if the curve bends on as it does"
+    return [f"Heaps' law        {law}", f"growth            {end}"]
