@@ -32,7 +32,7 @@ FACTS_FILE = "head.json"
 TRUSTED_ACCURACY = 0.6
 _INNER_FOLDS = 3
 _PROBE = (Prompt("Name three colours of the rainbow."), "Red, green and violet.")
-_PROBE_TOLERANCE = 0.05
+_PROBE_LIKENESS = 0.95  # rounding on another device leaves 0.999, another model far less
 _WINDOW_FIELDS = ("max_prompt_tokens", "max_response_tokens")
 
 
@@ -62,11 +62,11 @@ class FittedReward:
     """
 
     def __init__(self, artifact: Path, *, base_model: str, config: RewardConfig, device: str) -> None:
-        weights, facts = _read(artifact)
+        weights, probe, facts = _read(artifact)
         window = {field: facts[field] for field in _WINDOW_FIELDS}
         self._features = Features(base_model, config=config.model_copy(update=window), device=device)
         self._weights, self._bias = weights, float(facts["bias"])
-        self._check_base_model(artifact, base_model, float(facts["probe"]))
+        self._check_base_model(artifact, base_model, probe)
 
     def score(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> list[float]:
         """See `RewardModel.score`."""
@@ -74,17 +74,17 @@ class FittedReward:
         values = self._features(prompts, responses) @ self._weights + self._bias
         return checked_scores(expit(values).tolist(), expected=len(prompts))
 
-    def _check_base_model(self, artifact: Path, base_model: str, expected: float) -> None:
+    def _check_base_model(self, artifact: Path, base_model: str, probe: Matrix) -> None:
         if self._features.width != len(self._weights):
             raise RewardError(
                 f"the head in {artifact} reads {len(self._weights)} features, "
                 f"but {base_model!r} has {self._features.width}; it was fitted on another base model"
             )
-        (found,) = self.score([_PROBE[0]], [_PROBE[1]])
-        if abs(found - expected) > _PROBE_TOLERANCE:
+        likeness = float(np.corrcoef(_probe(self._features), probe)[0, 1])
+        if not likeness > _PROBE_LIKENESS:
             raise RewardError(
-                f"the head in {artifact} scores a known answer {found:.3f} on {base_model!r}, "
-                f"but {expected:.3f} where it was fitted; it was fitted on another base model"
+                f"the features of {base_model!r} correlate at {likeness:.2f} with those that the head in "
+                f"{artifact} was fitted on; it was fitted on another base model"
             )
 
 
@@ -118,9 +118,9 @@ def fit_reward_model(
     lengths = np.array([len(text) for text in texts])
     report, weights = _fit_and_judge(standard, pairs, lengths, folds=config.fit_folds, rng=rng)
     raw, bias = _unit_spread(features, weights / np.where(scale > 0, scale, 1.0))
-    probe = float(expit(extract([_PROBE[0]], [_PROBE[1]]) @ raw + bias)[0])
-    facts = {"bias": bias, "probe": probe, "base_model": base_model, "report": asdict(report)}
-    _write(directory, raw, facts | {field: getattr(config, field) for field in _WINDOW_FIELDS})
+    facts = {"bias": bias, "base_model": base_model, "report": asdict(report)}
+    facts |= {field: getattr(config, field) for field in _WINDOW_FIELDS}
+    _write(directory, {"weights": raw, "probe": _probe(extract)}, facts)
     return report
 
 
@@ -176,23 +176,29 @@ def _unit_spread(features: Matrix, weights: Vector) -> tuple[Vector, float]:
     return weights / spread, -float(values.mean()) / spread
 
 
-def _write(directory: Path, weights: Vector, facts: dict[str, Any]) -> None:
+def _probe(features: Features) -> Matrix:
+    """[F]: what the base model makes of one known answer, to tell it from other models."""
+    probe: Matrix = features([_PROBE[0]], [_PROBE[1]])[0]
+    return probe
+
+
+def _write(directory: Path, tensors: dict[str, Any], facts: dict[str, Any]) -> None:
     from safetensors.numpy import save_file
 
     directory.mkdir(parents=True, exist_ok=True)
-    save_file({"weights": weights}, directory / WEIGHTS_FILE)
+    save_file(tensors, directory / WEIGHTS_FILE)
     (directory / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def _read(directory: Path) -> tuple[Vector, dict[str, Any]]:
+def _read(directory: Path) -> tuple[Vector, Matrix, dict[str, Any]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
         facts: dict[str, Any] = json.loads((directory / FACTS_FILE).read_text(encoding="utf-8"))
-        weights: Vector = load_file(directory / WEIGHTS_FILE)["weights"]
-        float(facts["bias"]), float(facts["probe"]), *(int(facts[field]) for field in _WINDOW_FIELDS)
+        tensors = load_file(directory / WEIGHTS_FILE)
+        float(facts["bias"]), *(int(facts[field]) for field in _WINDOW_FIELDS)
+        return tensors["weights"], tensors["probe"], facts
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise RewardError(f"{directory} holds no readable fitted reward: {reason}") from error
-    return weights, facts

@@ -49,9 +49,11 @@ def save_encoder_reward(directory: Path) -> Path:
     return _save(BertForSequenceClassification, config, directory, pairs=True)
 
 
-def save_base_model(directory: Path, *, hidden: int = 32) -> Path:
+def save_base_model(directory: Path, *, hidden: int = 32, seed: int = 0) -> Path:
     """A Llama with a language-model head."""
-    return _save(LlamaForCausalLM, LlamaConfig(**{**_SIZES, "hidden_size": hidden}), directory, chat=True)
+    return _save(
+        LlamaForCausalLM, LlamaConfig(**{**_SIZES, "hidden_size": hidden}), directory, chat=True, seed=seed
+    )
 
 
 def examples_rewarding(letter: str, *, prompts: int, responses: int = 4, seed: int = 0) -> list[Example]:
@@ -68,9 +70,15 @@ def examples_rewarding(letter: str, *, prompts: int, responses: int = 4, seed: i
 
 
 def _save(
-    kind: type[PreTrainedModel], config: object, directory: Path, *, chat: bool = False, pairs: bool = False
+    kind: type[PreTrainedModel],
+    config: object,
+    directory: Path,
+    *,
+    chat: bool = False,
+    pairs: bool = False,
+    seed: int = 0,
 ) -> Path:
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     kind(config).save_pretrained(directory)
     _byte_tokenizer(chat=chat, pairs=pairs).save_pretrained(directory)
     return directory
