@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     train, held_out = make_prompts(train=args.prompts, held_out=args.held_out_prompts, seed=args.seed)
     sampler = load_sampler(args.max_new_tokens)
     answers = sample(train, sampler, responses=args.responses, seed=args.seed)
-    write_pool(args.output, train_rows(train, answers) + [_row(prompt, "held_out") for prompt in held_out])
+    write_pool(args.output, pool_rows(train, answers, held_out))
     short = sum(len(texts) < args.responses for texts in answers)
     print(f"{args.output}: {len(train)} train and {len(held_out)} held-out prompts")
     if short:
@@ -114,17 +114,19 @@ def sample(prompts: Sequence[Prompt], sampler: Sampler, *, responses: int, seed:
     return answers
 
 
-def train_rows(prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[Row]:
-    """Rows of the pool's train part: each answer with its score by the verifier."""
-    return [
-        _row(prompt, "train")
-        | {
-            "responses": [
-                {"text": text, "score": round(score(prompt, text), 6), "source": SOURCE} for text in texts
-            ]
-        }
-        for prompt, texts in zip(prompts, answers, strict=True)
+def pool_rows(
+    train: Sequence[Prompt], answers: Sequence[Sequence[str]], held_out: Sequence[Prompt]
+) -> list[Row]:
+    """The pool's rows: train prompts with their answers and the verifier's scores, then held-out prompts."""
+    scored = [
+        [{"text": text, "score": round(score(prompt, text), 6), "source": SOURCE} for text in texts]
+        for prompt, texts in zip(train, answers, strict=True)
     ]
+    rows = [
+        _row(prompt, "train") | {"responses": responses}
+        for prompt, responses in zip(train, scored, strict=True)
+    ]
+    return rows + [_row(prompt, "held_out") for prompt in held_out]
 
 
 def write_pool(path: Path, rows: Sequence[Row]) -> None:
@@ -134,8 +136,12 @@ def write_pool(path: Path, rows: Sequence[Row]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as partial:
         partial.write(gzip.compress(lines.encode(), compresslevel=9, mtime=0))
-    os.chmod(partial.name, 0o644)
-    os.replace(partial.name, path)
+    try:
+        os.chmod(partial.name, 0o644)  # temporary files are private, a pool is not
+        os.replace(partial.name, path)
+    except OSError:
+        os.unlink(partial.name)
+        raise
 
 
 def _row(prompt: Prompt, part: str) -> Row:
