@@ -6,7 +6,7 @@ Works on arrays alone: the caller packs the prompts' n-grams (`metrics.ngrams.pa
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
@@ -44,6 +44,8 @@ def select_order(
     seed: int = 0,
     prompts: int | None = None,
     shuffled: Sequence[int] | None = None,
+    given: Ngrams | None = None,
+    mean_length: float | None = None,
 ) -> tuple[Indices, Indices]:
     """The first `prompts` (all, for None) indices in labelling order, and how many n-grams each one adds.
 
@@ -57,6 +59,9 @@ def select_order(
     `strength`, from 0 to 1, is the chance that a pick is greedy and not the next of the shuffle among those
     open. Ties go to the earlier in the shuffle.
 
+    N-grams of `given` (prompts that are labelled already, packed to compare) count as held from the start;
+    `mean_length` is the mean to keep to, where that is not the mean of `lengths`.
+
     The same arguments give the same order on any machine, and n prompts are the first n of n + 1; with a
     `shuffled` that looks at content alone, the order in the file does not matter either.
     """
@@ -67,10 +72,12 @@ def select_order(
         return np.empty(0, np.int64), np.empty(0, np.int64)
     start = np.random.default_rng(seed).permutation(count) if shuffled is None else np.array(shuffled)
     if kind == "random":
-        return _in_order(_Cover(ngrams, np.arange(count)), start[:limit])
+        return _in_order(_Cover(ngrams, np.arange(count), given), start[:limit])
     strata = _Strata.by_length(np.asarray(lengths), start)
-    cover = _Cover(ngrams, strata.members)
-    return _greedy(cover, strata, limit, strength, random.Random(seed), sign=1 if kind == "diverse" else -1)
+    cover = _Cover(ngrams, strata.members, given)
+    control = _LengthControl(strata, mean_length)
+    chance = random.Random(seed)
+    return _greedy(cover, strata, control, limit, lambda: chance.random() < strength, kind)
 
 
 def _check(kind: str, strength: float, prompts: int, count: int) -> None:
@@ -88,10 +95,10 @@ class _Cover:
     Place i is prompt `members[i]`. Every place owns one more entry that never counts, so that none is empty.
     """
 
-    def __init__(self, ngrams: Ngrams, members: Indices) -> None:
-        import pyarrow
-
-        dense = pyarrow.array(ngrams.codes).dictionary_encode().indices.to_numpy().astype(np.int64)
+    def __init__(self, ngrams: Ngrams, members: Indices, given: Ngrams | None = None) -> None:
+        codes = ngrams.codes if given is None else np.concatenate([ngrams.codes, given.codes])
+        ranks = _ranked(codes)
+        dense, held = np.split(ranks, [len(ngrams.codes)])
         distinct = int(dense.max(initial=-1)) + 1
         place = np.empty(len(members), np.int64)
         place[members] = np.arange(len(members))
@@ -103,6 +110,7 @@ class _Cover:
         self._bounds = np.searchsorted(joint >> 32, np.arange(len(members) + 1))
         self._new = np.ones(distinct + 1, np.int32)
         self._new[distinct] = 0
+        self._new[held[held < distinct]] = 0
 
     def gains(self, start: int, stop: int) -> NDArray[np.int32]:
         """How many new n-grams each of these places would add now."""
@@ -149,9 +157,9 @@ class _Strata:
 class _LengthControl:
     """Which stratum is visited next, and which of its prompts are open, so that mean length stays."""
 
-    def __init__(self, strata: _Strata) -> None:
+    def __init__(self, strata: _Strata, mean: float | None = None) -> None:
         self._lengths = strata.lengths
-        self._mean = float(strata.lengths.mean())
+        self._mean = float(strata.lengths.mean()) if mean is None else mean
         pairs = zip(strata.bounds, strata.bounds[1:], strict=False)
         self._means = [float(strata.lengths[a:b].mean()) for a, b in pairs]
         self._coming = iter(strata.visits[_LOOKAHEAD:])
@@ -179,22 +187,35 @@ class _LengthControl:
 
 
 def _greedy(
-    cover: _Cover, strata: _Strata, limit: int, strength: float, chance: random.Random, sign: int
+    cover: _Cover,
+    strata: _Strata,
+    control: _LengthControl,
+    limit: int,
+    is_greedy: Callable[[], bool],
+    kind: Selection,
 ) -> tuple[Indices, Indices]:
-    control = _LengthControl(strata)
+    sign = 1 if kind == "diverse" else -1
     left = np.ones(len(strata.members), np.bool_)
     order, gains = np.empty(limit, np.int64), np.empty(limit, np.int64)
     for step in range(limit):
         stratum = control.next_stratum()
         start, stop = strata.bounds[stratum], strata.bounds[stratum + 1]
         worth: NDArray[Any] = control.open(left, start, stop, stratum)
-        if chance.random() < strength:
+        if is_greedy():
             worth = np.where(worth, sign * cover.gains(start, stop), np.iinfo(np.int32).min)
         place = start + int(worth.argmax())
         left[place] = False
         control.picked(place)
         order[step], gains[step] = strata.members[place], cover.take(place)
     return order, gains
+
+
+def _ranked(codes: NDArray[Any]) -> Indices:
+    """Each code as a number from 0 on, in the order of first sight."""
+    import pyarrow
+
+    ranks: Indices = pyarrow.array(codes).dictionary_encode().indices.to_numpy().astype(np.int64)
+    return ranks
 
 
 def _in_order(cover: _Cover, order: Indices) -> tuple[Indices, Indices]:

@@ -9,15 +9,8 @@ from typing import Any
 
 from metrics.scale import EXACT_LIMIT, Measured, StreamCounter
 from metrics.tokens import MAX_TOKENS, token_batches, vocabulary_size
-from pools.prompts import Tally
-from search.prompt_options import (
-    add_file_options,
-    add_tokenizer_option,
-    files_of,
-    reader_of,
-    texts,
-    tokenizer_of,
-)
+from pools.prompts import PromptFiles, Tally
+from search.prompt_options import add_format_options, add_tokenizer_option, reader_of, texts, tokenizer_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +18,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="jsonl, jsonl.gz, parquet, glob, folder or hub id"
     )
-    add_file_options(parser)
+    add_format_options(parser)
+    parser.add_argument("--field", default="", metavar="COLUMN", help="the column that holds the prompt")
     add_tokenizer_option(parser)
     parser.add_argument(
         "--order", type=int, choices=(1, 2, 3, 4), default=2, help="n of the n-grams (default 2)"
@@ -71,12 +65,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _files(args: argparse.Namespace) -> PromptFiles:
+    return PromptFiles(
+        paths=args.paths, format=args.format, field=args.field, split=args.split, subset=args.subset
+    )
+
+
 def _streamed(args: argparse.Namespace, tally: Tally) -> Measured:
     tokenizer = tokenizer_of(args.tokenizer)
     counter = StreamCounter(
         vocabulary_size(tokenizer), order=args.order, engine=args.engine, limit=args.limit
     )
-    stream = texts(files_of(args), tally, keep_repeats=args.keep_repeats, quiet=args.json)
+    stream = texts(_files(args), tally, keep_repeats=args.keep_repeats, quiet=args.json)
     for tokens in token_batches(stream, tokenizer, args.max_tokens):
         counter.add(tokens)
     return counter.result()
@@ -88,7 +88,7 @@ def _on_ray(args: argparse.Namespace) -> Measured:
     from metrics.ray_count import count_on_ray
 
     ray.init(ignore_reinit_error=True, log_to_driver=False)
-    files = files_of(args)
+    files = _files(args)
     return count_on_ray(
         files.sources(),
         reader_of(files),

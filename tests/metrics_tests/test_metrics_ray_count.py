@@ -10,6 +10,7 @@ from metrics.diversity import diversity
 from metrics.ray_count import count_on_ray
 from metrics.tokens import tokenize
 
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_ray_counts_what_one_process_counts() -> None:
