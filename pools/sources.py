@@ -148,7 +148,7 @@ def _resolved(path: str) -> str:
     """The path itself, or that of the pool that ships with the project for `demo`."""
     if path != "demo":
         return path
-    return str(importlib.resources.files("pools.demo") / "pool.jsonl.gz")
+    return str(importlib.resources.files("pools.demo") / "demo.jsonl.gz")
 
 
 def _stem(label: str) -> str:

@@ -145,3 +145,11 @@ def test_real_dialogues(capsys: pytest.CaptureFixture[str]):
     assert (status, report["format"], report["rows"]) == (0, "hh_rlhf", 2312)
     assert report["counts"] == {"empty_response": 4, "no_shared_prompt": 5}
     assert report["train"]["prompts"] == 2312 - 5 - report["merged_rows"]
+
+
+def test_demo_names_the_pool_that_ships(capsys: pytest.CaptureFixture[str]):
+    status, out, _ = check(capsys, "demo", "--json")
+    report = json.loads(out)
+    assert status == 0
+    assert Path(report["path"]) == ROOT / "pools" / "demo" / "demo.jsonl.gz"
+    assert "odel-made" in report["description"]
