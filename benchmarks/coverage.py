@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.answer import Recommendation
-from search.budget import CostModel, feasible_splits
+from search.budget import CostModel, Split, feasible_splits
 from search.curve import DiversityCurve
 from search.fit import fit_trials
 from search.observations import Floats
@@ -139,7 +139,8 @@ def one_study(ground: Ground, generator: np.random.Generator, seed: int) -> dict
         result[f"covered {name}"] = float(np.mean((low <= true) & (true <= high)))
         result[f"width {name}"] = float(np.mean(high - low))
     answer = recommend(
-        fit, budget=BUDGET, cost_model=CostModel(), curve=curve, responses=RESPONSES, max_prompts=None, seed=seed
+        fit, budget=BUDGET, cost_model=CostModel(), curve=curve, responses=RESPONSES, max_prompts=None,
+        seed=seed,
     )  # fmt: skip
     return result | judged(answer, truth, records)
 

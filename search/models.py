@@ -95,9 +95,9 @@ def predictor_values(name: str, at: Points, tried: Observations) -> Floats:
     if name == "diversity":
         return at.diversity
     if name == "log prompts":
-        return np.log(at.prompts)
+        return np.asarray(np.log(at.prompts))
     if name == "inverse root prompts":
-        return -1 / np.sqrt(at.prompts / tried.prompts.max())
+        return np.asarray(-1 / np.sqrt(at.prompts / tried.prompts.max()))
     if name in ("prompts", "fixed"):
         return at.prompts
     return tried.rivals[name]  # a rival is known for the trials alone

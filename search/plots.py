@@ -148,10 +148,9 @@ def rewards_by_domain(fit: Fit) -> Figure | None:
             values = [
                 r.domain_rewards[domain] for r in records if r.responses == k and domain in r.domain_rewards
             ]
-            axes.plot(
-                values, np.full(len(values), row + 0.18 * (index - len(fit.observed.levels) / 2)),
-                MARKERS[index % 7], color=COLOURS[index % 7], markersize=5, alpha=0.85, label=None if row else f"{k} responses",
-            )  # fmt: skip
+            height = np.full(len(values), row + 0.18 * (index - len(fit.observed.levels) / 2))
+            label = None if row else f"{k} responses"
+            axes.plot(values, height, MARKERS[index % 7], color=COLOURS[index % 7], markersize=5, label=label)
     axes.set_yticks(range(len(domains)), domains)
     axes.set_xlabel(REWARD)
     axes.set_ylabel("")

@@ -38,6 +38,6 @@ def no_line(fit: Fit) -> str:
     named = ", ".join(f"{n:,}" for n in sizes[:6]) + (", ..." if len(sizes) > 6 else "")
     return (
         f"the {fit.observed.count} trials (prompts: {named}; {int(fit.observed.seeds.sum())} seeds in all) "
-        "identify no line and hold no answer for this budget: run each number of responses at two or more spends, "
-        "with two or more seeds"
+        "identify no line and hold no answer for this budget: run each number of responses at two or more "
+        "spends, with two or more seeds"
     )

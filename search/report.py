@@ -191,8 +191,8 @@ def _models(fit: Fit) -> list[str]:
         for r in fit.table[:MODELS_SHOWN]
     ]
     lines = [
-        "The prediction averages these models, each weighted by how well it predicts trials left out. Left-out "
-        "error is a root mean square (reward); AICc compares fits, smaller is better. "
+        "The prediction averages these models, each weighted by how well it predicts trials left out. "
+        "Left-out error is a root mean square (reward); AICc compares fits, smaller is better. "
         f"The best {len(rows)} of {len(fit.table)} are shown; all are in fit.json.",
     ]
     mses = [(x, paper_mse(fit.observed, x)) for x in ("diversity", "log prompts", "prompts")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,12 +79,12 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.report is not None:
         _report(args.report, ground, answer, cost_model)
-    print(
-        json.dumps(answer.to_dict(), indent=1)
-        if args.json
-        else f"{ground.fit.summary()}\n{answer.sentence()}"
-    )
+    print(json.dumps(answer.to_dict(), indent=1) if args.json else _words(ground.fit, answer))
     return 0
+
+
+def _words(fit: Fit, answer: Recommendation) -> str:
+    return "\n".join([fit.summary(), *(view.sentence() for view in answer.cost_models), answer.sentence()])
 
 
 def read_ground(path: Path) -> Ground:
@@ -148,4 +149,4 @@ def _report(folder: Path, ground: Ground, answer: Recommendation, cost_model: Co
         cost_model=cost_model,
         notes={},
     )
-    print(f"report: {path}")
+    print(f"report: {path}", file=sys.stderr)

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from paper import paper_curve, paper_trials, study, trial
+
+from pools.errors import NoGroundError
+from search.answer import Recommendation
+from search.budget import CostModel, Split
+from search.curve import DiversityCurve
+from search.fit import Fit, fit_trials
+from search.forecast import Forecast
+from search.predict import predict
+from search.recommend import recommend
+from search.record import TrialRecord
+
+
+def asked(
+    records: list[TrialRecord], budget: float, cost_model: CostModel | None = None, **more: object
+) -> Recommendation:
+    fit = fit_trials(records)
+    fields: dict[str, object] = {
+        "curve": DiversityCurve.from_trials(records), "responses": fit.observed.levels,
+        "max_prompts": None, "seed": 0,
+    }  # fmt: skip
+    return recommend(fit, budget=budget, cost_model=cost_model or CostModel(), **(fields | more))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("algorithm", ["PRO", "SFT"])
+@pytest.mark.parametrize("budget", [6_000, 24_000, 48_000])
+def test_the_papers_points_say_four_responses_at_the_edge(algorithm: str, budget: int) -> None:
+    answer = asked(paper_trials(algorithm), budget)
+    assert answer.best.split == Split(budget // 4, 4)
+    assert answer.flags["edge"] and answer.try_responses == 5 and not answer.flags["extrapolated"]
+    assert "edge of what was tried: try 5" in answer.sentence()
+
+
+@pytest.mark.parametrize("algorithm", ["PRO", "SFT"])
+def test_under_equal_comparisons_the_advantage_of_four_shrinks(algorithm: str) -> None:
+    answer = asked(paper_trials(algorithm), 48_000, curve=paper_curve())
+    views = {view.name: view for view in answer.cost_models}
+    assert views["equal annotations"].splits[0] == views["equal comparisons"].splits[0] == Split(12_000, 4)
+    assert views["equal comparisons"].budget == 72_000
+    annotations, comparisons = (
+        views[f"equal {unit}"].advantage or 0 for unit in ("annotations", "comparisons")
+    )
+    assert 0 < comparisons < annotations / 2
+
+
+def test_prices_decide() -> None:
+    records = study(1, noise=0.001, slope=0.03)
+    dear_prompts = asked(records, 12_000, CostModel(per_prompt=20, unit="euros"))
+    dear_comparisons = asked(records, 12_000, CostModel(per_annotation=0, per_comparison=5, unit="euros"))
+    assert dear_prompts.best.responses == 4
+    assert dear_comparisons.best.responses == 2
+    assert "euros" in dear_prompts.sentence()
+
+
+def test_the_json_has_all_that_was_promised() -> None:
+    found = json.loads(json.dumps(asked(study(1), 12_000, seed=11).to_dict(), allow_nan=False))
+    assert found["budget"] == 12_000 and found["unit"] == "annotations" and found["seed"] == 11
+    assert found["recommended"] == {"prompts": 3000, "responses": 4}
+    low, high = found["interval_95"]
+    assert 0 <= low < found["predicted_reward"] < high <= 1
+    assert found["runner_up"]["probability_better"] == pytest.approx(1 - found["probability_better"])
+    assert {"edge", "extrapolated", "unidentified", "not_separated"} <= found["flags"].keys()
+    assert (found["trials"], found["seeds"]) == (9, 27)
+    assert [split["responses"] for split in found["splits"]][0] == 4
+
+
+def test_chances_agree_with_the_probability_and_the_seed_decides_them() -> None:
+    first, second = (asked(study(4, noise=0.02), 12_000, responses=(3, 4), seed=5) for _ in range(2))
+    assert first == second
+    assert first.best.probability_best == pytest.approx(first.probability_better, abs=0.03)
+
+
+def test_extrapolation_is_flagged_with_its_distance() -> None:
+    answer = asked(study(1), 48_000)
+    assert answer.flags["extrapolated"]
+    assert answer.best.prompts_beyond == pytest.approx(12_000 / 6_000)
+    assert "2.00 times their most prompts" in answer.sentence()
+
+
+def test_a_budget_beyond_the_trials_is_less_sure() -> None:
+    widths = [np.ptp(asked(study(1), budget).best.interval_95) for budget in (6_000, 50_000, 500_000)]
+    assert widths[0] < widths[1] < widths[2]
+
+
+def test_responses_between_those_tried_are_interpolated_and_beyond_them_not_answered() -> None:
+    records = [t for t in study(1, noise=0.001) if t.responses != 3]
+    answer = asked(records, 12_000, responses=(1, 2, 3, 4, 5))
+    assert sorted(split.responses for split in answer.splits) == [2, 3, 4]
+    rewards = {split.responses: split.predicted_reward for split in answer.splits}
+    assert rewards[3] == pytest.approx(0.3 + 0.01 * np.log(4) + 0.06, abs=0.01)
+    with pytest.raises(NoGroundError, match=r"responses \[7, 8\] were not tried; the trials hold \[2, 4\]"):
+        asked(records, 12_000, responses=(8, 7))
+
+
+def one_spend(seeds: int) -> list[TrialRecord]:
+    rewards = {2: 0.40, 3: 0.42, 4: 0.45}
+    noise = (0.004, -0.004, 0.002)[:seeds]
+    return [trial(1200 // k, k, tuple(r + e for e in noise)) for k, r in rewards.items()]
+
+
+def test_one_spend_identifies_no_line_but_compares_what_was_tried() -> None:
+    answer = asked(one_spend(2), 1200)
+    assert answer.flags["unidentified"] and answer.best.split == Split(300, 4)
+    assert answer.probability_better is not None and answer.probability_better > 0.95
+    assert "only tried splits are compared" in answer.sentence()
+
+
+def test_one_spend_is_no_ground_for_another_budget_nor_without_repeated_seeds() -> None:
+    with pytest.raises(NoGroundError, match="two or more spends"):
+        asked(one_spend(2), 4800)
+    with pytest.raises(NoGroundError, match="two or more seeds"):
+        asked(one_spend(1), 1200)
+
+
+def demo(seeds: int) -> list[TrialRecord]:
+    """About what the demo runs: three splits of one budget, two of a half."""
+    rewards = {(240, 2): 0.40, (160, 3): 0.415, (120, 4): 0.42, (120, 2): 0.385, (60, 4): 0.41}
+    noise = (0.01, -0.012)[:seeds]
+    return [trial(n, k, tuple(r + e * (1 + k % 2) for e in noise)) for (n, k), r in rewards.items()]
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_five_trials_give_an_honest_answer(seeds: int) -> None:
+    answer = asked(demo(seeds), 480)
+    low, high = answer.best.interval_95
+    assert not answer.flags["unidentified"] and answer.flags["single_seed"] == (seeds == 1)
+    assert high - low > 0.015
+    assert 0.5 <= (answer.probability_better or 0) < 0.999
+
+
+def test_the_power_estimate_grows_as_the_gap_shrinks_and_is_honest_about_hopeless_ones() -> None:
+    close = asked(study(2, noise=0.02), 12_000, CostModel(per_annotation=0, per_comparison=1))
+    assert close.flags["not_separated"]
+    assert close.more_seeds is None or close.more_seeds >= 1
+    assert "not separated" in close.sentence()
+    assert asked(study(2, noise=0.0005), 12_000).more_seeds is None
+    assert not asked(study(2, noise=0.0005), 12_000).flags["not_separated"]
+
+
+def test_added_seeds_as_many_as_estimated_do_separate_most_often() -> None:
+    """The power estimate's own promise, 80%, on trials whose gap is the predicted one."""
+    records = study(1, noise=0.02)
+    answer = asked(records, 12_000)
+    assert answer.more_seeds is not None and answer.runner_up is not None
+    generator, separated = np.random.default_rng(1), 0
+    for _ in range(40):
+        added = list(records)
+        for split in (answer.best, answer.runner_up):
+            rewards = split.predicted_reward + generator.normal(0, 0.02, answer.more_seeds)
+            rewards = tuple(float(r) for r in np.clip(rewards, 0, 1))
+            added.append(trial(split.prompts, split.responses, rewards, split.diversity, trial="added"))
+        fit = fit_trials(added)
+        forecast = predict(
+            fit, [answer.best.split, answer.runner_up.split], DiversityCurve.from_trials(records)
+        )
+        separated += forecast.probability(0, 1) >= 0.95
+    assert separated / 40 >= 0.6
+
+
+def test_when_the_pool_limits_prompts_unequal_labelling_uses_the_rest_of_the_budget() -> None:
+    answer = asked(study(1, noise=0.0005, slope=0.05, gain=0.005), 9_000, max_prompts=2_600)
+    mixed = answer.mixed
+    assert mixed is not None and (mixed.prompts, mixed.responses) == (2_600, 3)
+    assert mixed.cost <= 9_000 < mixed.cost + 300
+    assert mixed.gain > 0 and "Unequal labelling" in answer.sentence()
+
+
+def test_falling_rewards_are_not_taken_for_a_line() -> None:
+    records = [
+        replace(t, rewards=tuple(0.9 - r for r in t.rewards)) for t in study(1, noise=0.001, slope=0.03)
+    ]
+    answer = asked(records, 12_000)
+    assert answer.flags["flat"] and "did not raise the reward" in answer.sentence()
+
+
+@pytest.mark.parametrize("budget", [0, -5, float("nan"), float("inf")])
+def test_budgets_that_are_none(budget: float) -> None:
+    with pytest.raises(NoGroundError, match="not a positive number"):
+        asked(study(1), budget)
+
+
+def test_a_budget_under_one_prompt() -> None:
+    with pytest.raises(NoGroundError, match="buys no prompt; one costs at least 2"):
+        asked(study(1), 1)
+
+
+STUDIES = {seed: fit_trials(study(seed, noise=0.02)) for seed in range(6)}
+
+
+def best_reward(fit: Fit, budget: float, cost_model: CostModel) -> float:
+    curve = DiversityCurve.from_trials(fit.records)
+    splits = [Split(int(budget // cost_model.cost_per_prompt(k)), k) for k in (2, 3, 4)]
+    return float(predict(fit, splits, curve).mean.max())
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.sampled_from(sorted(STUDIES)), budget=st.floats(3_000, 12_000), more=st.floats(1, 2))
+def test_more_budget_never_predicts_less(seed: int, budget: float, more: float) -> None:
+    fit, model = STUDIES[seed], CostModel()
+    assert best_reward(fit, budget * more, model) >= best_reward(fit, budget, model) - 1e-9
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.sampled_from(sorted(STUDIES)), factor=st.sampled_from([0.25, 0.5, 2.0, 1024.0]))
+def test_relabelling_units_changes_nothing(seed: int, factor: float) -> None:
+    records = list(STUDIES[seed].records)
+    plain = asked(records, 12_000, CostModel(per_prompt=2))
+    scaled = asked(
+        [replace(t, cost=t.cost * factor) for t in records],
+        12_000 * factor,
+        CostModel(per_prompt=2 * factor, per_annotation=factor, unit="cents"),
+    )
+    assert [replace(s, cost=0) for s in plain.splits] == [replace(s, cost=0) for s in scaled.splits]
+    assert plain.probability_better == scaled.probability_better
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.sampled_from(sorted(STUDIES)), order=st.permutations(range(9)))
+def test_order_of_trials_changes_no_recommendation(seed: int, order: list[int]) -> None:
+    records = list(STUDIES[seed].records)
+    assert asked(records, 12_000).to_dict() == asked([records[i] for i in order], 12_000).to_dict()
+
+
+def test_intervals_of_a_mixture_hold_the_right_mass() -> None:
+    forecast = Forecast(
+        weights=np.array([0.3, 0.7]), means=np.array([[0.0, 1.0], [2.0, 1.0]]),
+        covariances=np.array([np.eye(2), [[4.0, 2.0], [2.0, 4.0]]]), dfs=np.array([5.0, 30.0]),
+    )  # fmt: skip
+    generator = np.random.default_rng(0)
+    parts = generator.random(200_000) < 0.3
+    drawn = np.where(parts, generator.standard_t(5, 200_000), 2 + 2 * generator.standard_t(30, 200_000))
+    low, high = forecast.interval(0.9)
+    np.testing.assert_allclose(np.quantile(drawn, [0.05, 0.95]), [low[0], high[0]], atol=0.04)
+    gap = forecast.combine(np.array([[1.0, -1.0]]))
+    assert forecast.gap_variance(0, 1) == pytest.approx(float(gap.deviation[0] ** 2))
+    assert forecast.probability(0, 1) + forecast.probability(1, 0) == pytest.approx(1)

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from paper import paper_curve, paper_trials, study
+
+from search.cli import main
+from search.trials_csv import write_trials
+
+# Refuses what a machine for reading results need not have.
+BLOCKER = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"ray", "torch", "transformers", "deepspeed", "mlflow", "optuna", "datasets"}:
+            raise ImportError(name + " is not installed here")
+sys.meta_path.insert(0, Absent())
+from search.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    write_trials(tmp_path / "trials.csv", paper_trials("PRO"))
+    return tmp_path / "trials.csv"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_trials(tmp_path / "trials.csv", study(1))
+    (tmp_path / "curve.json").write_text(json.dumps(paper_curve().to_dict()))
+    described = {
+        "name": "a study", "seed": 3, "base_reward": 0.3, "cost": {"per_prompt": 1.0, "unit": "euros"},
+        "budget": 15_000, "responses": [2, 3, 4, 5], "max_prompts": 5_000,
+    }  # fmt: skip
+    (tmp_path / "study.json").write_text(json.dumps(described))
+    return tmp_path
+
+
+def test_it_runs_without_ray_torch_and_the_like(csv: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        BLOCKER,
+        "recommend",
+        str(csv),
+        "--budget",
+        "48000",
+        "--report",
+        str(tmp_path / "r"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    assert "label 12,000 x 4: predicted reward 0.553" in done.stdout
+    assert (tmp_path / "r" / "report.html").stat().st_size > 50_000
+
+
+def test_a_study_folder_brings_its_own_prices_budget_and_pool(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recommend", str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["budget"], found["unit"], found["seed"]) == (15_000, "euros", 3)
+    assert {s["responses"]: s["prompts"] for s in found["splits"]} == {2: 5_000, 3: 3_750, 4: 3_000}
+    assert [view["name"] for view in found["cost_models"]] == [
+        "your prices",
+        "equal annotations",
+        "equal comparisons",
+    ]
+
+
+def test_prices_and_pool_can_be_asked_otherwise(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = [
+        "--budget",
+        "900",
+        "--cost.per_prompt",
+        "0",
+        "--cost.unit",
+        "labels",
+        "--max-prompts",
+        "100",
+        "--json",
+    ]
+    assert main(["recommend", str(folder), *asked]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["unit"] == "labels"
+    assert {s["responses"]: s["prompts"] for s in found["splits"]} == {2: 100, 3: 100, 4: 100}
+
+
+def test_plain_output_compares_costs(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recommend", str(csv), "--budget", "48000"]) == 0
+    printed = capsys.readouterr().out
+    assert "Reward on diversity: slope 0.0060 (95% interval" in printed
+    assert "equal comparisons (72,000 comparisons): 12,000 x 4" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "--budget is needed"),
+        (["--budget", "-4"], "budget -4.0 annotations is not a positive number"),
+        (
+            ["--budget", "10", "--cost.per_annotation", "-1"],
+            "per_annotation: Input should be greater than or equal to 0",
+        ),
+        (["--budget", "10", "--cost.comparisons", "all"], "comparisons: Input should be 'pairs' or 'sort'"),
+    ],
+)
+def test_bad_questions_get_one_plain_line(
+    csv: Path, arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recommend", str(csv), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert complaint in error and error.count("\n") == 1
+
+
+def test_bad_places_get_one_plain_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recommend", str(folder / "none"), "--budget", "1"]) == 2
+    (folder / "study.json").write_text("{}")
+    assert main(["recommend", str(folder)]) == 2
+    (folder / "study.json").write_text("{")
+    assert main(["recommend", str(folder)]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert "neither a study folder nor a CSV" in errors[0]
+    assert "lacks a field or holds the wrong kind of value: 'name'" in errors[1]
+    assert "cannot read" in errors[2]

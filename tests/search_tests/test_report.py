@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from paper import paper_curve, paper_trials, study, trial
+
+from search.budget import CostModel
+from search.curve import DiversityCurve
+from search.fit import fit_trials
+from search.plots import reward_by_budget, reward_by_size, rewards_by_domain
+from search.question import Question
+from search.recommend import recommend
+from search.record import TrialRecord
+from search.report import write_report
+
+PICTURES = {
+    "reward_on_diversity",
+    "reward_on_prompts",
+    "reward_by_split",
+    "reward_by_budget",
+    "cost_models",
+    "diversity",
+}
+
+
+def written(
+    folder: Path, records: list[TrialRecord], curve: DiversityCurve, budget: float, name: str = "a study"
+) -> str:
+    fit = fit_trials(records)
+    answer = recommend(
+        fit, budget=budget, cost_model=CostModel(), curve=curve, responses=fit.observed.levels, max_prompts=None, seed=0
+    )  # fmt: skip
+    path = write_report(
+        folder, name=name, records=records, fit=fit, recommendation=answer, curve=curve, base_reward=0.46,
+        cost_model=CostModel(), notes={"model": "OPT-1.3B <&>"},
+    )  # fmt: skip
+    assert path == folder / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_report_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
+    html = written(tmp_path, paper_trials("PRO"), paper_curve(), 48_000, name="<script>alert(1)</script>")
+    assert re.findall(r'(?:src|href)="(?!data:)|https?:|@import|url\(', html) == []
+    assert "<script" not in html and "OPT-1.3B &lt;&amp;&gt;" in html
+    assert {path.stem for path in (tmp_path / "plots").glob("*.png")} == PICTURES
+    assert html.count("data:image/png;base64,") == len(PICTURES)
+    assert all(re.search(r'alt="[^"]{20,}"', tag) for tag in re.findall(r"<img[^>]*?alt=\"[^\"]*\"", html))
+
+
+def test_the_report_says_what_matters(tmp_path: Path) -> None:
+    html = written(tmp_path, paper_trials("SFT"), paper_curve(), 48_000)
+    for words in (
+        "Label 12,000 prompts x 4 responses", "edge of what was tried: try 5", "equal comparisons",
+        "cannot tell diversity from the mere number of prompts", "not people&#x27;s judgement",
+        "line per k on log prompts", "16,000 x 3", "+0.088 (it has 0.460)", "one seed",
+    ):  # fmt: skip
+        assert words in html
+
+
+def test_domains_and_rivals_are_shown_where_there_are_any(tmp_path: Path) -> None:
+    records = [
+        replace(
+            t,
+            domain_rewards={"code": t.reward + 0.05, "chat": t.reward - 0.05},
+            rivals={"entropy": t.diversity + 1},
+        )
+        for t in study(1)
+    ]
+    html = written(tmp_path, records, DiversityCurve.from_trials(records), 12_000)
+    assert (tmp_path / "plots" / "domains.png").exists()
+    assert "<th>entropy</th>" in html and "By domain" in html
+
+
+def test_a_study_of_one_spend_is_reported_without_lines(tmp_path: Path) -> None:
+    records = [trial(1200 // k, k, (0.4 + k / 100, 0.41 + k / 100)) for k in (2, 3, 4)]
+    html = written(tmp_path, records, DiversityCurve.from_trials(records), 1200)
+    assert "only tried splits are compared" in html
+    assert not (tmp_path / "plots" / "reward_by_budget.png").exists()
+
+
+@pytest.mark.parametrize("against", ["diversity", "prompts"])
+def test_each_number_of_responses_has_its_own_colour_marker_and_dash(against: str) -> None:
+    records = study(1)
+    fit = fit_trials(records)
+    question = Question(12_000, CostModel(), DiversityCurve.from_trials(records), (2, 3, 4), None)
+    axes = reward_by_size(fit, question, 0.3, against).axes[0]
+    lines = [line for line in axes.lines if len(line.get_xdata()) > 10]
+    points = [line for line in axes.lines if line.get_marker() not in ("None", "_", "|")]
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 3
+    assert len({line.get_marker() for line in points}) == 3
+    assert reward_by_budget(fit, question) is not None and rewards_by_domain(fit) is None
