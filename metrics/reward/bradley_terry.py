@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 Vector = NDArray[np.float64]
-Matrix = NDArray[np.float32]
+Matrix = NDArray[np.floating[Any]]
 Indices = NDArray[np.int64]
 
 _L2_GRID = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
@@ -66,17 +66,35 @@ def fit(features: Matrix, pairs: Pairs, *, l2: float, start: Vector | None = Non
     return weights
 
 
-def choose_l2(features: Matrix, pairs: Pairs, *, folds: int, rng: np.random.Generator) -> float:
-    """The penalty with the least mean log-loss on prompts left out of the fit."""
-    losses = np.zeros(len(_L2_GRID))
-    for rest, left_out in split_prompts(pairs, folds=folds, rng=rng):
-        weights = None
-        for place, l2 in enumerate(_L2_GRID):
-            weights = fit(features, rest, l2=l2, start=weights)
-            values = features @ weights
-            margin = values[left_out.better] - values[left_out.worse]
-            losses[place] += np.logaddexp(0.0, -margin).sum()
-    return _L2_GRID[int(losses.argmin())]
+def cross_fit(
+    features: Matrix, pairs: Pairs, *, folds: int, rng: np.random.Generator
+) -> tuple[Vector, float]:
+    """Each row's value [N] by a head fitted on other prompts, and the penalty that predicts best.
+
+    A fold's own penalty is the one with the least log-loss on the other folds, so that its values owe
+    nothing to its scores. Rows without a pair get 0.
+    """
+    values = np.zeros((len(_L2_GRID), len(features)))
+    losses = np.zeros((len(_L2_GRID), folds))
+    parts = []
+    for fold, (rest, left_out) in enumerate(split_prompts(pairs, folds=folds, rng=rng)):
+        rows = np.union1d(left_out.better, left_out.worse)
+        values[:, rows] = _path(features, rest) @ features[rows].T
+        margins = values[:, left_out.better] - values[:, left_out.worse]
+        losses[:, fold] = np.logaddexp(0.0, -margins).sum(1)
+        parts.append(rows)
+    chosen = np.zeros(len(features))
+    for fold, rows in enumerate(parts):
+        chosen[rows] = values[(losses.sum(1) - losses[:, fold]).argmin(), rows]
+    return chosen, _L2_GRID[int(losses.sum(1).argmin())]
+
+
+def _path(features: Matrix, pairs: Pairs) -> Vector:
+    """Weights [penalties, F], each fit starting from that of the stronger penalty before it."""
+    path: list[Vector] = []
+    for l2 in _L2_GRID:
+        path.append(fit(features, pairs, l2=l2, start=path[-1] if path else None))
+    return np.stack(path)
 
 
 def split_prompts(pairs: Pairs, *, folds: int, rng: np.random.Generator) -> Iterator[tuple[Pairs, Pairs]]:

@@ -15,13 +15,11 @@ from metrics.config import RewardConfig
 from metrics.reward.base import check_pairs, checked_scores
 from metrics.reward.bradley_terry import (
     Matrix,
-    Pairs,
     Vector,
     accuracy,
-    choose_l2,
+    cross_fit,
     fit,
     pairs_of,
-    split_prompts,
 )
 from metrics.reward.features import Features, Progress
 from pools.errors import RewardError
@@ -30,7 +28,6 @@ from pools.types import Example, Prompt
 WEIGHTS_FILE = "head.safetensors"
 FACTS_FILE = "head.json"
 TRUSTED_ACCURACY = 0.6
-_INNER_FOLDS = 3
 _PROBE = (Prompt("Name three colours of the rainbow."), "Red, green and violet.")
 _PROBE_LIKENESS = 0.95  # rounding on another device leaves 0.999, another model far less
 _WINDOW_FIELDS = ("max_prompt_tokens", "max_response_tokens")
@@ -113,11 +110,19 @@ def fit_reward_model(
     pairs = pairs_of([[response.score for response in example.responses] for example in drawn])
     extract = Features(base_model, config=config, device=device)
     features = extract(prompts, texts, progress)
-    mean, scale = features.mean(0), features.std(0)
-    standard = (features - mean) / np.where(scale > 0, scale, 1.0)
-    lengths = np.array([len(text) for text in texts])
-    report, weights = _fit_and_judge(standard, pairs, lengths, folds=config.fit_folds, rng=rng)
-    raw, bias = _unit_spread(features, weights / np.where(scale > 0, scale, 1.0))
+    standard, scale = _standardised(features)
+    values, l2 = cross_fit(standard, pairs, folds=config.fit_folds, rng=rng)
+    raw, bias = _unit_spread(features, fit(standard, pairs, l2=l2) / scale)
+    share, error = accuracy(values, pairs)
+    report = FittedReport(
+        prompts=len(drawn),
+        pairs=len(pairs),
+        accuracy=share,
+        accuracy_se=error,
+        length_accuracy=accuracy(np.array([len(text) for text in texts]), pairs)[0],
+        l2=l2,
+        warning=_warning(share),
+    )
     facts = {"bias": bias, "base_model": base_model, "report": asdict(report)}
     facts |= {field: getattr(config, field) for field in _WINDOW_FIELDS}
     _write(directory, {"weights": raw, "probe": _probe(extract)}, facts)
@@ -135,29 +140,12 @@ def _draw(examples: Sequence[Example], config: RewardConfig, rng: np.random.Gene
     return [telling[index] for index in rng.permutation(len(telling))[: config.fit_prompts]]
 
 
-def _fit_and_judge(
-    features: Matrix, pairs: Pairs, lengths: Any, *, folds: int, rng: np.random.Generator
-) -> tuple[FittedReport, Vector]:
-    right = np.zeros(len(features))
-    judged = []
-    for rest, left_out in split_prompts(pairs, folds=folds, rng=rng):
-        l2 = choose_l2(features, rest, folds=_INNER_FOLDS, rng=rng)
-        values = features @ fit(features, rest, l2=l2)
-        rows = np.union1d(left_out.better, left_out.worse)
-        right[rows] = values[rows]
-        judged.append(left_out)
-    share, error = accuracy(right, pairs)
-    l2 = choose_l2(features, pairs, folds=_INNER_FOLDS, rng=rng)
-    report = FittedReport(
-        prompts=len(np.unique(pairs.prompt)),
-        pairs=len(pairs),
-        accuracy=share,
-        accuracy_se=error,
-        length_accuracy=accuracy(lengths, pairs)[0],
-        l2=l2,
-        warning=_warning(share),
-    )
-    return report, fit(features, pairs, l2=l2)
+def _standardised(features: Matrix) -> tuple[Vector, Vector]:
+    """Features with mean 0 and standard deviation 1, in float64, and what each was divided by."""
+    exact = features.astype(np.float64)
+    spread = exact.std(0)
+    scale = np.where(spread > 0, spread, 1.0)
+    return (exact - exact.mean(0)) / scale, scale
 
 
 def _warning(share: float) -> str:
