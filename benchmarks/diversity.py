@@ -73,6 +73,11 @@ def shard(seed: int) -> list[str]:
     return ["".join(spoken[end - size : end]) for end, size in zip(ends, lengths.tolist(), strict=True)]
 
 
+def read(source: str) -> Iterator[str]:
+    """The prompts of the shard of that seed."""
+    return iter(shard(int(source)))
+
+
 def shards(prompts: int) -> Iterator[list[str]]:
     """Texts of so many prompts (a multiple of a shard)."""
     return (shard(seed) for seed in range(prompts // SHARD))
@@ -180,9 +185,11 @@ def on_ray(prompts: int, exact: float) -> dict[str, float | bool]:
     """The same prompts, made and counted by two workers."""
     import ray
 
+    from benchmarks import diversity as importable  # workers find functions by their module, not as __main__
+
     ray.init(num_cpus=max(os.cpu_count() or 2, 2), include_dashboard=False, log_to_driver=False)
     sources = [str(seed) for seed in range(prompts // SHARD)]
-    seconds, measured = timed(lambda: count_on_ray(sources, lambda seed: iter(shard(int(seed))), tokenizer))
+    seconds, measured = timed(lambda: count_on_ray(sources, importable.read, importable.tokenizer))
     ray.shutdown()
     return {"ray_same_number": measured.diversity() == exact, "ray_s": seconds}
 
