@@ -21,6 +21,11 @@ _USERINFO = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)")
 _SECRET_QUERY = re.compile(
     r"(?<=[?&])((?:[\w-]*)(?:password|passwd|token|secret)[\w-]*)=[^&\s'\"]+", re.IGNORECASE
 )
+# A sort by anything but time makes the UI drop its tree, in which trials are folded beneath their study.
+_TRIALS = (
+    "workflowType=machine_learning&searchFilter=tags.role%20%3D%20%22trial%22"
+    "&orderByKey=metrics.%60reward%60&orderByAsc=false"
+)
 
 
 class TrackingConfig(Settings):
@@ -104,12 +109,17 @@ def tracking_uri(config: TrackingConfig, folder: Path, environ: Mapping[str, str
 
 
 def where_to_look(uri: str, experiment_id: str = "") -> str:
-    """The address of an experiment on a server, or the command that serves a database, to be pasted."""
+    """The address of a study's trials on a server, or the command that serves a database and that address.
+
+    The page lists the trials of one experiment flat, best reward first, ready to be ticked and compared.
+    """
+    page = f"/#/experiments/{experiment_id}/runs?{_TRIALS}" if experiment_id else ""
     if uri == "databricks":
         return uri
     if uri.startswith(("http://", "https://")):
-        return redact(uri).rstrip("/") + (f"/#/experiments/{experiment_id}" if experiment_id else "")
+        return redact(uri).rstrip("/") + page
     command = "mlflow"
     if shutil.which(command) is None:
         command = str(Path(sys.executable).parent / command)
-    return f"{shlex.quote(command)} ui --backend-store-uri {shlex.quote(redact(uri))}"
+    serve = shlex.join([command, "ui", "--backend-store-uri", redact(uri)])
+    return f"{serve}\n  then open http://127.0.0.1:5000{page}"

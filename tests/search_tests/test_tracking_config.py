@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,10 @@ def test_ordinary_places_are_accepted(uri: str) -> None:
 
 def test_where_to_look_can_be_pasted_and_holds_no_secret() -> None:
     assert where_to_look("http://host:5000/") == "http://host:5000"
-    assert where_to_look("http://u:hunter2@host:5000", "7") == "http://***@host:5000/#/experiments/7"
-    command = where_to_look("sqlite:////a b/mlflow.db")
-    assert command.endswith("mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db'")
+    assert where_to_look("http://u:hunter2@host:5000", "7").startswith(
+        "http://***@host:5000/#/experiments/7/runs?"
+    )
+    command, address = where_to_look("sqlite:////a b/mlflow.db", "1").splitlines()
+    assert shlex.split(command)[1:] == ["ui", "--backend-store-uri", "sqlite:////a b/mlflow.db"]
+    assert address.strip().startswith("then open http://127.0.0.1:5000/#/experiments/1/runs?")
     assert "hunter2" not in where_to_look("postgresql://u:hunter2@db/mlflow")
