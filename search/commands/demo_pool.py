@@ -52,9 +52,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Sample, score, write; prints what was made."""
-    for name in ("prompts", "responses", "max_new_tokens"):
-        if getattr(args, name) < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
+    for name, least in (("prompts", 1), ("held_out_prompts", 0), ("responses", 1), ("max_new_tokens", 1)):
+        if (value := getattr(args, name)) < least:
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
     train, held_out = make_prompts(train=args.prompts, held_out=args.held_out_prompts, seed=args.seed)
     sampler = load_sampler(args.max_new_tokens)
     answers = sample(train, sampler, responses=args.responses, seed=args.seed)

@@ -1,5 +1,6 @@
 """Building the demo pool, with a sampler that needs no model; and the pool that ships."""
 
+import argparse
 import gzip
 import json
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import pytest
 from pools.config import PoolConfig
 from pools.demo.grammar import make_prompts
 from pools.demo.verifier import score
+from pools.errors import ConfigError
 from pools.sources import load_pool
 from pools.types import Prompt
 from search.commands import demo_pool
@@ -118,3 +120,13 @@ def test_the_first_line_says_that_the_pool_is_model_made() -> None:
         header = json.loads(file.readline())
     assert header["pool"]["name"] == "demo"
     assert "no person" in header["pool"]["description"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--prompts", "0"), ("--held-out-prompts", "-1"), ("--responses", "0")]
+)
+def test_counts_that_make_no_pool_are_refused(option: str, value: str) -> None:
+    parser = argparse.ArgumentParser()
+    demo_pool.configure(parser)
+    with pytest.raises(ConfigError, match=f"{option} must be at least .*, not {value}"):
+        demo_pool.run(parser.parse_args([option, value]))
