@@ -63,9 +63,11 @@ def test_held_out_prompts_need_no_responses():
 
 def test_a_count_limits_what_is_marked_and_the_rest_is_not_trained_on():
     marked = [row(f"m{i}", "held_out") for i in range(10)]
-    pool, report = loaded(row("a"), row("M3"), *marked, held_out_prompts=4)
+    shared = [row(f"M{i}") for i in range(10)]
+    pool, report = loaded(row("a"), *shared, *marked, held_out_prompts=4)
     assert texts(pool.train) == {"a"}
     assert len(pool.held_out) == 4
+    assert report.counts == {"shared_with_held_out": 10}
     assert report.held_out_left_aside == 6
     assert "6 more prompts marked held out were left aside" in report.lines()
 
