@@ -105,7 +105,8 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
 
 def test_importing_brings_no_torch() -> None:
     names = "trainers.models, trainers.prompt_format, trainers.algorithm_config"
-    subprocess.run([sys.executable, "-c", f"import sys, {names}; assert 'torch' not in sys.modules"], check=True)
+    code = f"import sys, {names}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @needs_package
