@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 from functools import partial
+from itertools import islice
 from typing import Any
 
+from metrics.embedding import SentenceEmbedder, Spread, rivals_of
 from metrics.scale import EXACT_LIMIT, Measured, StreamCounter
-from metrics.tokens import MAX_TOKENS, token_batches, vocabulary_size
+from metrics.tokens import MAX_TOKENS, tokenize, vocabulary_size
 from pools.prompts import PromptFiles, Tally
 from search.prompt_options import add_format_options, add_tokenizer_option, reader_of, texts, tokenizer_of
+
+_BATCH = 4096  # prompts in memory at once
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +55,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, default=2, help="tokenizing workers of --engine ray (default 2)"
     )
     parser.add_argument(
+        "--embedding-model",
+        default="",
+        metavar="MODEL",
+        help="sentence-embedding model (folder or hub id): adds mean pairwise distance and Vendi score",
+    )
+    parser.add_argument(
         "--keep-repeats", action="store_true", help="count prompts that repeat an earlier one"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -59,8 +69,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     tally = Tally()
-    measured = _on_ray(args) if args.engine == "ray" else _streamed(args, tally)
-    account = _account(args, measured, tally)
+    measured, rivals = (_on_ray(args), {}) if args.engine == "ray" else _streamed(args, tally)
+    account = _account(args, measured, tally) | rivals
     print(json.dumps(account) if args.json else "\n".join(_lines(account, tally)))
     return 0
 
@@ -71,15 +81,19 @@ def _files(args: argparse.Namespace) -> PromptFiles:
     )
 
 
-def _streamed(args: argparse.Namespace, tally: Tally) -> Measured:
+def _streamed(args: argparse.Namespace, tally: Tally) -> tuple[Measured, dict[str, float]]:
     tokenizer = tokenizer_of(args.tokenizer)
     counter = StreamCounter(
         vocabulary_size(tokenizer), order=args.order, engine=args.engine, limit=args.limit
     )
+    embedder = SentenceEmbedder(args.embedding_model) if args.embedding_model else None
+    spread = Spread(embedder.width) if embedder else None
     stream = texts(_files(args), tally, keep_repeats=args.keep_repeats, quiet=args.json)
-    for tokens in token_batches(stream, tokenizer, args.max_tokens):
-        counter.add(tokens)
-    return counter.result()
+    while batch := list(islice(stream, _BATCH)):
+        counter.add(tokenize(batch, tokenizer, args.max_tokens))
+        if embedder and spread:
+            spread.add(embedder.embed(batch))
+    return counter.result(), rivals_of(spread) if spread else {}
 
 
 def _on_ray(args: argparse.Namespace) -> Measured:
@@ -131,6 +145,11 @@ def _lines(account: dict[str, Any], tally: Tally) -> list[str]:
         f"prompt length     {length}",
         f"{account['order']}-grams           {account['ngrams']:,}",
         f"distinct          {account['distinct_ngrams']:,.0f}",
+        *(
+            f"{name:<18}{account[name]:.4f}"
+            for name in ("embedding_distance", "vendi_score")
+            if name in account
+        ),
         *_growth(account["heaps"]),
         *tally.lines(),
     ]
