@@ -15,7 +15,7 @@ from search.observations import Floats, Observations
 # Lack-of-fit variance over seed variance: the grid that is averaged over, and its prior.
 RATIOS = (0.0, 0.1, 0.3, 1.0, 3.0)
 RATIO_PRIOR = (0.8, 0.05, 0.05, 0.05, 0.05)
-NEGLIGIBLE = 1e-4
+NEGLIGIBLE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,16 @@ def _varies(predictor: str, observed: Observations) -> bool:
 
 def _fit(model: Model, observed: Observations) -> Member | None:
     design = model.design(Points.of(observed), observed)
-    solutions = [s for ratio in _ratios(observed) if (s := solve(design, observed, ratio)) is not None]
+    priors = model.priors(observed)
+    grid = [(ratio, prior) for ratio in _ratios(observed) for prior in priors]
+    solutions = [s for ratio, prior in grid if (s := solve(design, observed, ratio, prior)) is not None]
     if not solutions:
         return None
     slopes = model.slope_rows(observed)
     if slopes.size and (slopes @ solutions[0].coefficients).min() < 0:
         return None
-    evidence = np.array([s.likelihood for s in solutions]) + np.log(RATIO_PRIOR[: len(solutions)])
+    believed = dict(zip(RATIOS, RATIO_PRIOR, strict=True))
+    evidence = np.array([s.likelihood + np.log(believed[s.ratio]) for s in solutions])
     return Member(model, 1.0, tuple(solutions), np.exp(evidence - logsumexp(evidence)))
 
 

@@ -51,7 +51,7 @@ class Forecast:
         each = self.means + spreads * stdtrit(dfs, probability)
         low, high = each.min(axis=0), each.max(axis=0)
         safe = np.maximum(spreads, 1e-12)
-        for _ in range(50):
+        for _ in range(32):
             middle = (low + high) / 2
             below = self.weights @ stdtr(dfs, (middle - self.means) / safe) < probability
             low, high = np.where(below, middle, low), np.where(below, high, middle)

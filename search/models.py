@@ -9,14 +9,19 @@ import numpy as np
 
 from search.observations import Floats, Observations
 
-Structure = Literal["no slope", "one line", "shared slope", "line per k", "saturating", "saturating lines"]
+Structure = Literal[
+    "no slope", "one line", "shared slope", "line per k", "saturating", "saturating lines", "pooled lines"
+]
 STRUCTURES: tuple[Structure, ...] = (
     "one line",
     "shared slope",
     "line per k",
     "saturating",
     "saturating lines",
+    "pooled lines",
 )
+# Variance of the slopes about their mean, per deviation of x, over seed variance: averaged over.
+SLOPE_SPREADS = (0.03, 0.1, 0.3, 1.0)
 PREDICTORS = ("diversity", "log prompts", "inverse root prompts")
 
 
@@ -45,6 +50,7 @@ class Model:
     | line per k | a(k) + b(k) x |
     | saturating | a + c/k + b x |
     | saturating lines | a + c/k + (b + d/k) x |
+    | pooled lines | a(k) + (b + d(k)) x, with d(k) drawn towards 0 |
 
     Between tried k, a(k) and b(k) are interpolated in log k.
     """
@@ -72,9 +78,23 @@ class Model:
             return np.column_stack([factor, x])
         if self.structure == "line per k":
             return np.column_stack([factor, factor * x[:, None]])
+        if self.structure == "pooled lines":
+            return np.column_stack([factor, x, factor * x[:, None]])
         if self.structure == "saturating":
             return np.column_stack([one, inverse, x])
         return np.column_stack([one, inverse, x, x * inverse])
+
+    def priors(self, tried: Observations) -> list[Floats | None]:
+        """Prior variances of the coefficients over seed variance (infinite: free), one for each spread tried.
+
+        Only `pooled lines` binds any: the slopes' departures from their mean, per deviation of x.
+        """
+        if self.structure != "pooled lines":
+            return [None]
+        spread = float(np.var(predictor_values(self.predictor, Points.of(tried), tried)))
+        levels = len(tried.levels)
+        free = np.full(levels + 1, np.inf)
+        return [np.concatenate([free, np.full(levels, s / spread)]) for s in SLOPE_SPREADS] if spread else []
 
     def slope_rows(self, tried: Observations) -> Floats:
         """Rows that turn coefficients into the slope on x at each tried k; empty where there is none."""

@@ -21,7 +21,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 MARKERS = "osD^vP*"
 DASHES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)), (0, (5, 1)), (0, (1, 1)))
 REWARD = "reward on held-out prompts"
-STEPS = 60
+STEPS = 40
 
 
 def reward_by_size(fit: Fit, question: Question, base_reward: float | None, against: str) -> Figure:

@@ -16,7 +16,7 @@ BLOCKER = """
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"ray", "torch", "transformers", "deepspeed", "mlflow", "optuna", "datasets"}:
+        if name.split(".")[0] in set("ray torch transformers deepspeed mlflow optuna datasets".split()):
             raise ImportError(name + " is not installed here")
 sys.meta_path.insert(0, Absent())
 from search.cli import main

@@ -31,7 +31,8 @@ def written(
 ) -> str:
     fit = fit_trials(records)
     answer = recommend(
-        fit, budget=budget, cost_model=CostModel(), curve=curve, responses=fit.observed.levels, max_prompts=None, seed=0
+        fit, budget=budget, cost_model=CostModel(), curve=curve, responses=fit.observed.levels,
+        max_prompts=None, seed=0,
     )  # fmt: skip
     path = write_report(
         folder, name=name, records=records, fit=fit, recommendation=answer, curve=curve, base_reward=0.46,
