@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class ApportionError(ValueError):
-    """Base of all errors meant for the user: caught once, at the command line, and printed without a traceback."""
+    """Base of all errors meant for the user: printed at the command line as one line, without a traceback."""
 
 
 class ConfigError(ApportionError):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from pools.errors import ConfigError
 from search.config import StudyConfig
@@ -16,6 +14,7 @@ DRIVER = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the study has a display of its own
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
@@ -30,9 +29,11 @@ WORKERS = {
 }
 
 
-@contextmanager
-def ray_session(config: StudyConfig) -> Iterator[None]:
-    """Ray for the length of a study: the cluster that `config.cluster.address` names, or one of our own."""
+def start_ray(config: StudyConfig) -> None:
+    """Join the cluster that `config.cluster.address` names, or start one on this machine.
+
+    The dashboard is on in a cluster of our own: without it the workers of a stopped trial are never freed.
+    """
     for name, value in DRIVER.items():
         os.environ.setdefault(name, value)
     import ray
@@ -43,12 +44,14 @@ def ray_session(config: StudyConfig) -> Iterator[None]:
         runtime_env={"env_vars": {name: os.environ.get(name, value) for name, value in WORKERS.items()}},
         log_to_driver=False,
         logging_level=logging.ERROR,
-        include_dashboard=None if config.cluster.address not in ("", "local") else True,
     )
-    try:
-        yield
-    finally:
-        ray.shutdown()
+
+
+def stop_ray() -> None:
+    """Leave the cluster; one that `start_ray` started ends, with all its processes."""
+    import ray
+
+    ray.shutdown()
 
 
 def concurrent_trials(resources: ResourcesConfig, asked: int) -> int:

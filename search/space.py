@@ -9,7 +9,7 @@ from typing import Any
 
 from pools.errors import ConfigError
 from search.budget import largest_split
-from search.config import SearchConfig, StudyConfig
+from search.config import SearchConfig, Selection, StudyConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Point:
     prompts: int
     responses: int
     spend: float
-    selection: str = "random"
+    selection: Selection = "random"
     strength: float = 0.0
     seeds: tuple[int, ...] = ()
 

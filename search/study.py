@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,16 +9,17 @@ import numpy as np
 
 from metrics.diversity import nested_diversity
 from metrics.tokens import TokenTable, tokenize
-from pools.errors import ApportionError, NoGroundError
+from pools.errors import ApportionError, NoGroundError, PoolError
 from pools.sources import load_pool
 from pools.subset import order
 from pools.types import Pool
-from search.cluster import concurrent_trials, ray_session
+from search.cluster import concurrent_trials, start_ray, stop_ray
 from search.config import StudyConfig
 from search.curve import DiversityCurve
 from search.display import Display
 from search.fit import Fit, fit_trials
 from search.folder import StudyFolder, study_identity
+from search.interrupts import stoppable
 from search.ledger import Ledger
 from search.mlflow_tracker import open_tracker
 from search.recommend import Recommendation, recommend
@@ -61,9 +59,18 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
             f"{len(ledger.outcomes)} finished trials of an earlier run are kept (--fresh starts over)"
         )
     tags = {"pool": pool.name, "model": config.model.name, "identity": identity}
-    with interruptible(), ledger.study_run(_study_params(config), tags):
+    with stoppable() as arm, ledger.study_run(_study_params(config), tags):
         tracker.log_dataset(_dataset(config, pool, pool_digest))
-        curve = run_trials_of(config, pool, folder, ledger, display)
+        tokens = tokenize_pool(config, pool, display)
+        curve = diversity_curve(pool, tokens, seed=config.seed)
+        folder.write_json("curve.json", curve.to_dict())
+        with display.stage("starting Ray"):
+            start_ray(config)
+        try:
+            arm()
+            train_all(config, pool, tokens, folder, ledger, display)
+        finally:
+            stop_ray()
         return conclude(config, pool, folder, ledger, curve)
 
 
@@ -73,6 +80,11 @@ def read_pool(config: StudyConfig, display: Display) -> tuple[Pool, str]:
         pool, report = load_pool(config.pool, seed=config.seed, min_responses=max(config.search.responses))
     for line in report.lines():
         display.say(f"  {line}")
+    if not pool.held_out:
+        raise PoolError(
+            f"{config.pool.path} has no held-out prompts to judge a policy on: set pool.held_out_prompts, "
+            "or give them in pool.held_out_path"
+        )
     check_space(
         config,
         max_prompts=len(pool.train),
@@ -81,28 +93,17 @@ def read_pool(config: StudyConfig, display: Display) -> tuple[Pool, str]:
     return pool, digest([asdict(example) for example in (*pool.train, *pool.held_out)])
 
 
-def run_trials_of(
-    config: StudyConfig, pool: Pool, folder: StudyFolder, ledger: Ledger, display: Display
-) -> DiversityCurve:
-    """Everything that needs the model or Ray; returns the diversity of the pool's nested prefixes."""
-    with display.stage(f"preparing model {config.model.name} and tokenising {len(pool.train):,} prompts"):
+def tokenize_pool(config: StudyConfig, pool: Pool, display: Display) -> TokenTable:
+    """The token ids of all train prompts, found once for the whole study."""
+    with display.stage(f"loading the tokenizer of {config.model.name}, reading {len(pool.train):,} prompts"):
         tokenizer = load_tokenizer(resolve_model(config.model.name))
-        tokens = tokenize((example.prompt.text for example in pool.train), tokenizer)
-    curve = diversity_curve(pool, tokens, seed=config.seed)
-    folder.write_json("curve.json", curve.to_dict())
-    with display.stage("starting Ray"):
-        session = ray_session(config)
-        session.__enter__()
-    try:
-        _train(config, pool, tokens, folder, ledger, display)
-    finally:
-        session.__exit__(None, None, None)
-    return curve
+        return tokenize((example.prompt.text for example in pool.train), tokenizer)
 
 
-def _train(
+def train_all(
     config: StudyConfig, pool: Pool, tokens: TokenTable, folder: StudyFolder, ledger: Ledger, display: Display
 ) -> None:
+    """Judge the base model, then run the trials; Ray is up."""
     import ray
 
     from search.board import Board
@@ -148,12 +149,15 @@ def _prepare(shared: Shared, folder: StudyFolder, display: Display) -> Prepared:
     setting, pool_ref, seed = shared.setting, shared.pool, shared.config.seed
     fitting = "fitting the reward model and " if setting.reward.kind == "fitted" else ""
     with display.stage(f"{fitting}judging the base model"):
-        prepared: Prepared = run_on_ray(
-            lambda context: prepare(setting, ray.get(pool_ref), seed=seed, context=context),
-            name=f"prepare-{shared.identity}",
-            label="base model",
-            resources=shared.config.resources,
-            storage=shared.storage,
+        # In a process of its own, as trials are: in the driver Ray Train would take over Ctrl-C.
+        prepared: Prepared = ray.get(
+            ray.remote(num_cpus=0)(run_on_ray).remote(
+                lambda context: prepare(setting, ray.get(pool_ref), seed=seed, context=context),
+                name=f"prepare-{shared.identity}",
+                label="base model",
+                resources=shared.config.resources,
+                storage=shared.storage,
+            )
         )
     folder.write_json("base.json", asdict(prepared))
     for line in _reward_lines(prepared.reward_report):
@@ -208,20 +212,6 @@ def diversity_curve(pool: Pool, tokens: TokenTable, *, seed: int) -> DiversityCu
     return DiversityCurve(
         prompts=tuple(int(n) for n in places), diversity=tuple(float(scores[n - 1]) for n in places)
     )
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Make SIGTERM end a study the way Ctrl-C does."""
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _study_params(config: StudyConfig) -> dict[str, Any]:

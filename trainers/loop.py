@@ -100,5 +100,7 @@ def _step(
         tokens += int(weight) * batch.tokens
     learning_rate = engine.get_lr()[0]
     engine.step()
-    norm = engine.get_global_grad_norm()
-    return {**parts, "learning_rate": learning_rate, "grad_norm": float(norm or 0.0)}, tokens
+    parts["learning_rate"] = learning_rate
+    if (norm := engine.get_global_grad_norm()) is not None:  # ZeRO-0 in fp32 keeps none
+        parts["grad_norm"] = float(norm)
+    return parts, tokens

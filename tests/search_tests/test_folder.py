@@ -1,0 +1,86 @@
+"""The study's folder keeps finished trials whole, and refuses to mix two studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pools.errors import ConfigError
+from search.config import StudyConfig
+from search.folder import StudyFolder, study_identity
+from search.record import TrialRecord
+from search.space import Point
+from search.trial import TrialOutcome
+from trainers.spec import SeedResult
+
+
+def config(**changes: object) -> StudyConfig:
+    return StudyConfig.model_validate({"budget": 48, "pool": {"path": "demo"}, **changes})
+
+
+def outcome(key: str = "abc") -> TrialOutcome:
+    record = TrialRecord(
+        trial=key, prompts=12, responses=4, cost=48, diversity=3.5, seeds=(0, 1), rewards=(0.4, 0.5)
+    )
+    seeds = [
+        SeedResult(seed=s, reward=r, rewards=(r,), answers=("é",), history=[{"step": 1.0, "loss": 2.0}])
+        for s, r in ((0, 0.4), (1, 0.5))
+    ]
+    point = Point(prompts=12, responses=4, spend=1.0, seeds=(0, 1))
+    return TrialOutcome(record=record, point=point, seeds=seeds)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StudyFolder:
+    folder = StudyFolder(tmp_path / "study")
+    folder.path.mkdir()
+    folder.adopt(config())
+    return folder
+
+
+def test_a_trial_comes_back_as_it_was_saved(folder: StudyFolder) -> None:
+    folder.save(outcome())
+    assert folder.outcomes() == {"abc": outcome()}
+
+
+def test_a_half_written_trial_is_not_taken_for_one(folder: StudyFolder) -> None:
+    (folder.trials / ".abc.json.partial").write_text('{"record": {')
+    assert folder.outcomes() == {}
+
+
+def test_a_changed_study_is_refused_by_the_field_that_changed(folder: StudyFolder) -> None:
+    folder.save(outcome())
+    with pytest.raises(ConfigError, match=r"trainer.learning_rate = 2e-05, not 0.1.*--fresh"):
+        folder.adopt(config(trainer={"learning_rate": 0.1}))
+
+
+def test_what_no_trial_depends_on_may_change(folder: StudyFolder) -> None:
+    folder.save(outcome())
+    changed = config(search={"trials": 9}, resources={"cpus_per_worker": 2}, tracking={"uri": "none"})
+    folder.adopt(changed)
+    assert study_identity(changed, "pool") == study_identity(config(), "pool")
+    assert study_identity(config(), "another pool") != study_identity(config(), "pool")
+
+
+def test_a_folder_without_finished_trials_may_be_taken_over(folder: StudyFolder) -> None:
+    folder.adopt(config(trainer={"learning_rate": 0.1}))
+
+
+def test_a_second_study_in_the_folder_is_refused_while_the_first_runs(folder: StudyFolder) -> None:
+    with (
+        folder.locked(),
+        pytest.raises(ConfigError, match="another study is running"),
+        StudyFolder(folder.path).locked(),
+    ):
+        pass
+    with StudyFolder(folder.path).locked():
+        pass
+
+
+def test_setting_aside_loses_nothing(folder: StudyFolder) -> None:
+    folder.save(outcome())
+    moved = folder.set_aside()
+    assert moved is not None and moved.name == "study.1"
+    assert StudyFolder(moved).outcomes() == {"abc": outcome()}
+    assert folder.set_aside() is None

@@ -1,0 +1,147 @@
+"""The whole job: real Ray Tune and Train, a real DeepSpeed engine, a real MLflow database, a small model."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A local directory as `from_pretrained` takes it: a random two-layer Llama and a byte tokenizer."""
+    sys.path.insert(0, str(ROOT / "tests" / "trainers_tests"))
+    from tiny_models import byte_tokenizer, tiny_llama
+
+    folder = tmp_path_factory.mktemp("model")
+    tiny_llama(vocab_size=300, max_position_embeddings=512).save_pretrained(folder)
+    byte_tokenizer(chat=True).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`run.py` alone, somewhere else: that is what `ray submit` does with it."""
+    path = tmp_path_factory.mktemp("home") / "run.py"
+    path.write_text((ROOT / "search" / "run.py").read_text())
+    return path
+
+
+def command(script: Path, model: Path, folder: Path, *more: str) -> list[str]:
+    fixed = ["--config", "configs/smoke.yaml", "--cluster.address", "local", "--tracking.log_system_metrics", "false"]
+    return [sys.executable, str(script), *fixed, "--model.name", str(model), "--output-dir", str(folder), *more]
+
+
+def run(script: Path, model: Path, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(script, model, folder, *more), cwd=script.parent, capture_output=True, text=True, timeout=380
+    )
+
+
+@pytest.fixture(scope="module")
+def study(script: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("runs") / "smoke"
+    done = run(script, model, folder)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder, done.stdout
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "trials.csv").open()))
+
+
+def test_it_ends_with_a_recommendation(study: tuple[Path, str]) -> None:
+    folder, said = study
+    found = json.loads((folder / "recommendation.json").read_text())
+    assert found["budget"] == 32 and found["unit"] == "annotations" and found["seed"] == 0
+    assert found["recommended"]["prompts"] * found["recommended"]["responses"] <= 32
+    low, high = found["interval_95"]
+    assert low <= found["predicted_reward"] <= high
+    assert {"edge", "extrapolated"} <= found["flags"].keys()
+    assert found["trials"] == 4 and found["base_reward"] is not None
+    assert "runner_up" in found and "mlflow ui" in said and "report.html" in said
+    assert (folder / "report.html").stat().st_size > 10_000
+    assert (folder / "fit.json").exists()
+
+
+def test_it_trains_every_split_at_both_spends(study: tuple[Path, str]) -> None:
+    splits = {(int(row["prompts"]), int(row["responses"])) for row in rows(study[0])}
+    assert splits == {(16, 2), (8, 4), (8, 2), (4, 4)}
+
+
+def test_mlflow_holds_one_parent_and_one_child_a_trial(study: tuple[Path, str]) -> None:
+    with sqlite3.connect(study[0] / "mlflow.db") as database:
+        status = dict(database.execute("select run_uuid, status from runs"))
+        parents = dict(database.execute("select run_uuid, value from tags where key = 'mlflow.parentRunId'"))
+        logged = {run for (run,) in database.execute("select run_uuid from latest_metrics where key = 'reward'")}
+    assert set(status.values()) == {"FINISHED"} and len(status) == 5
+    assert len(parents) == 4 and len(set(parents.values())) == 1
+    assert logged == parents.keys()
+
+
+def test_the_same_command_again_trains_nothing_twice(
+    study: tuple[Path, str], script: Path, model: Path
+) -> None:
+    folder, _ = study
+    before = {path: path.stat().st_mtime_ns for path in (folder / "trials").iterdir()}
+    lost = sorted(before)[0]
+    rewards = json.loads(lost.read_text())["record"]["rewards"]
+    lost.unlink()
+    done = run(script, model, folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "3 finished trials of an earlier run are kept" in done.stdout
+    after = {path: path.stat().st_mtime_ns for path in (folder / "trials").iterdir()}
+    assert after.keys() == before.keys()
+    assert {path for path in after if after[path] != before[path]} == {lost}
+    # Trained again from the same seed, the lost trial comes to the same rewards.
+    assert json.loads(lost.read_text())["record"]["rewards"] == pytest.approx(rewards, abs=1e-6)
+
+
+def test_a_changed_field_is_refused_before_ray_starts(
+    study: tuple[Path, str], script: Path, model: Path
+) -> None:
+    done = run(script, model, study[0], "--trainer.learning_rate", "0.5")
+    assert done.returncode == 2
+    assert "trainer.learning_rate" in done.stderr and "Traceback" not in done.stderr
+    assert "starting Ray" not in done.stdout
+
+
+def test_ctrl_c_leaves_a_readable_folder_and_no_process(script: Path, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "smoke"
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command(script, model, folder, "--trainer.steps", "100000"),
+            cwd=script.parent,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    children: list[psutil.Process] = []
+    deadline = time.monotonic() + 200
+    while "trial 16 x 2 started" not in log.read_text() and time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()[-3000:]
+        time.sleep(0.5)
+    time.sleep(5)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=90) == 130, log.read_text()[-3000:]
+    assert "stopped: 0 finished trials are kept" in log.read_text()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert children and not alive
+    assert not list((folder / "trials").iterdir()) and (folder / "config.yaml").exists()
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        states = {state for (state,) in database.execute("select status from runs")}
+    assert states == {"KILLED"}
