@@ -115,7 +115,7 @@ class _Cover:
     def gains(self, start: int, stop: int) -> NDArray[np.int32]:
         """How many new n-grams each of these places would add now."""
         low, high = self._bounds[start], self._bounds[stop]
-        return np.add.reduceat(self._new[self._ids[low:high]], self._bounds[start:stop] - low)
+        return np.add.reduceat(self._new.take(self._ids[low:high]), self._bounds[start:stop] - low)
 
     def take(self, place: int) -> int:
         """Choose this place; returns what it added."""

@@ -25,35 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_format_options(parser)
     parser.add_argument("--field", default="", metavar="COLUMN", help="the column that holds the prompt")
     add_tokenizer_option(parser)
-    parser.add_argument(
-        "--order", type=int, choices=(1, 2, 3, 4), default=2, help="n of the n-grams (default 2)"
-    )
-    parser.add_argument(
-        "--exponent", type=float, default=0.5, help="power of the number of prompts (default 0.5)"
-    )
-    parser.add_argument(
-        "--max-tokens",
-        type=int,
-        default=MAX_TOKENS,
-        help=f"each prompt is cut to so many tokens (default {MAX_TOKENS})",
-    )
-    parser.add_argument(
-        "--engine",
-        choices=("auto", "exact", "approximate", "ray"),
-        default="auto",
-        help="auto: exact up to --limit, then HyperLogLog (0.2%% standard error); ray: exact on a cluster, "
-        "started here unless one runs; it keeps repeated prompts and fits no curve (default auto)",
-    )
-    parser.add_argument(
-        "--limit",
-        type=int,
-        default=EXACT_LIMIT,
-        metavar="COUNT",
-        help=f"distinct n-grams and prompts it may hold exactly, 40 bytes each (default {EXACT_LIMIT:,})",
-    )
-    parser.add_argument(
-        "--workers", type=int, default=2, help="tokenizing workers of --engine ray (default 2)"
-    )
+    _add_formula_options(parser)
+    _add_engine_options(parser)
     parser.add_argument(
         "--embedding-model",
         default="",
@@ -73,6 +46,41 @@ def run(args: argparse.Namespace) -> int:
     account = _account(args, measured, tally) | rivals
     print(json.dumps(account) if args.json else "\n".join(_lines(account, tally)))
     return 0
+
+
+def _add_formula_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--order", type=int, choices=(1, 2, 3, 4), default=2, help="n of the n-grams (default 2)"
+    )
+    parser.add_argument(
+        "--exponent", type=float, default=0.5, help="power of the number of prompts (default 0.5)"
+    )
+    parser.add_argument(
+        "--max-tokens",
+        type=int,
+        default=MAX_TOKENS,
+        help=f"each prompt is cut to so many tokens (default {MAX_TOKENS})",
+    )
+
+
+def _add_engine_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "exact", "approximate", "ray"),
+        default="auto",
+        help="auto: exact up to --limit, then HyperLogLog (0.2%% standard error); ray: exact on a cluster, "
+        "started here unless one runs; it keeps repeated prompts and fits no curve (default auto)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=int,
+        default=EXACT_LIMIT,
+        metavar="COUNT",
+        help=f"distinct n-grams and prompts it may hold exactly, 40 bytes each (default {EXACT_LIMIT:,})",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, help="tokenizing workers of --engine ray (default 2)"
+    )
 
 
 def _files(args: argparse.Namespace) -> PromptFiles:
