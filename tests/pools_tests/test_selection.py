@@ -135,3 +135,20 @@ def test_what_cannot_be_chosen_is_said() -> None:
         picks([[1]], kind="wide")
     with pytest.raises(PoolError, match="strength 1.5"):
         picks([[1]], kind="narrow", strength=1.5)
+
+
+@given(ROWS, ROWS)
+def test_what_is_given_counts_as_held(rows: list[list[int]], given_rows: list[list[int]]) -> None:
+    packed = pack_ngrams(TokenTable.from_lists(rows + given_rows), 2)
+    new, held = packed.slice(0, len(rows)), packed.slice(len(rows), len(packed))
+    lengths = [len(row) for row in rows]
+    _, gains = select_order(new, lengths, kind="diverse", given=held)
+    assert sum(gains) == len(set().union(*map(bigrams, rows)) - set().union(*map(bigrams, given_rows)))
+
+
+def test_another_mean_length_is_kept_to_where_the_prompts_allow(pool: TokenTable) -> None:
+    mean = 1.3 * pool.lengths.mean()
+    packed = pack_ngrams(pool, 2)
+    order, _ = select_order(packed, pool.lengths, kind="diverse", mean_length=mean, prompts=200)
+    unmoved, _ = select_order(packed, pool.lengths, kind="diverse", prompts=200)
+    assert pool.lengths[unmoved].mean() < pool.lengths[order].mean() <= 1.02 * mean
