@@ -27,7 +27,7 @@ from torch import Tensor
 
 from trainers.algorithm_config import AlgorithmConfig
 from trainers.algorithms import make_algorithm
-from trainers.batching import Batch, Ranking, collate
+from trainers.batching import Ranking, collate
 from trainers.models import load_policy, load_tokenizer, resolve_model
 from trainers.policy import Policy, ResponseLogps
 
@@ -56,9 +56,10 @@ def _naive_pass(model: Any, rankings: Sequence[Ranking], i: int) -> Tensor:
 
 
 def hh_rankings(path: Path | None, tokenizer: Any, prompts: int, k: int, seed: int) -> list[Ranking]:
-    """Rankings with the shape of HH-RLHF: real dialogues and answers from `path`, else token counts as theirs."""
+    """Rankings shaped as HH-RLHF: real dialogues and answers from `path`, else token counts as theirs."""
     rng = random.Random(seed)
     if path is None:
+
         def words(count: int) -> list[int]:
             return [rng.randrange(100, 40000) for _ in range(count)]
 
@@ -118,17 +119,17 @@ def measure(model: Any, rankings: list[Ranking], rounds: int) -> dict[str, Any]:
     """Median seconds and peak extra memory of each variant, rounds interleaved, and what ours is to them."""
     variants = step_variants(model, rankings)
     model.train()
+    agreement = compare(model, variants)  # warms up too, and leaves the gradients allocated
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     memory: dict[str, float] = {}
-    for number in range(rounds + 1):
+    for _ in range(rounds):
         for name, run in variants.items():
             model.zero_grad(set_to_none=False)
             _reset_peak()
             before, started = _memory("VmRSS"), time.process_time()
             run()
-            if number:  # the first round warms up and allocates the gradients
-                seconds[name].append(time.process_time() - started)
-                memory[name] = _memory("VmHWM") - before
+            seconds[name].append(time.process_time() - started)
+            memory[name] = _memory("VmHWM") - before
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {
         "tokens": collate(rankings).tokens,
@@ -138,7 +139,20 @@ def measure(model: Any, rankings: list[Ranking], rounds: int) -> dict[str, Any]:
         "ratio_to_body": round(medians["ours"] / medians["body"], 2),
         "memory_mb": {name: round(value) for name, value in memory.items()},
         "memory_to_naive": round(memory["ours"] / memory["naive"], 2),
+        **agreement,
     }
+
+
+def compare(model: Any, variants: dict[str, Callable[[], Tensor]]) -> dict[str, float]:
+    """Relative difference of ours from naive in loss, and in the whole gradient by its norm."""
+    losses, gradients = [], []
+    for name in ("naive", "ours"):
+        model.zero_grad()
+        losses.append(float(variants[name]()))
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    gap = sum(float((a - b).float().square().sum()) for a, b in zip(*gradients, strict=True))
+    size = sum(float(a.float().square().sum()) for a in gradients[0])
+    return {"loss_gap": abs(losses[1] / losses[0] - 1), "gradient_gap": (gap / size) ** 0.5}
 
 
 def _reset_peak() -> None:
@@ -153,7 +167,9 @@ def _memory(field: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="one round of the first case")
     parser.add_argument("--hh", type=Path, help="HH-RLHF file (.jsonl.gz) for real prompts and answers")
     parser.add_argument("--model", default="embedded:smollm2-135m")
