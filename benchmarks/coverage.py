@@ -191,7 +191,8 @@ def _held_out(
 ) -> dict[str, float]:
     points = [
         TrialRecord(
-            trial=f"{n}x{k}", prompts=n, responses=int(k), cost=n * int(k), diversity=d, seeds=(0,), rewards=(y,)
+            trial=f"{n}x{k}", prompts=n, responses=int(k), cost=n * int(k), diversity=d, seeds=(0,),
+            rewards=(y,),
         )
         for k, ys in rewards.items()
         for n, d, y in zip(figure["prompts"], figure["diversity"], ys, strict=True)

@@ -49,6 +49,7 @@ class Recommendation:
     try_responses: int | None
     mixed: MixedSplit | None
     cost_models: tuple[CostView, ...]
+    max_prompts: int | None  # that can be had; None: no limit was given
     trials: int
     seeds: int
     seed: int
@@ -81,6 +82,7 @@ class Recommendation:
             "mixed": asdict(self.mixed) if self.mixed else None,
             "splits": [asdict(split) for split in self.splits],
             "cost_models": [asdict(view) for view in self.cost_models],
+            "max_prompts": self.max_prompts,
             "trials": self.trials,
             "seeds": self.seeds,
             "seed": self.seed,

@@ -154,7 +154,7 @@ def rewards_by_domain(fit: Fit) -> Figure | None:
     axes.set_yticks(range(len(domains)), domains)
     axes.set_xlabel(REWARD)
     axes.set_ylabel("")
-    axes.legend(frameon=False, fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
+    _legend(axes)
     return figure
 
 
@@ -239,4 +239,8 @@ def _log_axis(axes: Axes) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    """Above the axes, where it hides no point."""
+    axes.legend(
+        frameon=False, fontsize=8.5, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, columnspacing=1.2,
+        handletextpad=0.5, borderaxespad=0.2,
+    )  # fmt: skip

@@ -69,6 +69,7 @@ def _answer(
         try_responses=(min(larger) if larger else best.responses + 1) if flags["edge"] else None,
         mixed=mixed_split(fit, best.split, question),
         cost_models=tuple(compare_costs(fit, best.split, question)),
+        max_prompts=question.max_prompts,
         trials=fit.observed.count,
         seeds=int(fit.observed.seeds.sum()),
         seed=seed,

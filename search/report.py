@@ -31,16 +31,14 @@ def write_report(
     base_reward: float | None,
     cost_model: CostModel,
     notes: Mapping[str, str],
-    max_prompts: int | None = None,
 ) -> Path:
     """Write report.html in `folder` and PNGs in `folder`/plots; returns the path of the HTML.
 
     `notes` are shown by name among the assumptions: the model, the pool, the seed, what was dropped.
     """
     tried = fit.observed.levels
-    question = Question(
-        recommendation.budget, cost_model, curve, tuple(range(tried[0], tried[-1] + 1)), max_prompts
-    )
+    known = tuple(range(tried[0], tried[-1] + 1))
+    question = Question(recommendation.budget, cost_model, curve, known, recommendation.max_prompts)
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     draw = _Pictures(folder / "plots")
     body = [
@@ -71,7 +69,7 @@ def write_report(
     return path
 
 
-MODELS_SHOWN = 16
+MODELS_SHOWN, WEIGHTS_SHOWN = 16, 8
 COST_CAPTION = (
     "The same trials under other prices. Equal annotations and equal comparisons get what the recommended "
     "split costs under them."
@@ -178,7 +176,7 @@ def _domains(draw: _Pictures, fit: Fit) -> list[str]:
 
 
 def _models(fit: Fit) -> list[str]:
-    head = ["model", "coefficients", "left-out error", "AICc", "weight in the prediction"]
+    head = ["model", "coefficients", "left-out error", "AICc"]
     weights = {m.model.name: m.weight for m in fit.ensemble.members} if fit.ensemble else {}
     rows = [
         [
@@ -186,7 +184,6 @@ def _models(fit: Fit) -> list[str]:
             str(r.coefficients),
             _figure(r.loo_rmse, ".4f"),
             _figure(r.aicc, ".1f"),
-            _figure(weights.get(r.model), ".2f"),
         ]
         for r in fit.table[:MODELS_SHOWN]
     ]
@@ -195,6 +192,9 @@ def _models(fit: Fit) -> list[str]:
         "Left-out error is a root mean square (reward); AICc compares fits, smaller is better. "
         f"The best {len(rows)} of {len(fit.table)} are shown; all are in fit.json.",
     ]
+    if weights:
+        heaviest = sorted(weights.items(), key=lambda item: -item[1])[:WEIGHTS_SHOWN]
+        lines.append("Weights in the prediction: " + ", ".join(f"{n} {w:.2f}" for n, w in heaviest) + ".")
     mses = [(x, paper_mse(fit.observed, x)) for x in ("diversity", "log prompts", "prompts")]
     if all(mse is not None for _, mse in mses):
         shown = ", ".join(f"{x} {mse:.2g}" for x, mse in mses)
