@@ -87,11 +87,12 @@ class _SegmentAttention(torch.autograd.Function):
         grouped = (query * scale).view(groups, -1, total, width)
         out = torch.empty_like(grouped)
         weights: list[Tensor] = []
+        future = _future(segments, query.device)
         for segment in segments:
             for start, stop in spans(segment):
                 keys, values = _visible(key, segment, start, stop), _visible(value, segment, start, stop)
                 span = grouped[:, :, start:stop].flatten(1, 2)
-                weight = _causal_softmax(span @ keys.transpose(1, 2), stop - start)
+                weight = _causal_softmax(span @ keys.transpose(1, 2), future[: stop - start, : stop - start])
                 out[:, :, start:stop] = (weight @ values).view(groups, -1, stop - start, width)
                 weights.append(weight)
         ctx.save_for_backward(grouped, key, value, *weights)
@@ -132,9 +133,15 @@ def _add_visible(row: Tensor, grad: Tensor, segment: Segment, start: int, stop: 
         row[:, segment.start : segment.start + segment.prompt] += grad[:, :-own]
 
 
-def _causal_softmax(scores: Tensor, length: int) -> Tensor:
-    """Softmax of scores [G, heads a group x length, S], the last `length` keys being the span itself."""
-    future = torch.ones(length, length, dtype=torch.bool, device=scores.device).triu(1)
+def _future(segments: Sequence[Segment], device: torch.device) -> Tensor:
+    """[L, L] bool, L the longest span: whether the key comes after the query."""
+    longest = max(stop - start for segment in segments for start, stop in spans(segment))
+    return torch.ones(longest, longest, dtype=torch.bool, device=device).triu(1)
+
+
+def _causal_softmax(scores: Tensor, future: Tensor) -> Tensor:
+    """Softmax of scores [G, heads a group x L, S], the last L keys being the span itself; overwrites them."""
+    length = len(future)
     by_head = scores.view(len(scores), -1, length, scores.shape[2])
     by_head[..., -length:].masked_fill_(future, float("-inf"))
     return scores.softmax(-1)
