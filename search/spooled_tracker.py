@@ -18,6 +18,10 @@ from search.tracking import Dataset, Scalar, Status, StepPoint, numbers
 from search.tracking_config import redact
 
 BATCH = 500  # events looked at together, so that series of steps are sent in few requests
+UPLOADS, ATTEMPTS = (
+    ("log_artifact", "register_policy"),
+    5,
+)  # files have a store of their own, which may be broken
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)  # s between attempts while a service does not answer
 
 
@@ -58,7 +62,7 @@ class SpooledTracker:
         self._spool, self._connect, self._where, self._note = spool, connect, where, note
         self._sink: Sink | None = None
         self._trouble = ""
-        self._latest_ms = 0
+        self._latest_ms = self._failed_uploads = 0
         self._wake, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._deliver_forever, name="tracking", daemon=True)
         self._thread.start()
@@ -73,7 +77,7 @@ class SpooledTracker:
 
     def log_steps(self, key: str | None, points: Sequence[StepPoint]) -> None:
         rows = [[int(p.step), int(p.timestamp_ms), numbers(p.metrics)] for p in points]
-        self._add("log_steps", series={key or "": rows})
+        self._put({"do": "log_steps", "series": {key or "": rows}})
 
     def finish_trial(self, key: str, *, metrics: Mapping[str, float | None], status: Status) -> None:
         self._add("finish", key=key, metrics=numbers(metrics), status=status)
@@ -122,9 +126,13 @@ class SpooledTracker:
         return self._where()
 
     def _add(self, do: str, **rest: Any) -> None:
-        # A clock set back must not make a run end before it began.
-        self._latest_ms = max(self._latest_ms, int(time.time() * 1000))
-        self._spool.append({"do": do, "time_ms": self._latest_ms, **rest})
+        # Always later than the event before: of two figures of one time the service would show the greater,
+        # and a clock set back would make a run end before it began.
+        self._latest_ms = max(self._latest_ms + 1, int(time.time() * 1000))
+        self._put({"do": do, "time_ms": self._latest_ms, **rest})
+
+    def _put(self, event: Event) -> None:
+        self._spool.append(event)
         self._wake.set()
 
     def _deliver_forever(self) -> None:
@@ -149,9 +157,20 @@ class SpooledTracker:
                     return
                 try:
                     sink.apply(event, self._spool.ids)
-                except Rejected as rejection:
-                    self._note(redact(f"refused: {event['do']} {event.get('key', '')}: {rejection}"))
+                except Exception as error:
+                    if not isinstance(error, Rejected) and not self._hopeless(sink, event):
+                        raise
+                    self._note(redact(f"refused: {event['do']} {event.get('key', '')}: {error}"))
+                self._failed_uploads = 0
                 self._spool.acknowledge(end)
+
+    def _hopeless(self, sink: Sink, event: Event) -> bool:
+        """Whether a file that the service's store keeps refusing holds up everything behind it."""
+        if event["do"] not in UPLOADS:
+            return False
+        sink.knows(self._spool.ids)  # raises where the service itself is in trouble
+        self._failed_uploads += 1
+        return self._failed_uploads >= ATTEMPTS
 
     def _explain(self, error: BaseException) -> None:
         root = error

@@ -17,7 +17,10 @@ from pools.settings import Settings
 
 ENVIRONMENT = "MLFLOW_TRACKING_URI"
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
-_USERINFO = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)")
+# Before a host: user and password, up to the last @ as a password may hold anything; or a lone token of http.
+_USERINFO = re.compile(
+    r"(?<=://)[^/@:\s]*:[^\s'\"]*(?=@)|(?<=http://)[^/@\s]+(?=@)|(?<=https://)[^/@\s]+(?=@)"
+)
 _SECRET_QUERY = re.compile(
     r"(?<=[?&])((?:[\w-]*)(?:password|passwd|token|secret)[\w-]*)=[^&\s'\"]+", re.IGNORECASE
 )
@@ -75,7 +78,7 @@ def check_uri(uri: str) -> None:
             f'tracking.uri is "{redact(uri)}": expected one of '
             f"{', '.join(f'{s}://...' for s in _SCHEMES)}, none, or nothing"
         )
-    if redact(uri) != uri and not _names_only_a_user(uri, scheme):
+    if redact(uri) != uri:
         raise ConfigError(
             f'tracking.uri is "{redact(uri)}" and carries a credential: keep it out of configurations. For '
             "a server set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; "
@@ -83,19 +86,8 @@ def check_uri(uri: str) -> None:
         )
 
 
-def _names_only_a_user(uri: str, scheme: str) -> bool:
-    """A database's user name is no secret; before an http host it may be a token."""
-    userinfo = _USERINFO.search(uri)
-    return (
-        scheme not in ("http", "https")
-        and userinfo is not None
-        and ":" not in userinfo.group()
-        and not _SECRET_QUERY.search(uri)
-    )
-
-
 def redact(text: str) -> str:
-    """`text` with user names and passwords before a host, and secrets in a query, replaced by ***."""
+    """`text` with *** for users with passwords, tokens and secrets of queries in its URIs."""
     return _SECRET_QUERY.sub(r"\1=***", _USERINFO.sub("***", text))
 
 

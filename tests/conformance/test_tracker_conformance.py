@@ -135,6 +135,15 @@ def test_a_key_started_again_goes_on_with_its_run(harness: Harness) -> None:
     assert trials["k"].status == "FINISHED"
 
 
+def test_of_two_figures_the_later_counts(harness: Harness) -> None:
+    tracker = harness.tracker
+    tracker.start_study(name="demo", params={}, tags={})
+    for slope in (0.9, 0.1):
+        tracker.finish_study(metrics={"slope": slope}, status="FINISHED")
+    study, _ = harness.view()
+    assert study is not None and study.metrics == {"slope": 0.1}
+
+
 def test_a_study_started_again_reopens_its_run(harness: Harness) -> None:
     tracker = harness.tracker
     for status in ("KILLED", "FINISHED"):

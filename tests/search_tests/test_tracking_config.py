@@ -39,6 +39,7 @@ def test_a_sqlite_path_comes_out_absolute(tmp_path: Path, monkeypatch: pytest.Mo
         "postgresql://user:hunter2@db/mlflow",
         "postgresql+psycopg2://user:hunter2@db:5432/mlflow",
         "postgresql://user@db/mlflow?password=hunter2",
+        "postgresql://user:hunter2/hunter2@hunter2@db/mlflow",
         "https://host/?access_token=hunter2",
     ],
 )
@@ -76,3 +77,4 @@ def test_where_to_look_can_be_pasted_and_holds_no_secret() -> None:
     assert shlex.split(command)[1:] == ["ui", "--backend-store-uri", "sqlite:////a b/mlflow.db"]
     assert address.strip().startswith("then open http://127.0.0.1:5000/#/experiments/1/runs?")
     assert "hunter2" not in where_to_look("postgresql://u:hunter2@db/mlflow")
+    assert "postgresql://user@db/mlflow" in where_to_look("postgresql://user@db/mlflow")

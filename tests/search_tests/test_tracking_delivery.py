@@ -143,6 +143,29 @@ def test_a_refused_event_is_noted_and_passed_over(track) -> None:
     assert notes == ["refused: log_dataset : no datasets here"]
 
 
+def test_a_broken_store_of_files_holds_up_nothing_else(track, tmp_path: Path) -> None:
+    notes: list[str] = []
+
+    class NoStore(Service):
+        tries = 0
+
+        def apply(self, event, ids) -> None:
+            if event["do"] == "log_artifact":
+                self.tries += 1
+                raise RuntimeError("no such bucket")
+            super().apply(event, ids)
+
+    service = NoStore()
+    tracker = track(lambda: service, notes)
+    trials(tracker, "a")
+    tracker.log_artifact(tmp_path / "report.html")
+    trials(tracker, "b")
+    assert tracker.flush(10)
+    assert service.received == ["a", "b"]
+    assert service.tries == 5
+    assert notes[-1] == "refused: log_artifact : no such bucket"
+
+
 def test_a_service_that_lost_its_memory_is_told_all_again(track) -> None:
     first, second = Service(), Service()
     services = [first, second]
