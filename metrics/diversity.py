@@ -36,8 +36,8 @@ def nested_diversity(
 
     Formula, range and limits as for `diversity`.
     """
-    distinct = np.cumsum(_count(tokens, order).per_prompt())
-    total = np.cumsum(np.maximum(tokens.lengths - (order - 1), 0))
+    firsts = _count(tokens, order)
+    distinct, total = np.cumsum(firsts.per_prompt()), np.cumsum(firsts.totals())
     prompts = np.arange(1, len(tokens) + 1, dtype=np.float64)
     shares: NDArray[np.float64] = distinct / np.maximum(total, 1)
     return prompts**exponent * shares

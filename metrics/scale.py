@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from metrics.diversity import EXPONENT, ORDER, score
 from metrics.firsts import Firsts
@@ -56,7 +55,6 @@ class StreamCounter:
         self._firsts: Firsts | None = None if engine == "approximate" else Firsts()
         self._sketch = DistinctSketch()
         self._prompts = self._tokens = self._total = 0
-        self._totals: list[NDArray[np.int64]] = []
         self._points: list[tuple[float, float, float]] = []
 
     def add(self, tokens: TokenTable) -> None:
@@ -70,16 +68,14 @@ class StreamCounter:
             self._mark()
             return
         self._firsts.add(ngrams)
-        self._totals.append(np.diff(ngrams.offsets))
         if self._held() > self._limit and self._firsts.distinct() + self._prompts > self._limit:
             self._leave_exact()
 
     def result(self) -> Measured:
         """Everything added so far."""
         if self._firsts is not None:
-            totals = np.concatenate([np.empty(0, np.int64), *self._totals])
             distinct: float = self._firsts.distinct()
-            curve = nested_curve(self._firsts.per_prompt(), totals)
+            curve = nested_curve(self._firsts.per_prompt(), self._firsts.totals())
         else:
             distinct = self._sketch.estimate()
             self._points.append((self._prompts, distinct, self._total))
@@ -110,8 +106,7 @@ class StreamCounter:
                 "raise it (--limit, 40 bytes each), count on a cluster (--engine ray) or approximately "
                 "(--engine approximate)"
             )
-        curve = nested_curve(self._firsts.per_prompt(), np.concatenate(self._totals))
+        curve = nested_curve(self._firsts.per_prompt(), self._firsts.totals())
         self._points = list(zip(curve.prompts, curve.distinct, curve.total, strict=True))
         self._sketch.add(self._firsts.codes())
         self._firsts = None
-        self._totals.clear()
