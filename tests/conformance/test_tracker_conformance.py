@@ -29,7 +29,7 @@ class Harness:
     folder: Path
 
     def view(self) -> tuple[TrackedRun | None, dict[str, TrackedRun]]:
-        assert self.tracker.flush(60), self.tracker.pending()
+        assert self.tracker.flush(240), self.tracker.pending()
         if isinstance(self.tracker, MemoryTracker):
             return _plain(self.tracker.study), {k: _plain(v) for k, v in self.tracker.trials.items()}
         return view_of_mlflow(f"sqlite:///{self.folder}/mlflow.db")
@@ -84,7 +84,7 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Path
     shutil.copy(empty_database, tmp_path)
     tracker = MemoryTracker() if request.param == "memory" else MlflowTracker(QUIET, tmp_path)
     yield Harness(tracker, tmp_path)
-    tracker.close(30)
+    tracker.close(240)
 
 
 def point(step: int, **metrics: float) -> StepPoint:
@@ -200,7 +200,7 @@ def test_everything_is_delivered_at_close(harness: Harness) -> None:
     tracker = harness.tracker
     tracker.start_study(name="demo", params={}, tags={})
     tracker.log_dataset(Dataset(name="pool", digest="d" * 64, source="pool.jsonl", profile={"prompts": 3}))
-    assert tracker.close(60)
+    assert tracker.close(240)
     assert tracker.pending() == ""
     assert tracker.where()
 
@@ -249,6 +249,6 @@ def test_any_story_ends_as_in_the_twin_even_told_twice(
         for call in told:
             act(harness.tracker, call)
         seen = harness.view()
-        harness.tracker.close(30)
+        harness.tracker.close(240)
         assert seen == twin.view()
         (folder / "tracking" / "state.json").unlink()

