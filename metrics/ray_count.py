@@ -31,8 +31,8 @@ def count_on_ray(
     """Counts as `metrics.scale.StreamCounter` does exactly, without its curve, over Ray's nodes.
 
     `read` gives the prompts of one source; it and `load_tokenizer` run on the workers, which must reach the
-    files. No worker holds more than a `parts`-th of the distinct n-grams (8 bytes each, and as much again
-    for repeats between batches); the rest spills to disk as Ray sees fit. Ray must be initialised.
+    files. A worker holds an 8 x `workers`-th of the distinct n-grams at a time (8 bytes each, and as much
+    again for repeats between batches); the rest spills to disk as Ray sees fit. Ray must be initialised.
     """
     import ray.data
 
