@@ -61,7 +61,8 @@ class StudyFolder:
                 if before.get(name) != now.get(name) and not name.startswith(FREE):
                     raise ConfigError(
                         f"{self.path} holds trials with {name} = {before.get(name)!r}, "
-                        f"not {now.get(name)!r}: pass --fresh to set them aside and start over, or another --output-dir"
+                        f"not {now.get(name)!r}: pass --fresh to set them aside and start over, "
+                        "or another --output-dir"
                     )
         write_whole(written, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         self.trials.mkdir(exist_ok=True)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from search.config import StudyConfig
 from search.display import Display
 from search.folder import StudyFolder
 from search.record import TrialRecord
-from search.space import Point, point_of
+from search.space import Point, pilot, point_of
 from search.tracking import Scalar, Status, StepPoint, Tracker
 from search.trial import TrialOutcome
 from search.trials_csv import write_trials
+from trainers.spec import Prepared
 
 
 class Ledger:
@@ -29,6 +30,8 @@ class Ledger:
         self.outcomes = folder.outcomes()
         self.failures: dict[str, str] = {}
         self.base_reward: float | None = None
+        self.reward_report: Mapping[str, Any] | None = None
+        self._read_base()
         self._kept = frozenset(self.outcomes)
         self._open: dict[str, Point] = {}
         self._done = 0
@@ -42,6 +45,26 @@ class Ledger:
             name = (record.prompts, record.responses, record.selection, record.strength)
             merged[name] = _pooled(merged[name], record) if name in merged else record
         return sorted(merged.values(), key=lambda record: (record.cost, record.responses, record.selection))
+
+    def complete(self, *, max_prompts: int) -> bool:
+        """Whether the folder holds all that the study would run: the base model's reward and every trial.
+
+        What Optuna would propose beyond the plan is not known without asking it.
+        """
+        plan, trials = pilot(self.config.search), self.config.search.trials
+        points = (point_of(self.config, choice, max_prompts=max_prompts) for choice in plan[:trials])
+        known = self.base_reward is not None and trials <= len(plan)
+        return known and all(point.key(self.identity) in self.outcomes for point in points)
+
+    def keep_base(self, prepared: Prepared) -> None:
+        """Write down what is known before the first trial."""
+        self.folder.write_json("base.json", {"identity": self.identity, **asdict(prepared)})
+        self._read_base()
+
+    def _read_base(self) -> None:
+        kept = self.folder.read_json("base.json")
+        if kept and kept["identity"] == self.identity:
+            self.base_reward, self.reward_report = kept["base"]["reward"], kept["reward_report"]
 
     @contextmanager
     def study_run(self, params: Mapping[str, Scalar], tags: Mapping[str, str]) -> Iterator[None]:
@@ -101,7 +124,7 @@ class Ledger:
         self.tracker.finish_trial(key, metrics={}, status="FAILED")
 
     def _point(self, choice: Mapping[str, Any]) -> Point:
-        return point_of(self.config, dict(choice), max_prompts=2**62, repeat=choice["repeat"])
+        return point_of(self.config, choice, repeat=choice["repeat"])
 
 
 def _pooled(one: TrialRecord, other: TrialRecord) -> TrialRecord:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -190,10 +190,10 @@ class MlflowSink:
         return [run.info.run_id for run in runs]
 
     def _log(self, run: str, **entities: Sequence[Any]) -> None:
-        """`log_batch` in as many calls as its limits ask for."""
-        for kind, items in entities.items():
-            for some in _chunks(items, LIMITS[kind]):
-                self._client.log_batch(run, synchronous=True, **{kind: some})
+        """`log_batch` in as few calls as its limits allow."""
+        chunks = [[(kind, some) for some in _chunks(items, LIMITS[kind])] for kind, items in entities.items()]
+        for call in zip_longest(*chunks):
+            self._client.log_batch(run, synchronous=True, **dict(filter(None, call)))
 
     def _log_steps(self, event: Event, ids: dict[str, str]) -> None:
         from mlflow.entities import Metric

@@ -41,4 +41,4 @@ class TrialRecord:
         """Standard error of `reward` over the seeds; None for a single seed, which says nothing of noise."""
         if len(self.rewards) < 2:
             return None
-        return stdev(self.rewards) / len(self.rewards) ** 0.5
+        return float(stdev(self.rewards) / len(self.rewards) ** 0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,7 +47,9 @@ def seeds_of(config: StudyConfig, repeat: int) -> tuple[int, ...]:
     return tuple(range(first, first + config.search.seeds))
 
 
-def point_of(config: StudyConfig, choice: dict[str, Any], *, max_prompts: int, repeat: int = 0) -> Point:
+def point_of(
+    config: StudyConfig, choice: Mapping[str, Any], *, max_prompts: int | None = None, repeat: int = 0
+) -> Point:
     """The point that a choice of responses, spend and selection stands for.
 
     Raises ConfigError where the choice cannot be had: the spend pays for no prompt, or for more prompts than
@@ -60,7 +63,7 @@ def point_of(config: StudyConfig, choice: dict[str, Any], *, max_prompts: int, r
     )
     if split is None:
         raise ConfigError(f"{wanted} pays for no prompt at all: raise the budget")
-    if split.prompts > max_prompts:
+    if max_prompts is not None and split.prompts > max_prompts:
         raise ConfigError(
             f"{wanted} pays for {split.prompts:,} prompts, but the pool has {max_prompts:,} to train on: "
             f"lower the budget, or leave {responses} out of search.responses"

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from metrics.diversity import nested_diversity
+from metrics.reward import load_reward_model
 from metrics.tokens import TokenTable, tokenize
 from pools.errors import ApportionError, NoGroundError, PoolError
 from pools.sources import load_pool
 from pools.subset import order
 from pools.types import Pool
+from search.answer import Recommendation
 from search.cluster import concurrent_trials, start_ray, stop_ray
 from search.config import StudyConfig
 from search.curve import DiversityCurve
@@ -22,13 +24,13 @@ from search.folder import StudyFolder, study_identity
 from search.interrupts import stoppable
 from search.ledger import Ledger
 from search.mlflow_tracker import open_tracker
-from search.recommend import Recommendation, recommend
+from search.recommend import recommend
 from search.report import write_report
-from search.space import check_space, digest
+from search.space import check_space, digest, pilot, point_of
 from search.tracking import Dataset
 from search.trial import Shared
 from trainers.models import load_tokenizer, resolve_model
-from trainers.spec import Prepared, SeedResult, Setting
+from trainers.spec import Prepared, Setting
 
 CURVE_POINTS = 200
 
@@ -49,6 +51,7 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
     All that can be wrong with the input is found before Ray starts. When it is stopped (Ctrl-C, SIGTERM)
     finished trials are kept, runs are marked KILLED, Ray ends, and KeyboardInterrupt is raised.
     """
+    check_reward(config)
     pool, pool_digest = read_pool(config, display)
     folder.adopt(config)
     identity = study_identity(config, pool_digest)
@@ -64,6 +67,9 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
         tokens = tokenize_pool(config, pool, display)
         curve = diversity_curve(pool, tokens, seed=config.seed)
         folder.write_json("curve.json", curve.to_dict())
+        if ledger.complete(max_prompts=len(pool.train)):
+            display.say("nothing is left to train")
+            return conclude(config, pool, folder, ledger, curve)
         with display.stage("starting Ray"):
             start_ray(config)
         try:
@@ -72,6 +78,14 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
         finally:
             stop_ray()
         return conclude(config, pool, folder, ledger, curve)
+
+
+def check_reward(config: StudyConfig) -> None:
+    """Raise now what a reward model that cannot be loaded would raise in every worker."""
+    if config.reward.kind == "verifier":
+        load_reward_model(config.reward, artifact=None, base_model="", device="cpu")
+    elif config.reward.model:
+        load_tokenizer(config.reward.model)
 
 
 def read_pool(config: StudyConfig, display: Display) -> tuple[Pool, str]:
@@ -90,7 +104,19 @@ def read_pool(config: StudyConfig, display: Display) -> tuple[Pool, str]:
         max_prompts=len(pool.train),
         max_responses=min(len(example.responses) for example in pool.train),
     )
+    steps, batch, widest = config.trainer.steps, config.trainer.batch_prompts, _widest(config)
+    if steps * batch < widest:
+        display.say(
+            f"  note: {steps} steps of {batch} prompts visit {steps * batch:,} of the {widest:,} prompts "
+            "of the widest split; the labels of the others are paid for and not used"
+        )
     return pool, digest([asdict(example) for example in (*pool.train, *pool.held_out)])
+
+
+def _widest(config: StudyConfig) -> int:
+    """Prompts of the split with the most of them."""
+    points = (point_of(config, choice) for choice in pilot(config.search))
+    return max(point.prompts for point in points)
 
 
 def tokenize_pool(config: StudyConfig, pool: Pool, display: Display) -> TokenTable:
@@ -129,18 +155,16 @@ def train_all(
         max_prompts=len(pool.train),
         finished=dict(ledger.outcomes),
     )
-    prepared = _prepare(shared, folder, display)
-    ledger.base_reward = prepared.base.reward
-    display.say(f"base model: reward {prepared.base.reward:.4f} on {len(pool.held_out)} held-out prompts")
+    if ledger.base_reward is None:
+        ledger.keep_base(_prepare(shared, display))
+    display.say(f"base model: reward {ledger.base_reward:.4f} on {len(pool.held_out)} held-out prompts")
     display.say(f"{config.search.trials} trials of {config.search.seeds} seeds, {concurrent} at a time")
     with display.watching(lambda: ray.get(board.read.remote(), timeout=5)):
         run_trials(shared, concurrent=concurrent, observer=ledger)
 
 
-def _prepare(shared: Shared, folder: StudyFolder, display: Display) -> Prepared:
-    """The reward model and the base reward: from the folder where an earlier run left them, else measured."""
-    if kept := folder.read_json("base.json"):
-        return Prepared(base=SeedResult(**kept["base"]), reward_report=kept["reward_report"])
+def _prepare(shared: Shared, display: Display) -> Prepared:
+    """Fit the reward model, where one is asked for, and judge the base model."""
     import ray
 
     from trainers.job import prepare
@@ -159,7 +183,6 @@ def _prepare(shared: Shared, folder: StudyFolder, display: Display) -> Prepared:
                 storage=shared.storage,
             )
         )
-    folder.write_json("base.json", asdict(prepared))
     for line in _reward_lines(prepared.reward_report):
         display.say(f"  {line}")
     return prepared
@@ -198,9 +221,9 @@ def conclude(
         curve=curve,
         base_reward=ledger.base_reward,
         cost_model=config.cost,
-        notes=_notes(config, pool, folder),
+        notes=_notes(config, pool, ledger),
     )
-    for name in ("recommendation.json", "fit.json", "trials.csv", "report.html", "config.yaml"):
+    for name in ("recommendation.json", "fit.json", "trials.csv", "report.html", "plots", "config.yaml"):
         ledger.tracker.log_artifact(folder.path / name)
     return StudyResult(ledger=ledger, fit=fit, recommendation=recommendation)
 
@@ -248,8 +271,7 @@ def _dataset(config: StudyConfig, pool: Pool, pool_digest: str) -> Dataset:
     )
 
 
-def _notes(config: StudyConfig, pool: Pool, folder: StudyFolder) -> dict[str, Any]:
-    kept = folder.read_json("base.json") or {}
+def _notes(config: StudyConfig, pool: Pool, ledger: Ledger) -> dict[str, Any]:
     reward = {
         "verifier": config.reward.function,
         "hf": config.reward.model,
@@ -262,7 +284,7 @@ def _notes(config: StudyConfig, pool: Pool, folder: StudyFolder) -> dict[str, An
         "algorithm": config.trainer.algorithm.name,
         "matching": f"every training takes {config.trainer.steps} steps, whatever its split",
         "reward": f"{config.reward.kind} ({reward[config.reward.kind]}); a model's judgement, not people's",
-        **{f"reward model {name}": value for name, value in (kept.get("reward_report") or {}).items()},
+        **{f"reward model {name}": value for name, value in (ledger.reward_report or {}).items()},
     }
 
 

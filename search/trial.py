@@ -53,9 +53,8 @@ def choose_orders(pool: Pool, tokens: TokenTable, point: Point) -> dict[int, lis
     """For each seed of `point`, which prompts it labels: indices into `pool.train`, in labelling order."""
     if point.selection == "random":
         return {seed: seeded_order(pool.train, seed)[: point.prompts] for seed in point.seeds}
-    from pools.selection import select_order
-
     from metrics.ngrams import pack_ngrams
+    from pools.selection import select_order
 
     grams = pack_ngrams(tokens, 2)
     orders = {}
@@ -67,6 +66,7 @@ def choose_orders(pool: Pool, tokens: TokenTable, point: Point) -> dict[int, lis
             strength=point.strength,
             seed=seed,
             prompts=point.prompts,
+            shuffled=seeded_order(pool.train, seed),
         )
         orders[seed] = [int(index) for index in chosen]
     return orders

@@ -1,1 +1,1 @@
-"""One module a command of `apportion`: `configure(parser)` declares its arguments, `run(args)` does the work."""
+"""One module a command of `apportion`: `configure(parser)` declares arguments, `run(args)` does the work."""

@@ -39,8 +39,9 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(script: Path, model: Path, folder: Path, *more: str) -> list[str]:
-    fixed = ["--config", "configs/smoke.yaml", "--cluster.address", "local", "--tracking.log_system_metrics", "false"]
-    return [sys.executable, str(script), *fixed, "--model.name", str(model), "--output-dir", str(folder), *more]
+    fixed = ["--config", "configs/smoke.yaml", "--cluster.address", "local", "--output-dir", str(folder)]
+    fixed += ["--model.name", str(model), "--tracking.log_system_metrics", "false"]
+    return [sys.executable, str(script), *fixed, *more]
 
 
 def run(script: Path, model: Path, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -84,7 +85,9 @@ def test_mlflow_holds_one_parent_and_one_child_a_trial(study: tuple[Path, str]) 
     with sqlite3.connect(study[0] / "mlflow.db") as database:
         status = dict(database.execute("select run_uuid, status from runs"))
         parents = dict(database.execute("select run_uuid, value from tags where key = 'mlflow.parentRunId'"))
-        logged = {run for (run,) in database.execute("select run_uuid from latest_metrics where key = 'reward'")}
+        logged = {
+            run for (run,) in database.execute("select run_uuid from latest_metrics where key = 'reward'")
+        }
     assert set(status.values()) == {"FINISHED"} and len(status) == 5
     assert len(parents) == 4 and len(set(parents.values())) == 1
     assert logged == parents.keys()
