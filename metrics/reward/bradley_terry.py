@@ -15,7 +15,7 @@ Vector = NDArray[np.float64]
 Matrix = NDArray[np.floating[Any]]
 Indices = NDArray[np.int64]
 
-_L2_GRID = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+_L2_GRID = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 
 
 @dataclass(frozen=True)

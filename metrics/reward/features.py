@@ -13,12 +13,16 @@ from metrics.reward.dialogue import Window, batches, encode
 from pools.errors import RewardError
 from pools.types import Prompt
 
+# Two thirds of the way up tells better from worse answers better than the last layer, which is shaped to
+# predict the next token, and costs a third less (AlpacaEval, SmolLM2-135M: pairwise 0.74 against 0.71).
+DEPTH = 2 / 3
+
 Matrix = NDArray[np.float32]
 Progress = Callable[[int], None]
 
 
 class Features:
-    """Hidden states of a causal language model over an answer, given its prompt."""
+    """Hidden states of a causal language model, `DEPTH` of its layers up, over an answer given its prompt."""
 
     def __init__(self, base_model: str, *, config: RewardConfig, device: str) -> None:
         self._model, self._tokenizer = _load(base_model, device)
@@ -80,4 +84,20 @@ def _load(name: str, device: str) -> tuple[Any, Any]:
             f"cannot load the base model {name!r} for the fitted reward: "
             f"{reason[0] if reason else type(error).__name__}"
         ) from error
+    _keep_lower_layers(model)
     return model.to(device).eval(), tokenizer
+
+
+def _keep_lower_layers(model: Any) -> None:
+    """Drop the layers above `DEPTH`, so that they are never computed; the final norm stays."""
+    from torch.nn import ModuleList
+
+    layers = model.config.num_hidden_layers
+    stacks = [
+        (parent, name)
+        for parent in model.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, ModuleList) and len(child) == layers
+    ]
+    for parent, name in stacks:
+        setattr(parent, name, getattr(parent, name)[: max(1, round(DEPTH * layers))])

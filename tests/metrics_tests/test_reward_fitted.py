@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoModel, AutoTokenizer
 
 from metrics.config import RewardConfig
 from metrics.reward.bradley_terry import Pairs, accuracy, cross_fit, fit, pairs_of, split_prompts
+from metrics.reward.dialogue import Window, encode
+from metrics.reward.features import Features
 from metrics.reward.fitted import FittedReport, FittedReward, fit_reward_model
 from pools.errors import RewardError
 from pools.types import Example, Prompt, Response
@@ -200,3 +204,17 @@ def test_a_damaged_artifact_is_refused(
 def test_a_base_model_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     with pytest.raises(RewardError, match="cannot load the base model .*nowhere"):
         fit_head(examples_rewarding("a", prompts=12), str(tmp_path / "nowhere"), tmp_path)
+
+
+def test_features_are_the_states_two_thirds_up_of_each_answer(tmp_path: Path) -> None:
+    path = str(save_base_model(tmp_path, layers=3))
+    tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path)
+    answers = ["Hello", "A longer answer"]
+    found = Features(path, config=CONFIG, device="cpu")([Prompt("Hi")] * 2, answers)
+    for row, answer in zip(found, answers, strict=True):
+        before, after = encode(tokenizer, Prompt("Hi"), answer, Window(256, 256))
+        with torch.no_grad():
+            states = model(torch.tensor([before + after]), output_hidden_states=True).hidden_states[2][0]
+            states = model.norm(states)[len(before) :]
+        expected = torch.cat([states.mean(0), states[-1]]).numpy()
+        np.testing.assert_allclose(row, expected, atol=1e-5)

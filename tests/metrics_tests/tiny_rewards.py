@@ -49,11 +49,10 @@ def save_encoder_reward(directory: Path) -> Path:
     return _save(BertForSequenceClassification, config, directory, pairs=True)
 
 
-def save_base_model(directory: Path, *, hidden: int = 32, seed: int = 0) -> Path:
+def save_base_model(directory: Path, *, hidden: int = 32, layers: int = 2, seed: int = 0) -> Path:
     """A Llama with a language-model head."""
-    return _save(
-        LlamaForCausalLM, LlamaConfig(**{**_SIZES, "hidden_size": hidden}), directory, chat=True, seed=seed
-    )
+    config = LlamaConfig(**{**_SIZES, "hidden_size": hidden, "num_hidden_layers": layers})
+    return _save(LlamaForCausalLM, config, directory, chat=True, seed=seed)
 
 
 def examples_rewarding(letter: str, *, prompts: int, responses: int = 4, seed: int = 0) -> list[Example]:
