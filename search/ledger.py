@@ -92,9 +92,8 @@ class Ledger:
             return
         self._open[key] = point
         self.display.say(f"trial {point.label} started: {len(point.seeds)} seeds, spend {point.spend:g}")
-        self.tracker.start_trial(
-            key, params=_params(point), tags={"study": self.config.name}, name=point.label
-        )
+        tags = {"study": self.config.name, "selection": point.selection}
+        self.tracker.start_trial(key, params=_params(point), tags=tags, name=point.label)
 
     def finished(self, outcome: TrialOutcome) -> None:
         """A trial has ended well: keep it, before anything else."""
@@ -148,11 +147,11 @@ def _pooled(one: TrialRecord, other: TrialRecord) -> TrialRecord:
 
 
 def _params(point: Point) -> dict[str, Scalar]:
+    """Numbers alone: MLflow's parallel coordinates leave out a parameter that is a word somewhere."""
     return {
         "prompts": point.prompts,
         "responses": point.responses,
         "spend": point.spend,
-        "selection": point.selection,
         "strength": point.strength,
         "seeds": len(point.seeds),
     }

@@ -97,6 +97,7 @@ class MlflowSink:
         for source in _CHATTER:
             logging.getLogger(source).handlers, logging.getLogger(source).propagate = [log], False
         self._study = study
+        _create_database(uri)
         self._client = MlflowClient(tracking_uri=uri)
         served = uri.startswith("http") or uri == "databricks"
         self._artifacts = None if served else (folder / "mlartifacts").as_uri()
@@ -305,6 +306,22 @@ def replay(folder: Path, config: TrackingConfig | None = None, *, timeout_s: flo
 def spool_folder(folder: Path) -> Path:
     """Where the study in `folder` keeps its spool."""
     return folder.absolute() / "tracking"
+
+
+def _create_database(uri: str) -> None:
+    """Make a missing sqlite file beside its place and move it there whole.
+
+    MLflow needs seconds for its tables, and cannot go on from a file that was left half made.
+    """
+    from mlflow.tracking import MlflowClient
+
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    MlflowClient(tracking_uri=f"sqlite:///{partial}").search_experiments(max_results=1)
+    os.replace(partial, path)
 
 
 def _known(ids: Mapping[str, str], key: str) -> str:

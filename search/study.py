@@ -32,7 +32,7 @@ from search.trial import Shared
 from trainers.models import load_tokenizer, resolve_model
 from trainers.spec import Prepared, Setting
 
-CURVE_POINTS = 200
+CURVE_POINTS, CURVE_DRAWS = 200, 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,8 +229,12 @@ def conclude(
 
 
 def diversity_curve(pool: Pool, tokens: TokenTable, *, seed: int) -> DiversityCurve:
-    """D over the number of prompts, along the study's first shuffle, at up to CURVE_POINTS places."""
-    scores = nested_diversity(tokens.take(order(pool.train, seed)))
+    """Expected D of a random draw over its number of prompts: the mean over CURVE_DRAWS shuffles.
+
+    The first of them are those that the study's seeds draw from; at up to CURVE_POINTS numbers of prompts.
+    """
+    seeds = range(seed, seed + CURVE_DRAWS)
+    scores = np.mean([nested_diversity(tokens.take(order(pool.train, one))) for one in seeds], axis=0)
     places = np.unique(np.geomspace(1, len(scores), CURVE_POINTS).round().astype(int))
     return DiversityCurve(
         prompts=tuple(int(n) for n in places), diversity=tuple(float(scores[n - 1]) for n in places)

@@ -13,8 +13,9 @@ from metrics.reward.dialogue import Window, batches, encode
 from pools.errors import RewardError
 from pools.types import Prompt
 
-# Two thirds of the way up tells better from worse answers better than the last layer, which is shaped to
-# predict the next token, and costs a third less (AlpacaEval, SmolLM2-135M: pairwise 0.74 against 0.71).
+# The last layers are shaped to predict the next token. In an exploration on AlpacaEval with SmolLM2-135M,
+# layer 20 of 30 ordered pairs a little better than the last (0.74 against 0.71, standard error 0.015, the
+# layer picked on the same prompts), and what lies above need not be computed.
 DEPTH = 2 / 3
 
 Matrix = NDArray[np.float32]

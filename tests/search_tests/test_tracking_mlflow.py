@@ -332,3 +332,13 @@ def test_a_process_whose_service_is_dead_ends_in_time(
         begun = time.perf_counter()
         assert subprocess.check_output(command, text=True) == "told\nFalse\n"
         assert time.perf_counter() - begun < 60
+
+
+def test_a_database_left_half_made_is_made_anew(tmp_path: Path) -> None:
+    """MLflow, killed while it makes its tables, leaves a file that it can never open again."""
+    (tmp_path / "mlflow.db.partial").write_bytes(b"SQLite format 3\x00 and then nothing")
+    tracker = open_tracker(TrackingConfig(log_system_metrics=False), tmp_path)
+    tracker.start_study(name="s", params={}, tags={})
+    tracker.finish_study(metrics={"base_reward": 0.5}, status="FINISHED")
+    assert tracker.close(120)
+    assert (tmp_path / "mlflow.db").exists() and not (tmp_path / "mlflow.db.partial").exists()
