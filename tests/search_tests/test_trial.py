@@ -1,0 +1,62 @@
+"""Which prompts a trial labels, and what is measured on them before anything is trained."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+import pytest
+
+from metrics.tokens import TokenTable
+from pools.config import PoolConfig
+from pools.sources import load_pool
+from pools.types import Pool
+from search.space import Point
+from search.trial import choose_orders, measure
+
+
+@pytest.fixture(scope="module")
+def pool() -> Pool:
+    return load_pool(PoolConfig(path="demo"), seed=0, min_responses=2)[0]
+
+
+@pytest.fixture(scope="module")
+def tokens(pool: Pool) -> TokenTable:
+    """Words stand in for tokens: the demo's grammar has few enough of them."""
+    vocabulary: dict[str, int] = {}
+    rows = [
+        [vocabulary.setdefault(word, len(vocabulary)) for word in e.prompt.text.split()] for e in pool.train
+    ]
+    return TokenTable.from_lists(rows)
+
+
+def point(prompts: int, selection: str = "random") -> Point:
+    strength = 0.0 if selection == "random" else 1.0
+    return Point(
+        prompts=prompts,
+        responses=2,
+        spend=1.0,
+        selection=selection,  # type: ignore[arg-type]
+        strength=strength,
+        seeds=(0, 1),
+    )
+
+
+@pytest.mark.parametrize("selection", ["random", "diverse", "narrow"])
+def test_smaller_draws_are_prefixes_of_larger_ones(pool: Pool, tokens: TokenTable, selection: str) -> None:
+    small, large = (choose_orders(pool, tokens, point(n, selection)) for n in (20, 60))
+    for seed in (0, 1):
+        assert small[seed] == large[seed][:20]
+        assert len(set(large[seed])) == 60
+    assert large[0] != large[1]
+
+
+def test_selections_differ_in_diversity_and_not_in_length(pool: Pool, tokens: TokenTable) -> None:
+    scores, lengths = {}, {}
+    for selection in ("narrow", "random", "diverse"):
+        orders = choose_orders(pool, tokens, point(100, selection))
+        scores[selection], rivals = measure(pool, tokens, orders)
+        lengths[selection] = rivals["mean_prompt_tokens"]
+    assert scores["narrow"] < scores["random"] < scores["diverse"]
+    mean = fmean(tokens.lengths.tolist())
+    assert lengths["narrow"] == pytest.approx(mean, rel=0.02)
+    assert lengths["diverse"] == pytest.approx(mean, rel=0.02)

@@ -1,0 +1,50 @@
+"""The loop's own promises: equally many micro-batches on every worker, and a clear end at a bad loss."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import random_rankings
+
+from pools.errors import TrainingError
+from trainers.algorithms.base import LossOutput
+from trainers.config import TrainerConfig
+from trainers.context import LocalContext
+from trainers.loop import micro_batches, train
+
+CONFIG = TrainerConfig(steps=3, batch_prompts=4, micro_batch_tokens=64)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_every_worker_makes_equally_many_passes_and_no_ranking_is_lost(world: int) -> None:
+    rankings = random_rankings(0, (4, 2, 3, 4, 2, 2, 3))
+    work = [
+        micro_batches(rankings, CONFIG, LocalContext(rank=rank, world_size=world)) for rank in range(world)
+    ]
+    assert len({len(batches) for batches in work}) == 1
+    counted = sum(batch.rankings for batches in work for batch, weight in batches if weight)
+    assert counted == len(rankings)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_by_step_and_prompts() -> None:
+    class Engine(SimpleNamespace):
+        def __call__(self, batch: Any) -> None:
+            return None
+
+        def __getattr__(self, name: str) -> Any:
+            return {"get_lr": lambda: [0.1], "get_global_grad_norm": lambda: 1.0}.get(name, lambda *_: None)
+
+    losses = iter([1.0, float("nan")])
+
+    class Failing:
+        def loss(self, logps: Any, batch: Any) -> LossOutput:
+            return LossOutput(torch.tensor(next(losses)), {})
+
+    config = CONFIG.model_copy(update={"micro_batch_tokens": 4096})
+    context = LocalContext()
+    with pytest.raises(TrainingError, match=r"loss is nan at step 2 of 3, on prompts \[\d"):
+        train(Engine(), random_rankings(0, (2,) * 5), Failing(), config, seed=0, context=context)  # type: ignore[arg-type]
+    assert [row["step"] for row in context.updates] == [1.0]
