@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-from pools.errors import ConfigError
+from pools.errors import ApportionError, ConfigError
 from search.config import StudyConfig
 from trainers.config import ResourcesConfig
 
@@ -41,12 +41,16 @@ def start_ray(config: StudyConfig) -> None:
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    ray.init(
-        address=config.cluster.address or None,
-        runtime_env={"env_vars": {name: os.environ.get(name, value) for name, value in WORKERS.items()}},
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    try:
+        ray.init(
+            address=config.cluster.address or None,
+            runtime_env={"env_vars": {name: os.environ.get(name, value) for name, value in WORKERS.items()}},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Ray raises everything from ConnectionError to bare Exception here
+        address = config.cluster.address or "this machine"
+        raise ApportionError(f"Ray did not start on {address} (cluster.address): {error}") from error
 
 
 def stop_ray() -> None:

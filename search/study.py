@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -288,13 +289,13 @@ def _notes(config: StudyConfig, pool: Pool, ledger: Ledger) -> dict[str, Any]:
         "algorithm": config.trainer.algorithm.name,
         "matching": f"every training takes {config.trainer.steps} steps, whatever its split",
         "reward": f"{config.reward.kind} ({reward[config.reward.kind]}); a model's judgement, not people's",
-        **{f"reward model {name}": value for name, value in (ledger.reward_report or {}).items()},
+        **dict(line.split(": ", 1) for line in _reward_lines(ledger.reward_report)),
     }
 
 
-def _reward_lines(report: Any) -> list[str]:
-    return (
-        []
-        if not report
-        else [f"reward model {name}: {value}" for name, value in report.items() if value is not None]
-    )
+def _reward_lines(report: Mapping[str, Any] | None) -> list[str]:
+    """What a fitted reward model is worth, one figure a line."""
+    shown = {
+        name: f"{value:.3f}" if isinstance(value, float) else value for name, value in (report or {}).items()
+    }
+    return [f"reward model {name.replace('_', ' ')}: {value}" for name, value in shown.items() if value != ""]
