@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 
 from pools.errors import ApportionError, ConfigError
 from search.config import StudyConfig
@@ -38,6 +39,7 @@ def start_ray(config: StudyConfig) -> None:
     """
     for name, value in DRIVER.items():
         os.environ.setdefault(name, value)
+    _check_address(config.cluster.address)
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -51,6 +53,17 @@ def start_ray(config: StudyConfig) -> None:
     except Exception as error:  # Ray raises everything from ConnectionError to bare Exception here
         address = config.cluster.address or "this machine"
         raise ApportionError(f"Ray did not start on {address} (cluster.address): {error}") from error
+
+
+def _check_address(address: str) -> None:
+    """Raise ConfigError where nobody listens at `host:port`: Ray itself would try for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise ConfigError(f'no Ray cluster answers at cluster.address "{address}": {error}') from error
 
 
 def stop_ray() -> None:
