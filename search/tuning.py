@@ -42,6 +42,15 @@ class ReplicatingOptunaSearch(OptunaSearch):
             seen[name] += 1
         return choice
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if "failure" not in result:
+            super().on_trial_result(trial_id, result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        super().on_trial_complete(trial_id, result, error or "failure" in (result or {}))
+
 
 class _Relay(tune.Callback):
     """Tells the observer what Tune tells its callbacks."""
@@ -56,7 +65,10 @@ class _Relay(tune.Callback):
         self._observer.started(trial.config)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._observer.finished(trial.last_result["outcome"])
+        if failure := trial.last_result.get("failure"):
+            self._observer.failed(trial.config, failure)
+        else:
+            self._observer.finished(trial.last_result["outcome"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._observer.failed(trial.config, _reason(trial))
@@ -94,7 +106,12 @@ def run_trials(shared: Shared, *, concurrent: int, observer: Observer) -> None:
 
 def _trainable(config: dict[str, Any], shared: Shared) -> None:
     point = point_of(shared.config, config, max_prompts=shared.max_prompts, repeat=config["repeat"])
-    outcome = shared.finished.get(point.key(shared.identity)) or run_point(point, shared)
+    try:
+        outcome = shared.finished.get(point.key(shared.identity)) or run_point(point, shared)
+    except ApportionError as error:
+        # Told as a result without a reward: raised, it would reach the terminal as Tune's traceback.
+        tune.report({"failure": str(error)})
+        return
     tune.report({"reward": outcome.record.reward, "outcome": outcome})
 
 
