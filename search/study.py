@@ -105,11 +105,11 @@ def read_pool(config: StudyConfig, display: Display) -> tuple[Pool, str]:
         max_prompts=len(pool.train),
         max_responses=min(len(example.responses) for example in pool.train),
     )
-    steps, batch, widest = config.trainer.steps, config.trainer.batch_prompts, _widest(config)
-    if steps * batch < widest:
+    widest = _widest(config)
+    if (visits := config.trainer.visits(widest)) is not None and visits < widest:
         display.say(
-            f"  note: {steps} steps of {batch} prompts visit {steps * batch:,} of the {widest:,} prompts "
-            "of the widest split; the labels of the others are paid for and not used"
+            f"  note: {config.trainer.matched}, so that {visits:,} of the {widest:,} prompts of the widest "
+            "split are visited; the labels of the others are paid for and not used"
         )
     return pool, digest([asdict(example) for example in (*pool.train, *pool.held_out)])
 
@@ -249,7 +249,7 @@ def _study_params(config: StudyConfig) -> dict[str, Any]:
         "seed": config.seed,
         "model": config.model.name,
         "algorithm": config.trainer.algorithm.name,
-        "steps": config.trainer.steps,
+        config.trainer.matching: getattr(config.trainer, config.trainer.matching),
         "reward": config.reward.kind,
     }
 
@@ -287,7 +287,7 @@ def _notes(config: StudyConfig, pool: Pool, ledger: Ledger) -> dict[str, Any]:
         "held-out prompts": len(pool.held_out),
         "model": config.model.name,
         "algorithm": config.trainer.algorithm.name,
-        "matching": f"every training takes {config.trainer.steps} steps, whatever its split",
+        "matching": config.trainer.matched,
         "reward": f"{config.reward.kind} ({reward[config.reward.kind]}); a model's judgement, not people's",
         **dict(line.split(": ", 1) for line in _reward_lines(ledger.reward_report)),
     }

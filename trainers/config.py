@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pools.settings import Settings
 from trainers.algorithm_config import AlgorithmConfig
@@ -30,7 +31,17 @@ class TrainerConfig(Settings):
     """How a policy is trained on one split."""
 
     algorithm: AlgorithmConfig = AlgorithmConfig()
-    steps: int = Field(4000, ge=1, description="optimiser steps of every trial, whatever its split (steps)")
+    matching: Literal["steps", "epochs", "tokens"] = Field(
+        "steps",
+        description="what all trials have equally much of, whatever their split: steps, epochs or tokens",
+    )
+    steps: int = Field(4000, ge=1, description="optimiser steps of a training, matching steps (steps)")
+    epochs: float | None = Field(
+        None, gt=0, description="times a training visits each of its prompts, matching epochs (epochs)"
+    )
+    tokens: int | None = Field(
+        None, ge=1, description="tokens that a training encodes, prompts once each, matching tokens (tokens)"
+    )
     batch_prompts: int = Field(
         16, ge=1, description="prompts in one optimiser step, all workers together (prompts)"
     )
@@ -48,6 +59,35 @@ class TrainerConfig(Settings):
     grad_clip: float = Field(1.0, gt=0, description="largest norm of the whole gradient")
     dtype: Literal["bf16", "fp16", "fp32"] = Field("bf16", description="precision of weights and activations")
     zero_stage: Literal[0, 1, 2, 3] = Field(1, description="DeepSpeed ZeRO stage")
+
+    @model_validator(mode="after")
+    def _matching_has_its_amount(self) -> TrainerConfig:
+        for name in ("epochs", "tokens"):
+            amount = getattr(self, name)
+            if name == self.matching and amount is None:
+                raise ValueError(f'matching is "{name}", but {name} is not given')
+            if name != self.matching and amount is not None:
+                raise ValueError(
+                    f'{name} is {amount}, but matching is "{self.matching}": leave {name} out, or set '
+                    f"matching: {name}"
+                )
+        return self
+
+    def visits(self, prompts: int) -> int | None:
+        """Visits to prompts that a training on `prompts` makes, or None where their tokens decide it."""
+        if self.matching == "steps":
+            return self.steps * self.batch_prompts
+        return math.ceil(self.epochs * prompts) if self.epochs else None
+
+    @property
+    def matched(self) -> str:
+        """In words, what all trainings of a study have equally much of."""
+        amounts = {
+            "steps": f"takes {self.steps} steps",
+            "epochs": f"visits each of its prompts {self.epochs:g} times" if self.epochs else "",
+            "tokens": f"encodes about {self.tokens:,} tokens" if self.tokens else "",
+        }
+        return f"every training {amounts[self.matching]}, whatever its split"
 
 
 class EvaluationConfig(Settings):

@@ -43,12 +43,11 @@ def engine_config(config: TrainerConfig) -> dict[str, Any]:
             "stage": config.zero_stage,
             "stage3_gather_16bit_weights_on_model_save": config.zero_stage == 3,
         },
-        "steps_per_print": config.steps + 1,
     }
 
 
-def build_engine(policy: torch.nn.Module, config: TrainerConfig) -> Any:
-    """Wrap `policy` in a DeepSpeed engine with AdamW and the configured schedule.
+def build_engine(policy: torch.nn.Module, config: TrainerConfig, steps: int) -> Any:
+    """Wrap `policy` in a DeepSpeed engine with AdamW and the configured schedule over `steps`.
 
     torch's fused AdamW is handed in because it steps about three times faster than the default loop.
     A process group must exist.
@@ -60,7 +59,9 @@ def build_engine(policy: torch.nn.Module, config: TrainerConfig) -> Any:
         weight_decay=config.weight_decay,
         fused=True,
     )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, config))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate_factor(step, config, steps)
+    )
     engine, *_ = deepspeed.initialize(
         model=policy,
         optimizer=optimizer,

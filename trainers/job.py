@@ -96,6 +96,7 @@ def _train_and_judge(examples: Sequence[Example], seed: int, bench: Bench) -> Se
     from trainers.engine import build_engine
     from trainers.loop import train
     from trainers.policy import Policy, with_reference
+    from trainers.schedule import total_steps
 
     config, model_config = bench.setting.trainer, bench.setting.model
     torch.manual_seed(seed)
@@ -120,7 +121,7 @@ def _train_and_judge(examples: Sequence[Example], seed: int, bench: Bench) -> Se
         prepared = with_reference(
             policy, prepared, max_tokens=config.micro_batch_tokens, device=bench.context.device
         )
-    engine = build_engine(policy, config)
+    engine = build_engine(policy, config, total_steps(config, prepared))
     training = train(engine, prepared, algorithm, config, seed=seed, context=bench.context)
     judged = bench.judge(model, sharded=config.zero_stage == 3)
     engine.destroy()

@@ -13,7 +13,7 @@ from trainers.algorithms.base import Algorithm
 from trainers.batching import Batch, Ranking, collate, pack
 from trainers.config import TrainerConfig
 from trainers.context import WorkerContext
-from trainers.schedule import batches
+from trainers.schedule import batches, total_steps
 
 
 @dataclass
@@ -52,25 +52,24 @@ def train(
     seed: int,
     context: WorkerContext,
 ) -> Training:
-    """Train for `config.steps` optimiser steps on `rankings`; equal seeds visit prompts in equal order.
+    """Train for `total_steps` optimiser steps on `rankings`; equal seeds visit prompts in equal order.
 
     Raises TrainingError at the first loss that is not finite, naming the step and the prompts.
     """
     training, started = Training(), time.perf_counter()
-    log_every = max(1, config.steps // 50)
-    order = batches(len(rankings), size=config.batch_prompts, steps=config.steps, seed=seed)
+    steps = total_steps(config, rankings)
+    log_every = max(1, steps // 50)
+    order = batches(len(rankings), size=config.batch_prompts, steps=steps, seed=seed)
     for step, indices in enumerate(order, start=1):
         parts, tokens = _step(engine, [rankings[i] for i in indices], algorithm, config, context)
         if not math.isfinite(parts["loss"]):
-            raise TrainingError(
-                f"loss is {parts['loss']} at step {step} of {config.steps}, on prompts {indices}"
-            )
+            raise TrainingError(f"loss is {parts['loss']} at step {step} of {steps}, on prompts {indices}")
         training.tokens += tokens
         training.seconds = time.perf_counter() - started
-        if step % log_every == 0 or step in (1, config.steps):
+        if step % log_every == 0 or step in (1, steps):
             row = {"step": float(step), **parts, "tokens_per_second": training.tokens / training.seconds}
             training.history.append(row)
-            context.progress({**row, "seed": float(seed), "steps": float(config.steps)})
+            context.progress({**row, "seed": float(seed), "steps": float(steps)})
     return training
 
 

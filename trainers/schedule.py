@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 
 from trainers.config import TrainerConfig
+
+
+class _Sized(Protocol):
+    @property
+    def tokens(self) -> int: ...
+
+
+def total_steps(config: TrainerConfig, rankings: Sequence[_Sized]) -> int:
+    """Optimiser steps of a training on `rankings` (as the algorithm prepared them, at least one).
+
+    Matching epochs: the fewest steps that visit each ranking `epochs` times. Matching tokens: the fewest
+    whose expected tokens, steps x batch_prompts x mean tokens of a ranking, reach `tokens`. The result does
+    not depend on seed or workers.
+    """
+    if config.matching == "steps":
+        return config.steps
+    if config.matching == "epochs":
+        visits = Fraction(str(config.epochs)) * len(rankings)
+    else:
+        visits = Fraction(config.tokens or 0) * len(rankings) / sum(ranking.tokens for ranking in rankings)
+    return math.ceil(visits / config.batch_prompts)
 
 
 def batches(count: int, *, size: int, steps: int, seed: int) -> Iterator[list[int]]:
@@ -26,12 +49,12 @@ def batches(count: int, *, size: int, steps: int, seed: int) -> Iterator[list[in
         del waiting[:size]
 
 
-def learning_rate_factor(step: int, config: TrainerConfig) -> float:
-    """Factor in (0, 1] on the peak learning rate at `step`, 0 <= step < config.steps."""
-    warmup = math.ceil(config.warmup_fraction * config.steps)
+def learning_rate_factor(step: int, config: TrainerConfig, steps: int) -> float:
+    """Factor in (0, 1] on the peak learning rate at `step` of a training of `steps`, 0 <= step < steps."""
+    warmup = math.ceil(config.warmup_fraction * steps)
     if step < warmup:
         return (step + 1) / warmup
-    left = (config.steps - step) / (config.steps - warmup) if step < config.steps else 0.0
+    left = (steps - step) / (steps - warmup) if step < steps else 0.0
     match config.schedule:
         case "constant":
             return 1.0

@@ -43,7 +43,7 @@ def losses(algorithm_name: str, stage: int, tokens: int, context: LocalContext) 
     prepared = [ready for ranking in rankings if (ready := algorithm.prepare(ranking))]
     if algorithm.uses_reference:
         prepared = with_reference(policy, prepared, max_tokens=200, device="cpu")
-    engine = build_engine(policy.train(), config)
+    engine = build_engine(policy.train(), config, config.steps)
     training = train(engine, prepared, algorithm, config, seed=1, context=context)
     engine.destroy()
     return [[row["loss"], row.get("grad_norm", 0.0)] for row in training.history]

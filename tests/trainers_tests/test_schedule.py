@@ -30,8 +30,8 @@ def test_seeds_decide_the_order() -> None:
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
 def test_the_learning_rate_warms_up_then_falls(schedule: str) -> None:
-    config = TrainerConfig(steps=20, warmup_fraction=0.2, schedule=schedule)  # type: ignore[arg-type]
-    factors = [learning_rate_factor(step, config) for step in range(20)]
+    config = TrainerConfig(warmup_fraction=0.2, schedule=schedule)  # type: ignore[arg-type]
+    factors = [learning_rate_factor(step, config, 20) for step in range(20)]
     assert factors[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
     assert all(0 < factor <= 1 for factor in factors)
     falling = factors[4:]

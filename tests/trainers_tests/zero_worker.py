@@ -37,7 +37,7 @@ def run(name: str, path: str, stage: int, rank: int, world: int) -> dict[str, ob
     torch.manual_seed(0)
     policy = Policy(tiny_llama(), path)  # type: ignore[arg-type]
     rankings = with_reference(policy, random_rankings(3, (3, 2, 4, 3, 2)), max_tokens=100, device="cpu")
-    engine = build_engine(policy, config)
+    engine = build_engine(policy, config, config.steps)
     context = LocalContext(rank=rank, world_size=world)
     training = train(engine, rankings, make_algorithm(config.algorithm), config, seed=1, context=context)
     answers = generate(policy.model, [[5, 6, 7], [8]], max_new_tokens=4, eos_ids=[2], pad_id=0)
