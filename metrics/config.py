@@ -12,6 +12,17 @@ from pools.settings import Settings
 _FUNCTION = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 
 
+class DiversityConfig(Settings):
+    """What is measured on a trial's prompts beside D and the rivals that need no model."""
+
+    embedding_model: str | None = Field(
+        None,
+        min_length=1,
+        description="sentence-embedding model (folder or hub id): each trial then also reports mean pairwise "
+        "distance and the Vendi score of its prompts",
+    )
+
+
 class RewardConfig(Settings):
     """The reward model that judges answers; every one gives a score in [0, 1] to each answer."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -62,12 +63,13 @@ class SentenceEmbedder:
     def __init__(self, model: str, device: str = "cpu") -> None:
         from transformers import AutoModel, AutoTokenizer
 
-        try:
-            self._tokenizer = AutoTokenizer.from_pretrained(model)
-            self._model = AutoModel.from_pretrained(model).to(device).eval()
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise ApportionError(f'cannot load the embedding model "{model}": {reason}') from error
+        with _readable_errors(model):
+            self._tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+            self._model = (
+                AutoModel.from_pretrained(model, use_safetensors=True, trust_remote_code=False)
+                .to(device)
+                .eval()
+            )
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         longest = getattr(self._model.config, "max_position_embeddings", _MAX_TOKENS)
@@ -99,10 +101,32 @@ class SentenceEmbedder:
         return unit
 
 
-def embedding_rivals(texts: Sequence[str], embedder: SentenceEmbedder) -> dict[str, float]:
-    """`embedding_distance` and `vendi_score` of the texts; see `Spread` for formulas, ranges and limits."""
-    spread = Spread(embedder.width)
-    spread.add(embedder.embed(texts))
+def check_embedding_model(model: str) -> None:
+    """Raise ApportionError where there is no such model; nothing but its configuration is read."""
+    from transformers import AutoConfig
+
+    with _readable_errors(model):
+        AutoConfig.from_pretrained(model, trust_remote_code=False)
+
+
+@contextmanager
+def _readable_errors(model: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ApportionError(f'cannot load the embedding model "{model}": {reason}') from error
+
+
+def embed_texts(texts: Sequence[str], model: str) -> NDArray[np.float32]:
+    """Unit vectors of `texts`, shape [texts, width]; ApportionError where `model` cannot be loaded."""
+    return SentenceEmbedder(model).embed(texts)
+
+
+def embedding_rivals(vectors: NDArray[np.float32]) -> dict[str, float]:
+    """`embedding_distance` and `vendi_score` of [n, width] vectors; see `Spread` for formulas and limits."""
+    spread = Spread(vectors.shape[1])
+    spread.add(vectors)
     return rivals_of(spread)
 
 

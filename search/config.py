@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from metrics.config import RewardConfig
+from metrics.config import DiversityConfig, RewardConfig
 from pools.config import PoolConfig
 from pools.errors import ConfigError, did_you_mean
 from pools.settings import Settings
@@ -88,6 +88,7 @@ class StudyConfig(Settings):
     trainer: TrainerConfig = TrainerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     reward: RewardConfig = RewardConfig()
+    diversity: DiversityConfig = DiversityConfig()
     search: SearchConfig = SearchConfig()
     resources: ResourcesConfig = ResourcesConfig()
     cluster: ClusterConfig = ClusterConfig()

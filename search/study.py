@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from metrics.diversity import nested_diversity
+from metrics.embedding import check_embedding_model
 from metrics.reward import load_reward_model
 from metrics.tokens import TokenTable, tokenize
 from pools.errors import ApportionError, NoGroundError, PoolError
@@ -52,7 +53,7 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
     All that can be wrong with the input is found before Ray starts. When it is stopped (Ctrl-C, SIGTERM)
     finished trials are kept, runs are marked KILLED, Ray ends, and KeyboardInterrupt is raised.
     """
-    check_reward(config)
+    check_models(config)
     pool, pool_digest = read_pool(config, display)
     folder.adopt(config)
     identity = study_identity(config, pool_digest)
@@ -81,8 +82,10 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
         return conclude(config, pool, folder, ledger, curve)
 
 
-def check_reward(config: StudyConfig) -> None:
-    """Raise now what a reward model that cannot be loaded would raise in every worker."""
+def check_models(config: StudyConfig) -> None:
+    """Raise now what a reward or embedding model that cannot be loaded would raise in a worker."""
+    if config.diversity.embedding_model:
+        check_embedding_model(config.diversity.embedding_model)
     if config.reward.kind == "verifier":
         load_reward_model(config.reward, artifact=None, base_model="", device="cpu")
     elif config.reward.model:
@@ -152,6 +155,7 @@ def train_all(
         storage=str(folder.ray),
         pool=ray.put(pool),
         tokens=ray.put(tokens),
+        vectors=_embed(config, pool),
         board=board,
         max_prompts=len(pool.train),
         finished=dict(ledger.outcomes),
@@ -162,6 +166,17 @@ def train_all(
     display.say(f"{config.search.trials} trials of {config.search.seeds} seeds, {concurrent} at a time")
     with display.watching(lambda: ray.get(board.read.remote(), timeout=5)):
         run_trials(shared, concurrent=concurrent, observer=ledger)
+
+
+def _embed(config: StudyConfig, pool: Pool) -> Any:
+    """A reference to the sentence embeddings of the train prompts, found once, away from the driver."""
+    import ray
+
+    from metrics.embedding import embed_texts
+
+    if (model := config.diversity.embedding_model) is None:
+        return None
+    return ray.remote(embed_texts).remote([example.prompt.text for example in pool.train], model)
 
 
 def _prepare(shared: Shared, display: Display) -> Prepared:

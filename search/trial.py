@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from metrics.diversity import diversity
+from metrics.embedding import embedding_rivals
 from metrics.rivals import all_rivals
 from metrics.tokens import TokenTable
 from pools.subset import order as seeded_order
@@ -24,8 +28,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Shared:
-    """What every trial of a study needs; `pool` and `tokens` are references into Ray's object store.
+    """What every trial of a study needs; `pool`, `tokens` and `vectors` lie in Ray's object store.
 
+    `vectors` are the sentence embeddings of the train prompts, None unless a model for them was named.
     `finished` holds the outcomes of an earlier run of this study by key: they are not trained again.
     """
 
@@ -35,6 +40,7 @@ class Shared:
     storage: str
     pool: Any
     tokens: Any
+    vectors: Any
     board: Any
     max_prompts: int
     finished: Mapping[str, TrialOutcome] = field(default_factory=dict)
@@ -73,14 +79,22 @@ def choose_orders(pool: Pool, tokens: TokenTable, point: Point) -> dict[int, lis
 
 
 def measure(
-    pool: Pool, tokens: TokenTable, orders: Mapping[int, Sequence[int]]
+    pool: Pool,
+    tokens: TokenTable,
+    orders: Mapping[int, Sequence[int]],
+    vectors: NDArray[np.float32] | None = None,
 ) -> tuple[float, dict[str, float]]:
-    """Diversity of the selected prompts, and its rivals by name, each averaged over the seeds' draws."""
+    """Diversity of the selected prompts, and its rivals by name, each averaged over the seeds' draws.
+
+    `vectors` [train prompts, width] add the rivals that look at sentence embeddings.
+    """
     scores, rivals = [], defaultdict(list)
     for order in orders.values():
         subset = tokens.take(order)
         scores.append(diversity(subset))
-        for name, value in all_rivals(subset, [pool.train[i].prompt.text for i in order]).items():
+        found = all_rivals(subset, [pool.train[i].prompt.text for i in order])
+        found |= {} if vectors is None else embedding_rivals(vectors[list(order)])
+        for name, value in found.items():
             rivals[name].append(value)
     return fmean(scores), {name: fmean(values) for name, values in rivals.items()}
 
@@ -96,8 +110,9 @@ def run_point(point: Point, shared: Shared) -> TrialOutcome:
     started = time.perf_counter()
     key = point.key(shared.identity)
     pool, tokens = ray.get([shared.pool, shared.tokens])
+    vectors = ray.get(shared.vectors) if shared.vectors else None
     orders = choose_orders(pool, tokens, point)
-    score, rivals = measure(pool, tokens, orders)
+    score, rivals = measure(pool, tokens, orders, vectors)
     job, pool_ref = TrialJob(setting=shared.setting, responses=point.responses, orders=orders), shared.pool
     seeds = run_on_ray(
         lambda context: run_trial(job, ray.get(pool_ref), context),

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from metrics.embedding import SentenceEmbedder, Spread, embedding_rivals
+from metrics.embedding import (
+    SentenceEmbedder,
+    Spread,
+    check_embedding_model,
+    embed_texts,
+    embedding_rivals,
+)
 from pools.errors import ApportionError
 
 TEXTS = ["the cat sat", "a dog", "", "the cat sat on the mat with a dog and a bird", "bird"]
@@ -75,9 +81,8 @@ def test_embedding_does_not_depend_on_the_batch(model_dir: Path) -> None:
 
 
 def test_rivals_by_name(model_dir: Path) -> None:
-    embedder = SentenceEmbedder(str(model_dir))
-    same = embedding_rivals(["a dog"] * 3, embedder)
-    different = embedding_rivals(["a dog", "the cat sat", "bird"], embedder)
+    same = embedding_rivals(embed_texts(["a dog"] * 3, str(model_dir)))
+    different = embedding_rivals(embed_texts(["a dog", "the cat sat", "bird"], str(model_dir)))
     assert same["vendi_score"] == pytest.approx(1.0, abs=1e-4)
     assert same["embedding_distance"] == pytest.approx(0.0, abs=1e-5)
     assert different["vendi_score"] > same["vendi_score"]
@@ -86,3 +91,5 @@ def test_rivals_by_name(model_dir: Path) -> None:
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ApportionError, match='cannot load the embedding model ".*nowhere'):
         SentenceEmbedder(str(tmp_path / "nowhere"))
+    with pytest.raises(ApportionError, match='cannot load the embedding model ".*nowhere'):
+        check_embedding_model(str(tmp_path / "nowhere"))

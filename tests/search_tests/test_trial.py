@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from statistics import fmean
+from typing import Any
 
+import numpy as np
 import pytest
 
 from metrics.tokens import TokenTable
@@ -60,3 +63,39 @@ def test_selections_differ_in_diversity_and_not_in_length(pool: Pool, tokens: To
     mean = fmean(tokens.lengths.tolist())
     assert lengths["narrow"] == pytest.approx(mean, rel=0.02)
     assert lengths["diverse"] == pytest.approx(mean, rel=0.02)
+
+
+def test_embeddings_add_their_rivals_for_the_chosen_prompts_alone(pool: Pool, tokens: TokenTable) -> None:
+    vectors = np.zeros((len(pool.train), 3), np.float32)
+    vectors[:, 0] = 1.0
+    vectors[[5, 6]] = [0.0, 1.0, 0.0]
+    apart = measure(pool, tokens, {0: [4, 5]}, vectors)[1]
+    alike = measure(pool, tokens, {0: [5, 6]}, vectors)[1]
+    assert (apart["embedding_distance"], apart["vendi_score"]) == pytest.approx((1.0, 2.0))
+    assert (alike["embedding_distance"], alike["vendi_score"]) == pytest.approx((0.0, 1.0))
+    assert "vendi_score" not in measure(pool, tokens, {0: [4, 5]})[1]
+
+
+def test_a_study_of_twenty_trials_tokenises_its_pool_once(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tokenizer is counted where every tokenisation goes through; trials get the table."""
+    from metrics import tokens as tokens_module
+    from search import study
+    from search.config import load_config
+    from search.display import Display
+
+    texts: list[int] = []
+    encode = tokens_module.tokenize
+
+    def counted(batch: Iterable[str], *args: Any) -> TokenTable:
+        held = list(batch)
+        texts.append(len(held))
+        return encode(held, *args)
+
+    monkeypatch.setattr(study, "tokenize", counted)
+    monkeypatch.setattr(tokens_module, "tokenize", counted)
+    table = study.tokenize_pool(load_config("demo"), pool, Display())
+    for prompts in range(20, 220, 10):
+        measure(pool, table, choose_orders(pool, table, point(prompts, "diverse")))
+    assert texts == [len(pool.train)]
