@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -96,6 +96,9 @@ class EvaluationConfig(Settings):
     max_new_tokens: int = Field(128, ge=1, description="longest answer (tokens)")
     batch_tokens: int = Field(
         16384, ge=64, description="most tokens decoded together, prompts included (tokens)"
+    )
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="strings that end an answer and do not belong to it, besides the end token"
     )
 
 

@@ -63,6 +63,8 @@ def _answer(
         eos_ids=[tokenizer.eos_token_id],
         pad_id=tokenizer.pad_token_id,
         token_budget=config.batch_tokens,
+        stop=config.stop,
+        tokenizer=tokenizer,
     )
     return [text.strip() for text in tokenizer.batch_decode(outputs, skip_special_tokens=True)]
 
