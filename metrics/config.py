@@ -54,6 +54,9 @@ class RewardConfig(Settings):
     fit_folds: int = Field(
         5, ge=2, le=20, description="fitted: parts of the prompts, each judged by a head fitted on the others"
     )
+    timeout: float = Field(
+        1800, gt=0, description="longest time that one scoring of all answers may take (seconds)"
+    )
 
     @model_validator(mode="after")
     def _model_is_named(self) -> RewardConfig:

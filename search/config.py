@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -16,7 +16,13 @@ from pools.errors import ConfigError, did_you_mean
 from pools.settings import Settings
 from search.budget import CostModel
 from search.tracking_config import TrackingConfig
-from trainers.config import EvaluationConfig, ModelConfig, ResourcesConfig, TrainerConfig
+from trainers.config import (
+    CheckpointConfig,
+    EvaluationConfig,
+    ModelConfig,
+    ResourcesConfig,
+    TrainerConfig,
+)
 
 Selection = Literal["random", "diverse", "narrow"]
 
@@ -88,6 +94,10 @@ class StudyConfig(Settings):
     trainer: TrainerConfig = TrainerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     reward: RewardConfig = RewardConfig()
+    dev_reward: RewardConfig | None = Field(
+        None, description="reward model that judges dev prompts, a mapping as `reward` (none: the same model)"
+    )
+    checkpoints: CheckpointConfig = CheckpointConfig()
     diversity: DiversityConfig = DiversityConfig()
     search: SearchConfig = SearchConfig()
     resources: ResourcesConfig = ResourcesConfig()
@@ -107,7 +117,21 @@ class StudyConfig(Settings):
                 f"trainer.batch_prompts is {self.trainer.batch_prompts}, fewer than resources.workers "
                 f"({self.resources.workers}): each worker needs a prompt in every step"
             )
+        if self.dev_reward is not None:
+            self._dev_reward_is_used(self.dev_reward)
         return self
+
+    def _dev_reward_is_used(self, dev: RewardConfig) -> None:
+        if not self.evaluation.every:
+            raise ConfigError(
+                "dev_reward is given, but evaluation.every is 0 and nothing is judged on dev prompts: "
+                "set evaluation.every and evaluation.dev_prompts, or leave dev_reward out"
+            )
+        if dev.kind == self.reward.kind == "fitted":
+            raise ConfigError(
+                'dev_reward.kind and reward.kind are both "fitted", which is one and the same model: '
+                "leave dev_reward out, or choose another kind"
+            )
 
 
 def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -191,5 +215,6 @@ def _explain(error: Any) -> str:
 def _siblings(sections: Sequence[str]) -> list[str]:
     model: Any = StudyConfig
     for section in sections:
-        model = model.model_fields[section].annotation
+        kinds = (model.model_fields[section].annotation, *get_args(model.model_fields[section].annotation))
+        model = next(kind for kind in kinds if hasattr(kind, "model_fields"))
     return list(model.model_fields)

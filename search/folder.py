@@ -21,7 +21,17 @@ from search.trial import TrialOutcome
 from trainers.spec import SeedResult
 
 # Fields that may change between two runs of one study, because no finished trial depends on them.
-FREE = ("tracking.", "resources.", "cluster.", "search.", "name", "trainer.micro_batch_tokens")
+FREE = (
+    "tracking.",
+    "resources.",
+    "cluster.",
+    "checkpoints.",
+    "search.",
+    "name",
+    "trainer.micro_batch_tokens",
+    "reward.timeout",
+    "dev_reward.timeout",
+)
 
 
 class StudyFolder:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from importlib.util import find_spec
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from pools.errors import ConfigError
 from pools.settings import Settings
 from trainers.algorithm_config import AlgorithmConfig
+from trainers.deepspeed_config import engine_config, read_deepspeed
 
 
 class ModelConfig(Settings):
@@ -25,6 +28,25 @@ class ModelConfig(Settings):
         512, ge=8, description="prompt tokens kept, counted from the prompt's end (tokens)"
     )
     max_response_tokens: int = Field(128, ge=1, description="response tokens trained on (tokens)")
+
+
+class LoraConfig(Settings):
+    """Low-rank adapters that are trained in place of the model's own weights."""
+
+    rank: int = Field(0, ge=0, description="rank of the adapters; 0 trains the whole model")
+    alpha: float = Field(16.0, gt=0, description="the adapters' output is scaled by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapters (probability)")
+    target_modules: tuple[str, ...] = Field(
+        (), description="names of the layers that get adapters (none: every linear layer but the output head)"
+    )
+
+    @model_validator(mode="after")
+    def _peft_is_installed(self) -> LoraConfig:
+        if self.rank and find_spec("peft") is None:
+            raise ConfigError(
+                f"rank is {self.rank}, but peft is not installed: pip install 'apportion[lora]'"
+            )
+        return self
 
 
 class TrainerConfig(Settings):
@@ -59,6 +81,19 @@ class TrainerConfig(Settings):
     grad_clip: float = Field(1.0, gt=0, description="largest norm of the whole gradient")
     dtype: Literal["bf16", "fp16", "fp32"] = Field("bf16", description="precision of weights and activations")
     zero_stage: Literal[0, 1, 2, 3] = Field(1, description="DeepSpeed ZeRO stage")
+    offload: Literal["none", "optimizer", "all"] = Field(
+        "none",
+        description="what ZeRO keeps in CPU memory: the optimizer's state (stages 1 to 3), or all, also the "
+        "parameters (stage 3)",
+    )
+    activation_checkpointing: bool = Field(
+        False,
+        description="compute each layer's activations again for its backward pass: less memory, more time",
+    )
+    deepspeed: Annotated[dict[str, Any], BeforeValidator(read_deepspeed)] = Field(
+        {}, description="more of DeepSpeed's own configuration: a JSON file or a mapping, merged in"
+    )
+    lora: LoraConfig = LoraConfig()
 
     @model_validator(mode="after")
     def _matching_has_its_amount(self) -> TrainerConfig:
@@ -71,6 +106,19 @@ class TrainerConfig(Settings):
                     f'{name} is {amount}, but matching is "{self.matching}": leave {name} out, or set '
                     f"matching: {name}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _deepspeed_can_do_it(self) -> TrainerConfig:
+        lowest = {"none": 0, "optimizer": 1, "all": 3}[self.offload]
+        if self.zero_stage < lowest:
+            raise ValueError(
+                f'offload is "{self.offload}", but zero_stage is {self.zero_stage}: it takes {lowest} or more'
+            )
+        try:
+            engine_config(self)
+        except ConfigError as error:
+            raise ConfigError(f"deepspeed: {error}") from error
         return self
 
     def visits(self, prompts: int) -> int | None:
@@ -99,6 +147,48 @@ class EvaluationConfig(Settings):
     )
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (), description="strings that end an answer and do not belong to it, besides the end token"
+    )
+
+    dev_prompts: int = Field(
+        0,
+        ge=0,
+        description="held-out prompts, drawn once a study, that choose the best checkpoint; the others alone "
+        "are the test (prompts; 0: the last policy is judged)",
+    )
+    every: int = Field(
+        0, ge=0, description="steps between two evaluations on the dev prompts; 0: none (steps)"
+    )
+
+    @model_validator(mode="after")
+    def _dev_prompts_are_used(self) -> EvaluationConfig:
+        if bool(self.dev_prompts) != bool(self.every):
+            raise ValueError(
+                f"evaluation.dev_prompts is {self.dev_prompts} and evaluation.every is {self.every}: "
+                "set both to judge a training on dev prompts, or neither"
+            )
+        return self
+
+
+class CheckpointConfig(Settings):
+    """What is kept of a training while it runs, and of its policy afterwards. No result depends on it."""
+
+    every: int = Field(
+        500,
+        ge=0,
+        description="optimiser steps of a trial, all seeds counted, between two checkpoints (steps; 0: none)",
+    )
+    keep: int = Field(
+        1, ge=1, description="latest checkpoints of a running trial that are kept (checkpoints)"
+    )
+    storage: str = Field(
+        "",
+        description="where checkpoints go: a folder that all nodes share, s3://... or gs://...; "
+        "empty: the study's folder",
+    )
+    keep_policies: Literal["none", "best", "all"] = Field(
+        "none",
+        description="trained policies kept in the study's folder, in Hugging Face format: none, the best "
+        "trial's best, or all",
     )
 
 
