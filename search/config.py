@@ -112,6 +112,11 @@ class StudyConfig(Settings):
                 f"search.responses holds {min(self.search.responses)}, but trainer.algorithm.name "
                 f'"{algorithm.name}" needs at least {algorithm.min_responses} responses per prompt'
             )
+        if self.trainer.offload != "none" and not self.resources.gpus_per_worker:
+            raise ConfigError(
+                f'trainer.offload is "{self.trainer.offload}", but resources.gpus_per_worker is 0: '
+                "without GPUs all is in CPU memory already"
+            )
         if self.trainer.batch_prompts < self.resources.workers:
             raise ConfigError(
                 f"trainer.batch_prompts is {self.trainer.batch_prompts}, fewer than resources.workers "

@@ -44,7 +44,7 @@ class LoraConfig(Settings):
     def _peft_is_installed(self) -> LoraConfig:
         if self.rank and find_spec("peft") is None:
             raise ConfigError(
-                f"rank is {self.rank}, but peft is not installed: pip install 'apportion[lora]'"
+                f"trainer.lora.rank is {self.rank}, but peft is not installed: pip install 'apportion[lora]'"
             )
         return self
 
@@ -100,11 +100,11 @@ class TrainerConfig(Settings):
         for name in ("epochs", "tokens"):
             amount = getattr(self, name)
             if name == self.matching and amount is None:
-                raise ValueError(f'matching is "{name}", but {name} is not given')
+                raise ValueError(f'trainer.matching is "{name}", but trainer.{name} is not given')
             if name != self.matching and amount is not None:
                 raise ValueError(
-                    f'{name} is {amount}, but matching is "{self.matching}": leave {name} out, or set '
-                    f"matching: {name}"
+                    f'trainer.{name} is {amount}, but trainer.matching is "{self.matching}": '
+                    f"leave {name} out, or match by it"
                 )
         return self
 
@@ -113,12 +113,13 @@ class TrainerConfig(Settings):
         lowest = {"none": 0, "optimizer": 1, "all": 3}[self.offload]
         if self.zero_stage < lowest:
             raise ValueError(
-                f'offload is "{self.offload}", but zero_stage is {self.zero_stage}: it takes {lowest} or more'
+                f'trainer.offload is "{self.offload}", but trainer.zero_stage is {self.zero_stage}: '
+                f"it takes stage {lowest} or more"
             )
         try:
             engine_config(self)
         except ConfigError as error:
-            raise ConfigError(f"deepspeed: {error}") from error
+            raise ConfigError(f"trainer.deepspeed: {error}") from error
         return self
 
     def visits(self, prompts: int) -> int | None:

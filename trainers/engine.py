@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from trainers.config import TrainerConfig
+from trainers.deepspeed_config import engine_config
 from trainers.schedule import learning_rate_factor
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -25,25 +26,6 @@ def import_deepspeed() -> Any:
     # The shared-memory collective is compiled for 40 s on first use; gloo gives the same losses at once.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
-
-
-def engine_config(config: TrainerConfig) -> dict[str, Any]:
-    """DeepSpeed's own configuration for `config`.
-
-    Accumulation is ours (the loop sets the boundary by hand), because micro-batches are cut by tokens
-    and their number differs from step to step.
-    """
-    return {
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
-        "gradient_clipping": config.grad_clip,
-        "bf16": {"enabled": config.dtype == "bf16"},
-        "fp16": {"enabled": config.dtype == "fp16"},
-        "zero_optimization": {
-            "stage": config.zero_stage,
-            "stage3_gather_16bit_weights_on_model_save": config.zero_stage == 3,
-        },
-    }
 
 
 def build_engine(policy: torch.nn.Module, config: TrainerConfig, steps: int) -> Any:

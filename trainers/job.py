@@ -108,7 +108,12 @@ def _train_and_judge(examples: Sequence[Example], seed: int, bench: Bench) -> Se
         max_prompt_tokens=model_config.max_prompt_tokens,
         max_response_tokens=model_config.max_response_tokens,
     )
-    model = load_policy(bench.path, dtype=config.dtype).to(bench.context.device)
+    model = load_policy(
+        bench.path,
+        dtype=config.dtype,
+        gradient_checkpointing=config.activation_checkpointing,
+        lora=config.lora,
+    ).to(bench.context.device)
     model.train()
     policy = Policy(model)
     prepared = [ready for ranking in rankings if (ready := algorithm.prepare(ranking)) is not None]

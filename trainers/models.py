@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from pools.errors import TrainingError, did_you_mean
+from trainers.config import LoraConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -43,11 +44,14 @@ def resolve_model(name: str, cache_dir: Path | None = None) -> str:
     return str(target)
 
 
-def load_policy(path: str, *, dtype: str = "bf16", gradient_checkpointing: bool = False) -> PreTrainedModel:
-    """The causal language model at `path`, in `dtype` (fp32, bf16, fp16), without dropout.
+def load_policy(
+    path: str, *, dtype: str = "bf16", gradient_checkpointing: bool = False, lora: LoraConfig | None = None
+) -> PreTrainedModel:
+    """The causal language model at `path`, in `dtype` (fp32, bf16, fp16), without dropout of its own.
 
     Only safetensors are read and no code from the model's repository is run. Dropout is off so that a loss
-    depends on the batch alone, and a ranking's responses are compared under one and the same policy.
+    depends on the batch alone, and a ranking's responses are compared under one and the same policy. With a
+    `lora.rank` the model is wrapped by peft and its own weights are frozen.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -67,7 +71,27 @@ def load_policy(path: str, *, dtype: str = "bf16", gradient_checkpointing: bool 
         )
     if gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    return model
+    return _adapted(model, lora) if lora is not None and lora.rank else model
+
+
+def _adapted(model: PreTrainedModel, lora: LoraConfig) -> Any:
+    """The model with low-rank adapters that change nothing yet (their second factor starts at zero)."""
+    import peft
+
+    options = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.target_modules) or "all-linear",
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return peft.get_peft_model(model, options, autocast_adapter_dtype=False)
+    except ValueError as error:
+        names = ", ".join(lora.target_modules)
+        raise TrainingError(
+            f'trainer.lora.target_modules "{names}" do not fit {type(model).__name__}: {error}'
+        ) from error
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
