@@ -10,10 +10,10 @@ from metrics.tokens import offsets_of
 
 Positions = NDArray[np.int64]
 
-_BLOCK = (
-    1 << 15
-)  # n-grams looked up at once: few repeat among so many, and they stay in the processor's cache
-_SLOTS = 22  # log2 of the n-grams remembered as seen
+# N-grams looked up at once: few repeat among so many, and they stay in the processor's cache, as most of
+# the slots do. A larger table knows more n-grams but answers more slowly (benchmarks/diversity.md).
+_BLOCK = 1 << 15
+_SLOTS = 20  # log2 of the n-grams remembered as seen
 _SLACK = 1 << 22  # n-grams gathered before duplicates among them are dropped
 
 
