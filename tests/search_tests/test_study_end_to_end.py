@@ -40,7 +40,8 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(script: Path, model: Path, folder: Path, *more: str) -> list[str]:
     fixed = ["--config", "configs/smoke.yaml", "--cluster.address", "local", "--output-dir", str(folder)]
-    fixed += ["--model.name", str(model), "--tracking.log_system_metrics", "false"]
+    fixed += ["--model.name", str(model), "--diversity.embedding_model", str(model)]
+    fixed += ["--tracking.log_system_metrics", "false"]
     return [sys.executable, str(script), *fixed, *more]
 
 
@@ -79,6 +80,18 @@ def test_it_ends_with_a_recommendation(study: tuple[Path, str]) -> None:
 def test_it_trains_every_split_at_both_spends(study: tuple[Path, str]) -> None:
     splits = {(int(row["prompts"]), int(row["responses"])) for row in rows(study[0])}
     assert splits == {(16, 2), (8, 4), (8, 2), (4, 4)}
+
+
+def test_every_trial_reports_diversity_and_its_rivals(study: tuple[Path, str]) -> None:
+    cheap = {"distinct_1", "distinct_4", "entropy", "compression_ratio", "log_prompts", "mean_prompt_tokens"}
+    for row in rows(study[0]):
+        values = {name: float(row[f"rival:{name}"]) for name in cheap | {"embedding_distance", "vendi_score"}}
+        assert 0 < values["embedding_distance"] < 2 and 1 < values["vendi_score"] <= int(row["prompts"])
+        assert float(row["diversity"]) == pytest.approx(
+            int(row["prompts"]) ** 0.5 * float(row["rival:distinct_2"]), rel=1e-6
+        )
+    report = (study[0] / "report.html").read_text()
+    assert "vendi_score" in report and "compression_ratio" in report
 
 
 def test_mlflow_holds_one_parent_and_one_child_a_trial(study: tuple[Path, str]) -> None:
