@@ -41,7 +41,7 @@ class LocalProposer:
 
     def propose(self, shots: Iterator[list[str]], count: int) -> Iterator[str]:
         """`count` lines that the model writes after lists of prompts."""
-        from trainers.generate import Sampling, generate
+        from trainers.generate import Sampling, cut, generate
 
         for start in range(0, count, self._batch):
             lists = islice(shots, min(self._batch, count - start))
@@ -55,7 +55,9 @@ class LocalProposer:
                 stop=("\n",),
                 tokenizer=self._tokenizer,
             )
-            yield from (self._tokenizer.decode(ids, skip_special_tokens=True) for ids in answers)
+            yield from (
+                cut(self._tokenizer.decode(ids, skip_special_tokens=True), ("\n",)) for ids in answers
+            )
 
 
 class EndpointProposer:

@@ -31,7 +31,7 @@ _OWNERS = {
 
 
 def read_deepspeed(value: object) -> object:
-    """A user's DeepSpeed configuration: the content of the JSON file that `value` names, or `value` itself."""
+    """A user's DeepSpeed configuration: the content of the JSON file `value`, or `value` itself."""
     if not isinstance(value, str):
         return value
     try:

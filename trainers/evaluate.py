@@ -10,7 +10,7 @@ from metrics.reward.base import RewardModel
 from pools.types import Prompt
 from trainers.config import EvaluationConfig, ModelConfig
 from trainers.context import WorkerContext
-from trainers.generate import generate
+from trainers.generate import cut, generate
 from trainers.prompt_format import tokenize_prompts
 
 
@@ -66,7 +66,8 @@ def _answer(
         stop=config.stop,
         tokenizer=tokenizer,
     )
-    return [text.strip() for text in tokenizer.batch_decode(outputs, skip_special_tokens=True)]
+    texts = tokenizer.batch_decode(outputs, skip_special_tokens=True)
+    return [cut(text, config.stop).strip() for text in texts]
 
 
 def _gather(rows: dict[int, tuple[str, float]], context: WorkerContext) -> dict[int, tuple[str, float]]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+
+from trainers.cache import roomy_cache
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ def generate(
     """Token ids of one answer to each prompt, in the prompts' order, without the end token.
 
     Prompts are sorted by length and batched so that rows x (longest prompt + `max_new_tokens`) stays within
-    `token_budget`; rows that ended leave the batch. With `stop` (which needs `tokenizer`) an answer ends
-    before the first of these strings.
+    `token_budget`; rows that ended leave the batch. With `stop` (which needs `tokenizer`) an answer also ends
+    with the token that completes one of these strings; `cut` then takes the string off the text.
     """
     training = model.training
     model.eval()
@@ -65,41 +66,52 @@ def _batches(lengths: Sequence[int], new_tokens: int, budget: int) -> list[list[
     return batches
 
 
+def cut(text: str, stop: Sequence[str]) -> str:
+    """`text` up to the first of the strings `stop`."""
+    return text[: min((place for place in map(text.find, stop) if place >= 0), default=len(text))]
+
+
 def _decode(
     model: Any, prompts: list[list[int]], max_new_tokens: int, pad_id: int, chooser: _Chooser, ends: _Ends
 ) -> list[list[int]]:
     width = max(map(len, prompts))
     ids = torch.tensor([[pad_id] * (width - len(p)) + p for p in prompts], device=model.device)
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    lengths = torch.tensor([len(p) for p in prompts], device=model.device)
+    # One column for each token to come, so that the mask only has to be sliced.
+    columns = torch.arange(width + max_new_tokens, device=model.device)
+    mask = (columns >= width - lengths[:, None]).long()
+    positions = (mask[:, :width].cumsum(1) - 1).clamp(min=0)
     answers: list[list[int]] = [[] for _ in prompts]
     alive = list(range(len(prompts)))
-    cache = DynamicCache(config=model.config)
-    for _ in range(max_new_tokens):
+    cache = roomy_cache(model.config)
+    for seen in range(width, width + max_new_tokens):
         logits = model(
             input_ids=ids,
-            attention_mask=mask,
+            attention_mask=mask[:, :seen],
             position_ids=positions,
             past_key_values=cache,
             logits_to_keep=1,
         ).logits
         tokens = chooser(logits[:, -1])
-        going = [
-            place
-            for place, token in enumerate(tokens.tolist())
-            if not ends.reached(answers[alive[place]], token)
-        ]
-        if not going:
+        ended = [ends.reached(answers[row], token) for row, token in zip(alive, tokens.tolist(), strict=True)]
+        if all(ended):
             break
-        if len(going) < len(alive):
-            kept = torch.tensor(going, device=model.device)
-            alive = [alive[place] for place in going]
-            cache.batch_select_indices(kept)
-            tokens, mask, positions = tokens[kept], mask[kept], positions[kept]
+        if any(ended):
+            kept = _closed_up(ended)
+            alive = [alive[place] for place in kept]
+            places = torch.tensor(kept, device=model.device)
+            cache.batch_select_indices(places)
+            tokens, mask, positions = tokens[places], mask[places], positions[places]
         ids = tokens[:, None]
-        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
         positions = positions[:, -1:] + 1
     return answers
+
+
+def _closed_up(ended: Sequence[bool]) -> list[int]:
+    """Places of the rows that go on: as many as can keep theirs, and the last fill the gaps."""
+    going = [place for place, over in enumerate(ended) if not over]
+    movers = iter(going[::-1])
+    return [next(movers) if over else place for place, over in enumerate(ended[: len(going)])]
 
 
 @dataclass
@@ -125,19 +137,20 @@ class _Chooser:
 
 @dataclass(frozen=True)
 class _Ends:
-    """Where an answer ends: at an end token, or before a stop string."""
+    """Where an answer ends: at an end token, or with a stop string."""
 
     eos_ids: frozenset[int]
     stop: tuple[str, ...]
     tokenizer: Any
 
     def reached(self, answer: list[int], token: int) -> bool:
-        """Append `token` to `answer` unless it ends it; a stop string's tokens are taken back."""
+        """Append `token` to `answer` unless it is an end token; whether the answer is complete."""
         if token in self.eos_ids:
             return True
         answer.append(token)
-        if not any(text in self.tokenizer.decode(answer) for text in self.stop):
+        if not self.stop:
             return False
-        while any(text in self.tokenizer.decode(answer) for text in self.stop):
-            answer.pop()
-        return True
+        # A token has a byte at least, and the one before the string may change what its first looks like.
+        longest = max(len(text.encode()) for text in self.stop)
+        tail = self.tokenizer.decode(answer[-longest - 1 :])
+        return any(text in tail for text in self.stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tiny_models import VOCABULARY, build, byte_tokenizer, tiny_llama
 from transformers import GPT2Config, OPTConfig, PreTrainedModel, Qwen2Config
 
-from trainers.generate import Sampling, _batches, generate
+from trainers.generate import Sampling, _batches, cut, generate
 
 EOS = [3, 20, 40, 60, 80]
 OPTIONS = {"max_new_tokens": 16, "eos_ids": EOS, "pad_id": 0}
@@ -132,11 +133,18 @@ def test_an_answer_ends_before_a_stop_string() -> None:
     given_prompts = prompts(6)
     options = {"max_new_tokens": 16, "eos_ids": [], "pad_id": 0}
     whole = [tokenizer.decode(ids) for ids in generate(model, given_prompts, **options)]
-    stop = whole[0][4:6]
-    answers = [
-        tokenizer.decode(ids)
-        for ids in generate(model, given_prompts, **options, stop=[stop], tokenizer=tokenizer)
-    ]
-    assert stop not in answers[0] and len(answers[0]) < len(whole[0])
-    for answer, text in zip(answers, whole, strict=True):
-        assert text.startswith(answer) and stop not in answer
+    stop = [next(pair for pair in map("".join, pairwise(text[3:])) if pair.isascii()) for text in whole[:2]]
+    answers = generate(model, given_prompts, **options, stop=stop, tokenizer=tokenizer)
+    assert [cut(tokenizer.decode(ids), stop) for ids in answers] == [cut(text, stop) for text in whole]
+    for ids, text in zip(answers, whole, strict=True):
+        found = any(mark in text for mark in stop)
+        assert any(mark in tokenizer.decode(ids) for mark in stop) == found
+        assert not any(mark in tokenizer.decode(ids[:-1]) for mark in stop), "decoded on after the string"
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "expected"),
+    [("ab\ncd", ["\n"], "ab"), ("ab", ["x"], "ab"), ("abcd", ["d", "bc"], "a"), ("ab", [], "ab")],
+)
+def test_text_is_cut_at_the_first_stop_string(text: str, stop: list[str], expected: str) -> None:
+    assert cut(text, stop) == expected

@@ -1,0 +1,44 @@
+"""A roomy cache layer holds what transformers' own does, through growth and finished rows."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from tiny_models import tiny_llama
+from transformers import MistralConfig
+from transformers.cache_utils import DynamicLayer
+
+from trainers.cache import RoomyLayer, roomy_cache
+from trainers.generate import _closed_up
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_same_states_as_in_a_plain_layer(seed: int) -> None:
+    rng, rows = random.Random(seed), 6
+    ours, plain = RoomyLayer(), DynamicLayer()
+    for step in range(150):
+        new = torch.randn(2, rows, 2, 9 if step == 0 else 1, 3)
+        for mine, theirs in zip(ours.update(*new), plain.update(*new), strict=True):
+            assert torch.equal(mine, theirs)
+        if rows > 1 and rng.random() < 0.05:
+            over = rng.randrange(rows)
+            kept = torch.tensor(_closed_up([row == over for row in range(rows)]))
+            rows = len(kept)
+            ours.batch_select_indices(kept)
+            plain.batch_select_indices(kept)
+    assert ours.get_seq_length() == plain.get_seq_length() == 158
+    assert rows < 6
+
+
+def test_rows_that_go_on_keep_their_places_and_the_last_fill_the_gaps() -> None:
+    assert _closed_up([False, True, False, True, False]) == [0, 4, 2]
+    assert _closed_up([True, False]) == [1]
+    assert _closed_up([False, False, True]) == [0, 1]
+
+
+def test_layers_that_see_a_window_only_are_left_to_transformers() -> None:
+    assert all(type(layer) is RoomyLayer for layer in roomy_cache(tiny_llama().config).layers)
+    windowed = MistralConfig(num_hidden_layers=2, sliding_window=4)
+    assert not any(isinstance(layer, RoomyLayer) for layer in roomy_cache(windowed).layers)
