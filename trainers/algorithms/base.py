@@ -43,14 +43,14 @@ class Algorithm(Protocol):
         """The loss of a batch of prepared rankings."""
 
 
+def keep_ranked(ranking: Ranking) -> Ranking | None:
+    """The ranking whole, or None where it has but one response."""
+    return ranking if len(ranking.scores) > 1 else None
+
+
 def per_ranking(values: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Flat [R] as a table [B, K], K the largest ranking, zeros in the gaps; and which entries are real."""
     counts = torch.tensor(sizes, device=values.device)
     present = torch.arange(max(sizes), device=values.device) < counts[:, None]
     table = torch.zeros(present.shape, dtype=values.dtype, device=values.device)
     return table.masked_scatter(present, values), present
-
-
-def best_of(values: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """[B]: the entry of each ranking's first, best response."""
-    return per_ranking(values, sizes)[0][:, 0]

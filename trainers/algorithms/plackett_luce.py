@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from trainers.algorithms.base import LossOutput, per_ranking
+from trainers.algorithms.base import LossOutput, keep_ranked, per_ranking
 from trainers.batching import Batch, Ranking
 from trainers.policy import ResponseLogps
 
@@ -26,7 +26,7 @@ class PlackettLuce:
     uses_reference: bool = False
 
     def prepare(self, ranking: Ranking) -> Ranking | None:
-        return ranking if len(ranking.scores) > 1 else None
+        return keep_ranked(ranking)
 
     def loss(self, logps: ResponseLogps, batch: Batch) -> LossOutput:
         strengths, present = per_ranking(self.beta * logps.mean, batch.sizes)
