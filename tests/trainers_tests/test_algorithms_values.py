@@ -48,7 +48,7 @@ def test_pro_of_two_responses() -> None:
     # Both temperatures are 1 / (0.9 - 0.4) = 2; the margin of log-probabilities is 1.
     rank = log1p(exp(-1.0 * 0.5))
     got = loss({"name": "pro", "sft_weight": 0.05}, batch_of((0.9, 0.4)), -1.0, -2.0)
-    assert got == pytest.approx(rank + 0.05 * 1.0)
+    assert got == pytest.approx(rank + 0.05 * 2.0), "imitation is summed over the two tokens"
 
 
 def test_pro_of_three_responses() -> None:
@@ -57,7 +57,7 @@ def test_pro_of_three_responses() -> None:
     first = -log(first_own / (first_own + exp(means[1] * gaps[1, 2]) + exp(means[2] * gaps[1, 3])))
     second_own = exp(means[1] * 0.5)
     second = -log(second_own / (second_own + exp(means[2] * gaps[2, 3])))
-    sft = 0.05 * 2**2 * 1.0
+    sft = 0.05 * 2**2 * 2.0
     assert loss({"name": "pro"}, batch_of((1.0, 0.7, 0.2)), *means) == pytest.approx(first + second + sft)
 
 

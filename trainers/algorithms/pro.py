@@ -18,10 +18,11 @@ class PRO:
 
     With responses y_1..y_k by falling score r and p_i the log-probability per token of y_i:
 
-        L = - sum_{j<k} log( exp(p_j / T_jj) / sum_{i>=j} exp(p_i / T_ji) )  -  b (k-1)^2 p_1
+        L = - sum_{j<k} log( exp(p_j / T_jj) / sum_{i>=j} exp(p_i / T_ji) )  -  b (k-1)^2 |y_1| p_1
         1 / T_ji = r_j - r_i  for i > j,    1 / T_jj = max_{i>j} (r_j - r_i)
 
-    b is `sft_weight`, 0.05 in the paper. Where y_j ties with all that follow it, the term is a constant.
+    b is `sft_weight`; 0.05 and the factor (k-1)^2 are those of Song et al. 2024 (arXiv 2403.11124), whose
+    imitation term is summed over the tokens. Where y_j ties with all that follow it, the term is a constant.
     """
 
     sft_weight: float = 0.05
@@ -37,7 +38,7 @@ class PRO:
         scores, _ = per_ranking(batch.scores.to(logps.total), batch.sizes)
         rank = _listwise(means, scores, present)
         weights = self.sft_weight * (present.sum(1) - 1).square()
-        sft = -(weights * means[:, 0]).sum()
+        sft = -(weights * per_ranking(logps.total, batch.sizes)[0][:, 0]).sum()
         return LossOutput(rank + sft, {"rank": float(rank.detach()), "sft": float(sft.detach())})
 
 
