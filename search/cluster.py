@@ -1,4 +1,4 @@
-"""Joining or starting Ray, and what a trial may take of it."""
+"""Joining or starting Ray."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import socket
 
 from pools.errors import ApportionError, ConfigError
 from search.config import StudyConfig
-from trainers.config import ResourcesConfig
 
 # Read by Ray when it is imported or when a trial starts; a value set by the user stays.
 DRIVER = {
@@ -30,6 +29,8 @@ WORKERS = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
+# Held by the processes that only wait for workers: on the head they outlive every worker that is lost.
+ON_HEAD = {"node:__internal_head__": 1e-4}
 
 
 def start_ray(config: StudyConfig) -> None:
@@ -71,28 +72,3 @@ def stop_ray() -> None:
     import ray
 
     ray.shutdown()
-
-
-def concurrent_trials(resources: ResourcesConfig, asked: int) -> int:
-    """How many trials run at the same time: as `asked`, or as many as fit into the cluster as it stands.
-
-    Raises ConfigError where not even one fits, which would otherwise wait for ever.
-    """
-    import ray
-
-    if asked:
-        return asked
-    have = ray.cluster_resources()
-    need = {
-        "CPU": resources.workers * resources.cpus_per_worker,
-        "GPU": resources.workers * resources.gpus_per_worker,
-    }
-    fits = {kind: int(have.get(kind, 0.0) / amount + 1e-9) for kind, amount in need.items() if amount}
-    if short := [kind for kind, count in fits.items() if count < 1]:
-        kind = short[0]
-        raise ConfigError(
-            f"a trial takes {need[kind]:g} {kind}s (resources.workers {resources.workers} x "
-            f"resources.{kind.lower()}s_per_worker), but the cluster has {have.get(kind, 0.0):g}: "
-            "ask for less, or set search.max_concurrent if the cluster grows on demand"
-        )
-    return min(fits.values())

@@ -15,6 +15,7 @@ from pools.config import PoolConfig
 from pools.errors import ConfigError, did_you_mean
 from pools.settings import Settings
 from search.budget import CostModel
+from search.cluster_config import ClusterConfig
 from search.tracking_config import TrackingConfig
 from trainers.config import (
     CheckpointConfig,
@@ -68,16 +69,6 @@ class SearchConfig(Settings):
             if len(set(values)) < len(values):
                 raise ConfigError(f"search.{name} lists a value twice: {list(values)}")
         return self
-
-
-class ClusterConfig(Settings):
-    """The Ray cluster that the study runs on."""
-
-    address: str = Field(
-        "",
-        description='"local" starts Ray on this machine; "auto" or an address joins a cluster; '
-        "empty joins the one that runs on this machine, or starts one",
-    )
 
 
 class StudyConfig(Settings):

@@ -17,7 +17,8 @@ from pools.sources import load_pool
 from pools.subset import order
 from pools.types import Pool
 from search.answer import Recommendation
-from search.cluster import concurrent_trials, start_ray, stop_ray
+from search.capacity import concurrent_trials
+from search.cluster import ON_HEAD, start_ray, stop_ray
 from search.config import StudyConfig
 from search.curve import DiversityCurve
 from search.display import Display
@@ -139,8 +140,8 @@ def train_all(
     from search.board import Board
     from search.tuning import run_trials
 
-    concurrent = concurrent_trials(config.resources, config.search.max_concurrent)
-    board = ray.remote(num_cpus=0)(Board).remote()
+    concurrent = concurrent_trials(config)
+    board = ray.remote(num_cpus=0, resources=ON_HEAD)(Board).remote()
     setting = Setting(
         model=config.model,
         trainer=config.trainer,
@@ -191,7 +192,7 @@ def _prepare(shared: Shared, display: Display) -> Prepared:
     with display.stage(f"{fitting}judging the base model"):
         # In a process of its own, as trials are: in the driver Ray Train would take over Ctrl-C.
         prepared: Prepared = ray.get(
-            ray.remote(num_cpus=0)(run_on_ray).remote(
+            ray.remote(num_cpus=0, resources=ON_HEAD)(run_on_ray).remote(
                 lambda context: prepare(setting, ray.get(pool_ref), seed=seed, context=context),
                 name=f"prepare-{shared.identity}",
                 label="base model",

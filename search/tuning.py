@@ -11,6 +11,7 @@ from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
 from pools.errors import ApportionError
+from search.cluster import ON_HEAD
 from search.config import SearchConfig
 from search.space import dimensions, pilot, point_of
 from search.trial import Shared, TrialOutcome, run_point
@@ -87,9 +88,8 @@ def run_trials(shared: Shared, *, concurrent: int, observer: Observer) -> None:
         points_to_evaluate=pilot(search)[: search.trials],
         sampler=_sampler(search, shared.config.seed),
     )
-    # A trial's own process only waits for its workers. It must hold something, yet holding any CPU would
-    # leave a whole-numbered machine one worker short; a megabyte of memory is what costs nothing.
-    trainable = tune.with_resources(tune.with_parameters(_trainable, shared=shared), {"memory": 2**20})
+    # A trial's own process only waits for its workers. Holding any CPU would leave a machine one worker short.
+    trainable = tune.with_resources(tune.with_parameters(_trainable, shared=shared), ON_HEAD)
     tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(

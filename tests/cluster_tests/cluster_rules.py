@@ -1,4 +1,4 @@
-"""What must hold of the files that bring up clusters: each rule returns what is wrong with a file's content."""
+"""What must hold of the files that bring up clusters: each rule returns what is wrong with one."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def nodes_get_the_whole_project(cluster: dict[str, Any]) -> list[str]:
 
 
 def nothing_is_public(cluster: dict[str, Any]) -> list[str]:
-    """Only ssh may come in: the dashboard listens on localhost, no rule opens a port, no address is 0.0.0.0."""
+    """Only ssh may come in: the dashboard is on localhost, no rule opens a port, no address is 0.0.0.0."""
     wrong = [f"{word!r} is open" for word in words(cluster) if "0.0.0.0" in word or "::/0" in word]
     provider = cluster["provider"]
     if provider["type"] == "aws":
@@ -177,7 +177,7 @@ def aws_machines_are_closed(cluster: dict[str, Any]) -> list[str]:
 
 
 def policy_is_least(policy: dict[str, Any]) -> list[str]:
-    """No wildcard action; every resource named, but for looking; launching and ending tied to this cluster."""
+    """No wildcard action; resources named, but for looking; launching and ending tied to this cluster."""
     wrong = []
     for statement in policy["Statement"]:
         actions, name = statement["Action"], statement["Sid"]
