@@ -28,7 +28,7 @@ def concurrent_trials(config: StudyConfig) -> int:
     nodes: Nodes = [(node["Resources"], 1) for node in ray.nodes() if node["Alive"]]
     path = config.cluster.limits()
     if path is not None:
-        nodes = max(nodes, largest(path, resources), key=lambda some: places(some, resources))
+        nodes = max(largest(path, resources), nodes, key=lambda some: places(some, resources))
     fits = places(nodes, resources)
     if not fits and (path is not None or not asked):
         raise ConfigError(_too_large(nodes, resources, grows=path is not None))

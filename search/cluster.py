@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Mapping
 
 from pools.errors import ApportionError, ConfigError
 from search.config import StudyConfig
@@ -65,6 +66,17 @@ def _check_address(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
         raise ConfigError(f'no Ray cluster answers at cluster.address "{address}": {error}') from error
+
+
+def how_to_see(environ: Mapping[str, str] = os.environ) -> str:
+    """How to see a cluster's pages from the user's machine, if the cluster's file says so; else ""."""
+    command = environ.get("APPORTION_VIEW", "")
+    if not command:
+        return ""
+    return (
+        f"to watch from your own machine, run there: {command}\n"
+        "  and open http://127.0.0.1:8265 (Ray's dashboard) and http://127.0.0.1:5000 (MLflow)"
+    )
 
 
 def stop_ray() -> None:

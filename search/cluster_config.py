@@ -26,7 +26,7 @@ class ClusterConfig(Settings):
     )
     storage: str = Field(
         "",
-        description="for checkpoints and a copy of the study's folder: s3://bucket/path, gs://bucket/path, or "
+        description="keeps checkpoints and a copy of the study: s3://bucket/path, gs://bucket/path, or "
         f"a folder that all nodes see; empty: ${STORAGE}, else the study's folder alone",
     )
     autoscaling: str = Field(

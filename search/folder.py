@@ -35,12 +35,16 @@ FREE = (
 
 
 class StudyFolder:
-    """`config.yaml`, `study.json`, one file a finished trial under `trials/`, and the study's results."""
+    """`config.yaml`, `study.json`, one file a finished trial under `trials/`, and the study's results.
 
-    def __init__(self, path: Path) -> None:
+    `checkpoints` is where Ray keeps those of running trials: a URI or folder that all nodes of a cluster see.
+    """
+
+    def __init__(self, path: Path, checkpoints: str = "") -> None:
         self.path = path.absolute()
         self.trials = self.path / "trials"
         self.ray = self.path / "ray"
+        self.checkpoints = checkpoints or str(self.ray)
         self.reward_model = self.path / "reward_model"
 
     @contextmanager

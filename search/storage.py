@@ -63,7 +63,7 @@ class Place:
         for path in sorted(files, key=lambda path: path.endswith("/study/config.yaml")):
             target = folder / path.removeprefix(f"{self._root}/")
             target.parent.mkdir(parents=True, exist_ok=True)
-            with self._files.open_input_stream(path) as source:
+            with self._files.open_input_file(path) as source:
                 source.download(str(target))
         return len(files)
 

@@ -153,7 +153,7 @@ def train_all(
         config=config,
         setting=setting,
         identity=ledger.identity,
-        storage=str(folder.ray),
+        storage=folder.checkpoints,
         pool=ray.put(pool),
         tokens=ray.put(tokens),
         vectors=_embed(config, pool),

@@ -42,16 +42,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(config: StudyConfig, path: Path, *, fresh: bool) -> int:
+    from search.cluster import how_to_see
     from search.display import Display
     from search.folder import StudyFolder
+    from search.storage import Place, mirrored
     from search.study import run_study
     from search.summary import show_result, show_stopped
 
-    display, folder = Display(), StudyFolder(path)
+    display, storage = Display(), config.cluster.shared()
+    place = Place(storage, path.absolute().name, fresh=fresh) if storage else None
+    folder = StudyFolder(path, checkpoints=place.checkpoints if place else "")
     if fresh and (moved := folder.set_aside()):
         display.say(f"the earlier study was moved to {moved}")
     display.say(f"study {config.name}: {config.budget:g} {config.cost.unit}, folder {folder.path}")
-    with folder.locked():
+    if way := how_to_see():
+        display.say(way)
+    with folder.locked(), mirrored(folder.path, place, display.say):
         try:
             result = run_study(config, folder, display)
         except KeyboardInterrupt:
