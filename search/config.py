@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import Field, ValidationError, model_validator
 
 from metrics.config import DiversityConfig, RewardConfig
 from pools.config import PoolConfig
 from pools.errors import ConfigError, did_you_mean
-from pools.settings import Settings
+from pools.settings import Settings, fields_of
 from search.budget import CostModel
 from search.cluster_config import ClusterConfig
+from search.settings import Choices, Range, Scalar, applied, domains
 from search.tracking_config import TrackingConfig
 from trainers.config import (
     CheckpointConfig,
@@ -29,38 +29,69 @@ Selection = Literal["random", "diverse", "narrow"]
 
 
 class SearchConfig(Settings):
-    """Which splits are tried, and how often."""
+    """Which points are tried, how often, and when that is enough."""
 
+    plan: Literal["adaptive", "grid"] = Field(
+        "adaptive",
+        description="adaptive: pilot, Optuna, confirmation, until decided; grid: every point once, in order",
+    )
     responses: tuple[int, ...] = Field(
         (2, 3, 4), min_length=1, description="responses per prompt to try (responses)"
     )
     spends: tuple[float, ...] = Field(
-        (0.5, 1.0),
+        (0.25, 0.5, 1.0),
         min_length=1,
         description="shares of the budget to spend; several of them give the fit its line",
     )
     selections: tuple[Selection, ...] = Field(
         ("random",), min_length=1, description="ways of drawing prompts: random, diverse, narrow"
     )
-    strength: float = Field(
-        1.0, gt=0, le=1, description="how far diverse and narrow depart from a random draw (0 to 1)"
+    strengths: tuple[float, ...] = Field(
+        (1.0,), min_length=1, description="how far diverse and narrow depart from a random draw (0 to 1)"
     )
-    trials: int = Field(
-        6, ge=1, description="trials of the study: first the plan, then what Optuna proposes (trials)"
+    space: dict[str, Range | tuple[Scalar, ...]] = Field(
+        {}, description="trainer fields to search as well: {trainer.field: [a, b] or {low, high, log}}"
+    )
+    trials: int = Field(24, ge=1, description="most trials of the study (trials)")
+    setting_trials: int = Field(
+        8, ge=1, description="trials that Optuna spends on the fields in search.space, at one split (trials)"
+    )
+    proposals: int = Field(
+        2, ge=0, description="trials that Optuna proposes at the whole budget after the pilot (trials)"
     )
     seeds: int = Field(
         2, ge=1, description="trainings of a trial, each with its own draw of prompts and order (seeds)"
     )
-    sampler: Literal["tpe", "gp", "random"] = Field(
-        "tpe", description="Optuna's sampler after the plan: tpe, gp, random"
+    sampler: Literal["tpe", "gp", "random"] = Field("tpe", description="Optuna's sampler: tpe, gp, random")
+    storage: str = Field(
+        "",
+        description="URL of Optuna's database, $NAMES taken from the environment; empty: optuna.db in the "
+        "study's folder",
     )
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="how sure the study must be before it stops (probability)"
+    )
+    practical_margin: float = Field(
+        0.002,
+        ge=0,
+        lt=1,
+        description="a difference that does not matter; splits within it count as equal",
+    )
+    max_tokens: int | None = Field(None, gt=0, description="most trained tokens of all trials (tokens)")
+    max_hours: float | None = Field(
+        None, gt=0, description="most time of all trials, each counted in full (hours)"
+    )
+    max_cost: float | None = Field(
+        None, gt=0, description="most that all trials may cost (unit of price_per_hour)"
+    )
+    price_per_hour: float = Field(0, ge=0, description="price of one running trial (money per hour)")
     max_concurrent: int = Field(
         0, ge=0, description="trials at the same time; 0: as many as the cluster holds (trials)"
     )
 
     @model_validator(mode="after")
     def _values_in_range(self) -> SearchConfig:
-        for name, low, high in (("responses", 1, 1_000), ("spends", 1e-6, 1.0)):
+        for name, low, high in (("responses", 1, 1_000), ("spends", 1e-6, 1.0), ("strengths", 1e-6, 1.0)):
             values = getattr(self, name)
             if wrong := [value for value in values if not low <= value <= high]:
                 raise ConfigError(
@@ -68,6 +99,8 @@ class SearchConfig(Settings):
                 )
             if len(set(values)) < len(values):
                 raise ConfigError(f"search.{name} lists a value twice: {list(values)}")
+        if self.max_cost and not self.price_per_hour:
+            raise ConfigError(f"search.max_cost is {self.max_cost:g}, but search.price_per_hour is 0")
         return self
 
 
@@ -97,12 +130,16 @@ class StudyConfig(Settings):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> StudyConfig:
-        algorithm = self.trainer.algorithm
-        if min(self.search.responses) < algorithm.min_responses:
-            raise ConfigError(
-                f"search.responses holds {min(self.search.responses)}, but trainer.algorithm.name "
-                f'"{algorithm.name}" needs at least {algorithm.min_responses} responses per prompt'
-            )
+        searched = domains(self.search.space, self.trainer).get("trainer.algorithm.name")
+        names = searched.values if isinstance(searched, Choices) else (self.trainer.algorithm.name,)
+        for algorithm in (
+            applied(self.trainer, {"trainer.algorithm.name": name}).algorithm for name in names
+        ):
+            if min(self.search.responses) < algorithm.min_responses:
+                raise ConfigError(
+                    f"search.responses holds {min(self.search.responses)}, but trainer.algorithm.name "
+                    f'"{algorithm.name}" needs at least {algorithm.min_responses} responses per prompt'
+                )
         if self.trainer.offload != "none" and not self.resources.gpus_per_worker:
             raise ConfigError(
                 f'trainer.offload is "{self.trainer.offload}", but resources.gpus_per_worker is 0: '
@@ -130,15 +167,6 @@ class StudyConfig(Settings):
             )
 
 
-def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every leaf field of a tree of settings, as `section.field` and its declaration."""
-    for name, info in model.model_fields.items():
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from fields_of(info.annotation, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", info
-
-
 def find_config(name: str) -> Path:
     """The file called `name`: as given, or among the configurations that are installed with the project.
 
@@ -149,7 +177,7 @@ def find_config(name: str) -> Path:
     import configs
 
     folder = Path(str(configs.__file__)).parent
-    shipped = folder / Path(name).with_suffix(".yaml").name
+    shipped = folder / f"{Path(name).name.removesuffix('.yaml')}.yaml"
     if Path(name).parent.name in ("", "configs") and shipped.is_file():
         return shipped
     choices = sorted(path.name for path in folder.glob("*.yaml"))
@@ -212,5 +240,8 @@ def _siblings(sections: Sequence[str]) -> list[str]:
     model: Any = StudyConfig
     for section in sections:
         kinds = (model.model_fields[section].annotation, *get_args(model.model_fields[section].annotation))
-        model = next(kind for kind in kinds if hasattr(kind, "model_fields"))
+        found = [kind for kind in kinds if hasattr(kind, "model_fields")]
+        if not found:
+            return list(Range.model_fields)  # an entry of search.space
+        model = found[0]
     return list(model.model_fields)

@@ -46,6 +46,7 @@ class StudyFolder:
         self.ray = self.path / "ray"
         self.checkpoints = checkpoints or str(self.ray)
         self.reward_model = self.path / "reward_model"
+        self.optuna = self.path / "optuna.db"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -136,12 +137,11 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _outcome(value: dict[str, Any]) -> TrialOutcome:
-    record, point = value["record"], value["point"]
+    record = value["record"]
     for name in ("seeds", "rewards"):
         record[name] = tuple(record[name])
-    point["seeds"] = tuple(point["seeds"])
     seeds = [
         SeedResult(**{**seed, "rewards": tuple(seed["rewards"]), "answers": tuple(seed["answers"])})
         for seed in value["seeds"]
     ]
-    return TrialOutcome(record=TrialRecord(**record), point=Point(**point), seeds=seeds)
+    return TrialOutcome(record=TrialRecord(**record), point=Point.from_dict(value["point"]), seeds=seeds)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from search.config import StudyConfig
 from search.display import Display
 from search.folder import StudyFolder
-from search.record import TrialRecord
-from search.space import Point, pilot, point_of
+from search.record import TrialRecord, pooled
+from search.space import Point
 from search.tracking import Scalar, Status, StepPoint, Tracker
 from search.trial import TrialOutcome
 from search.trials_csv import write_trials
@@ -20,7 +20,7 @@ from trainers.spec import Prepared
 
 
 class Ledger:
-    """The study's book, kept in the driver. It observes the trials (`search.tuning.Observer`)."""
+    """The study's book, kept in the driver. The conductor tells it of every trial."""
 
     def __init__(
         self, config: StudyConfig, folder: StudyFolder, display: Display, tracker: Tracker, *, identity: str
@@ -32,29 +32,16 @@ class Ledger:
         self.base_reward: float | None = None
         self.reward_report: Mapping[str, Any] | None = None
         self._read_base()
-        self._kept = frozenset(self.outcomes)
         self._open: dict[str, Point] = {}
-        self._done = 0
 
     @property
     def records(self) -> list[TrialRecord]:
-        """One record a point: what its repetitions found is pooled, so that each point is fitted once."""
-        merged: dict[tuple[Any, ...], TrialRecord] = {}
-        for outcome in self.outcomes.values():
-            record = outcome.record
-            name = (record.prompts, record.responses, record.selection, record.strength)
-            merged[name] = _pooled(merged[name], record) if name in merged else record
-        return sorted(merged.values(), key=lambda record: (record.cost, record.responses, record.selection))
+        """One record for each split, selection and setting, all its repetitions together."""
+        return pooled(outcome.record for outcome in self.outcomes.values())
 
-    def complete(self, *, max_prompts: int) -> bool:
-        """Whether the folder holds all that the study would run: the base model's reward and every trial.
-
-        What Optuna would propose beyond the plan is not known without asking it.
-        """
-        plan, trials = pilot(self.config.search), self.config.search.trials
-        points = (point_of(self.config, choice, max_prompts=max_prompts) for choice in plan[:trials])
-        known = self.base_reward is not None and trials <= len(plan)
-        return known and all(point.key(self.identity) in self.outcomes for point in points)
+    @property
+    def _count(self) -> str:
+        return f"[{len(self.outcomes) + len(self.failures)}/{self.config.search.trials}]"
 
     def keep_base(self, prepared: Prepared) -> None:
         """Write down what is known before the first trial."""
@@ -84,71 +71,41 @@ class Ledger:
             self.tracker.finish_study(metrics=metrics, status=status)
             self.tracker.close(self.config.tracking.close_timeout)
 
-    def started(self, choice: Mapping[str, Any]) -> None:
-        """A trial is about to run; said only of those that are not kept from an earlier run."""
-        point = self._point(choice)
+    def started(self, point: Point) -> None:
+        """A trial is about to run."""
         key = point.key(self.identity)
-        if key in self._kept:
-            return
         self._open[key] = point
         self.display.say(f"trial {point.label} started: {len(point.seeds)} seeds, spend {point.spend:g}")
-        tags = {"study": self.config.name, "selection": point.selection}
+        words = {name: value for name, value in point.settings if isinstance(value, str)}
+        tags = {"study": self.config.name, "selection": point.selection, **words}
         self.tracker.start_trial(key, params=_params(point), tags=tags, name=point.label)
 
     def finished(self, outcome: TrialOutcome) -> None:
         """A trial has ended well: keep it, before anything else."""
         record = outcome.record
-        self._done += 1
-        if record.trial in self._kept:
-            return
         self.folder.save(outcome)
         self.outcomes[record.trial] = outcome
         self._open.pop(record.trial, None)
         write_trials(self.folder.path / "trials.csv", self.records)
-        self.display.say(
-            f"[{self._done}/{self.config.search.trials}] {outcome.point.label}: {_result(record)}"
-        )
+        self.display.say(f"{self._count} {outcome.point.label}: {_result(record)}")
         for seed in outcome.seeds:
             self.tracker.log_steps(record.trial, _step_points(seed.seed, seed.history))
         self.tracker.finish_trial(record.trial, metrics=_metrics(record, self.base_reward), status="FINISHED")
 
-    def failed(self, choice: Mapping[str, Any], reason: str) -> None:
+    def failed(self, point: Point, reason: str) -> None:
         """A trial has ended badly; the others go on."""
-        point = self._point(choice)
         key = point.key(self.identity)
-        self._done += 1
         self._open.pop(key, None)
         self.failures[point.label] = reason
-        self.display.say(f"[{self._done}/{self.config.search.trials}] {point.label} FAILED: {reason}")
+        self.display.say(f"{self._count} {point.label} FAILED: {reason}")
         self.tracker.finish_trial(key, metrics={}, status="FAILED")
-
-    def _point(self, choice: Mapping[str, Any]) -> Point:
-        return point_of(self.config, choice, repeat=choice["repeat"])
-
-
-def _pooled(one: TrialRecord, other: TrialRecord) -> TrialRecord:
-    seeds = len(one.seeds), len(other.seeds)
-
-    def mean(a: float, b: float) -> float:
-        return (a * seeds[0] + b * seeds[1]) / sum(seeds)
-
-    return replace(
-        one,
-        seeds=one.seeds + other.seeds,
-        rewards=one.rewards + other.rewards,
-        diversity=mean(one.diversity, other.diversity),
-        rivals={name: mean(value, other.rivals[name]) for name, value in one.rivals.items()},
-        domain_rewards={
-            name: mean(value, other.domain_rewards[name]) for name, value in one.domain_rewards.items()
-        },
-        trained_tokens=one.trained_tokens + other.trained_tokens,
-        seconds=one.seconds + other.seconds,
-    )
 
 
 def _params(point: Point) -> dict[str, Scalar]:
     """Numbers alone: MLflow's parallel coordinates leave out a parameter that is a word somewhere."""
+    numbers = {name: value for name, value in point.settings if not isinstance(value, str)}
     return {
+        **numbers,
         "prompts": point.prompts,
         "responses": point.responses,
         "spend": point.spend,

@@ -1,39 +1,69 @@
-"""The points that a study may try, the plan it starts with, and the names by which trials are known."""
+"""The points that a study may try, and the names by which they are known."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from pools.errors import ConfigError
-from search.budget import largest_split
-from search.config import SearchConfig, Selection, StudyConfig
+from search.budget import Split, largest_split
+from search.config import Selection, StudyConfig
+from search.settings import Choices, Domain, Scalar, domains, own_settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """What distinguishes one trial from another: a split, reached by spending a share of the budget."""
+    """What distinguishes one trial from another: a split, reached by spending a share of the budget.
+
+    `settings` are the trainer's fields that the study searches, as sorted pairs of name and value. Without
+    `seeds` it is a place that may be trained, and trained again with further seeds.
+    """
 
     prompts: int
     responses: int
     spend: float
     selection: Selection = "random"
     strength: float = 0.0
+    settings: tuple[tuple[str, Scalar], ...] = ()
     seeds: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:
-        """A short name for people: `120 x 4`, with the selection where it is not random."""
-        return f"{self.prompts:,} x {self.responses}" + (
-            "" if self.selection == "random" else f" {self.selection}"
-        )
+        """A short name for people: `120 x 4`, with selection and settings where there are any."""
+        parts = [f"{self.prompts:,} x {self.responses}"]
+        if self.selection != "random":
+            parts.append(self.selection if self.strength == 1 else f"{self.selection} {self.strength:g}")
+        return " ".join(parts + [f"{name.rpartition('.')[2]}={value}" for name, value in self.settings])
+
+    @property
+    def place(self) -> Point:
+        """The point without its seeds."""
+        return replace(self, seeds=())
+
+    @property
+    def split(self) -> Split:
+        return Split(self.prompts, self.responses)
 
     def key(self, identity: str) -> str:
         """The trial's name: a digest of this point within the study that `identity` stands for."""
-        return digest({"study": identity, **asdict(self)})
+        fields = asdict(self)
+        if not self.settings:
+            del fields["settings"]  # so that a study that searches none keeps its names
+        return digest({"study": identity, **fields})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `from_dict` reads them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Point:
+        """The inverse of `to_dict`, and of its way through JSON."""
+        settings = tuple((name, setting) for name, setting in value.get("settings", ()))
+        return cls(**{**value, "settings": settings, "seeds": tuple(value["seeds"])})
 
 
 def digest(value: Any) -> str:
@@ -41,72 +71,134 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
-def seeds_of(config: StudyConfig, repeat: int) -> tuple[int, ...]:
-    """The seeds of a point's training; each further `repeat` of the same point gets new ones."""
-    first = config.seed + repeat * config.search.seeds
-    return tuple(range(first, first + config.search.seeds))
+def seeded(config: StudyConfig, place: Point, used: Collection[int]) -> Point:
+    """`place` with the first seeds, from the study's own on, that it has not been trained with."""
+    free = (seed for seed in range(config.seed, config.seed + len(used) + config.search.seeds))
+    fresh = [seed for seed in free if seed not in used]
+    return replace(place, seeds=tuple(fresh[: config.search.seeds]))
 
 
-def point_of(
-    config: StudyConfig, choice: Mapping[str, Any], *, max_prompts: int | None = None, repeat: int = 0
-) -> Point:
-    """The point that a choice of responses, spend and selection stands for.
+class Space:
+    """All places that a study may try: what the budget pays for and the pool holds, and nothing else.
 
-    Raises ConfigError where the choice cannot be had: the spend pays for no prompt, or for more prompts than
-    the pool holds (labelling fewer would leave money unspent and call it spent).
+    Raises ConfigError where some number of responses can be had at no spend.
     """
-    responses, spend, selection = choice["responses"], choice["spend"], choice["selection"]
-    split = largest_split(config.cost, config.budget * spend, responses, None)
-    wanted = (
-        f"search.responses {responses} at search.spends {spend} "
-        f"of the budget {config.budget:g} {config.cost.unit}"
-    )
-    if split is None:
-        raise ConfigError(f"{wanted} pays for no prompt at all: raise the budget")
-    if max_prompts is not None and split.prompts > max_prompts:
-        raise ConfigError(
-            f"{wanted} pays for {split.prompts:,} prompts, but the pool has {max_prompts:,} to train on: "
-            f"lower the budget, or leave {responses} out of search.responses"
+
+    def __init__(self, config: StudyConfig, *, max_prompts: int | None = None) -> None:
+        self.config, self.max_prompts = config, max_prompts
+        self.settings = domains(config.search.space, config.trainer)
+        self.spends = {k: self._spends(k) for k in config.search.responses}
+
+    @cached_property
+    def own_settings(self) -> tuple[tuple[str, Scalar], ...]:
+        """The configuration's own values of the fields that are searched, or the middle of their space."""
+        return tuple(sorted(own_settings(self.config.trainer, self.settings).items()))
+
+    @property
+    def draws(self) -> list[tuple[Selection, float]]:
+        """Ways of drawing prompts, each with how far it departs from a random draw."""
+        search = self.config.search
+        return [
+            (selection, strength)
+            for selection in search.selections
+            for strength in ((0.0,) if selection == "random" else search.strengths)
+        ]
+
+    def place(
+        self,
+        responses: int,
+        spend: float,
+        draw: tuple[Selection, float] | None = None,
+        settings: tuple[tuple[str, Scalar], ...] | None = None,
+    ) -> Point:
+        """The place with these coordinates; by default the first way of drawing and the own settings."""
+        selection, strength = draw or self.draws[0]
+        return Point(
+            prompts=self._split(responses, spend).prompts,
+            responses=responses,
+            spend=spend,
+            selection=selection,
+            strength=strength,
+            settings=self.own_settings if settings is None else settings,
         )
-    return Point(
-        prompts=split.prompts,
-        responses=responses,
-        spend=spend,
-        selection=selection,
-        strength=0.0 if selection == "random" else config.search.strength,
-        seeds=seeds_of(config, repeat),
-    )
+
+    def whole(self, responses: int) -> float:
+        """The largest spend that can be had with so many responses."""
+        return self.spends[responses][-1]
+
+    def spend_name(self, responses: int) -> str:
+        """What `walk` calls the spend: where not all numbers of responses have the same, each has its own."""
+        return "spend" if len(set(self.spends.values())) == 1 else f"spend at {responses} responses"
+
+    def grid(self) -> list[Point]:
+        """Every place with the study's own settings, in an order that can be cut anywhere.
+
+        The whole budget comes first, since that is what is asked; then the smaller spends, which give the
+        relation between diversity and reward its spread; the first way of drawing comes before the others.
+        """
+        levels = sorted({spend for spends in self.spends.values() for spend in spends}, reverse=True)
+        return [
+            self.place(responses, spend, draw)
+            for draw in self.draws
+            for spend in levels
+            for responses in self.config.search.responses
+            if spend in self.spends[responses]
+        ]
+
+    def walk(self, decide: Callable[[str, Domain], Any]) -> Point:
+        """The place that `decide` leads to: it is asked for each coordinate by name, and what that may be.
+
+        A coordinate whose values depend on another's has the other in its name, so that each name always
+        stands for the same values and only places that can be had are ever reached.
+        """
+        settings = {name: decide(name, domain) for name, domain in self.settings.items()}
+        responses = decide("responses", Choices(tuple(self.spends)))
+        spend = decide(self.spend_name(responses), Choices(self.spends[responses]))
+        selection = decide("selection", Choices(tuple(self.config.search.selections)))
+        strength = 0.0
+        if selection != "random":
+            strength = decide("strength", Choices(tuple(self.config.search.strengths)))
+        return self.place(responses, spend, (selection, strength), tuple(sorted(settings.items())))
+
+    def notes(self) -> list[str]:
+        """What was asked for and cannot be had, one line each."""
+        asked = set(self.config.search.spends)
+        return [
+            f"{responses} responses: spends {', '.join(f'{s:.3g}' for s in sorted(asked - set(spends)))} of "
+            f"the budget pay for no prompt, or for more than the pool's {self.max_prompts:,}; "
+            f"tried are {', '.join(f'{s:.3g}' for s in spends)}"
+            for responses, spends in self.spends.items()
+            if self.max_prompts is not None and asked - set(spends)
+        ]
+
+    def _spends(self, responses: int) -> tuple[float, ...]:
+        """Spends that pay for different numbers of prompts; where the pool ends, what all of it costs."""
+        config, found = self.config, dict[int, float]()
+        for spend in sorted(config.search.spends):
+            split = largest_split(config.cost, config.budget * spend, responses, None)
+            if split is None:
+                continue
+            if self.max_prompts is None or split.prompts <= self.max_prompts:
+                found[split.prompts] = spend
+            elif self.max_prompts not in found:
+                found[self.max_prompts] = config.cost.cost(self.max_prompts, responses) / config.budget
+        if not found:
+            raise ConfigError(
+                f"search.responses {responses} at search.spends up to {max(config.search.spends)} of the "
+                f"budget {config.budget:g} {config.cost.unit} pays for no prompt at all: raise the budget"
+            )
+        return tuple(found.values())
+
+    def _split(self, responses: int, spend: float) -> Split:
+        split = largest_split(self.config.cost, self.config.budget * spend, responses, self.max_prompts)
+        assert split is not None, (responses, spend)
+        return split
 
 
-def dimensions(search: SearchConfig) -> dict[str, list[Any]]:
-    """The discrete space that Optuna searches."""
-    return {
-        "responses": list(search.responses),
-        "spend": list(search.spends),
-        "selection": list(search.selections),
-    }
-
-
-def pilot(search: SearchConfig) -> list[dict[str, Any]]:
-    """The choices that every study starts with: all of the space, in an order that can be cut anywhere.
-
-    The whole budget comes first, since that is what is asked; then the smaller spends, which give the
-    relation between diversity and reward its spread; random draws come before the other selections.
-    """
-    return [
-        {"responses": responses, "spend": spend, "selection": selection}
-        for selection in search.selections
-        for spend in sorted(search.spends, reverse=True)
-        for responses in search.responses
-    ]
-
-
-def check_space(config: StudyConfig, *, max_prompts: int, max_responses: int) -> None:
-    """Raise ConfigError unless every point of the space can be trained on a pool of this size."""
+def check_responses(config: StudyConfig, max_responses: int) -> None:
+    """Raise ConfigError where the pool's prompts have fewer responses than the study wants to try."""
     if (largest := max(config.search.responses)) > max_responses:
         raise ConfigError(
             f"search.responses holds {largest}, but the pool's prompts have no more than {max_responses} "
             f"responses: leave {largest} out"
         )
-    for choice in pilot(config.search):
-        point_of(config, choice, max_prompts=max_prompts)

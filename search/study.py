@@ -19,6 +19,7 @@ from pools.types import Pool
 from search.answer import Recommendation
 from search.capacity import concurrent_trials
 from search.cluster import ON_HEAD, start_ray, stop_ray
+from search.conductor import Conductor
 from search.config import StudyConfig
 from search.curve import DiversityCurve
 from search.display import Display
@@ -27,9 +28,10 @@ from search.folder import StudyFolder, study_identity
 from search.interrupts import stoppable
 from search.ledger import Ledger
 from search.mlflow_tracker import open_tracker
+from search.plan import Plan
 from search.recommend import recommend
 from search.report import write_report
-from search.space import check_space, digest, pilot, point_of
+from search.space import Space, check_responses, digest
 from search.tracking import Dataset
 from search.trial import Shared
 from trainers.models import load_light_tokenizer, resolve_model
@@ -46,6 +48,7 @@ class StudyResult:
     fit: Fit | None
     recommendation: Recommendation | None
     why_not: str = ""
+    stopped: str = ""
 
 
 def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> StudyResult:
@@ -56,6 +59,9 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
     """
     check_models(config)
     pool, pool_digest = read_pool(config, display)
+    space = Space(config, max_prompts=len(pool.train))
+    for note in space.notes():
+        display.say(f"  note: {note}")
     folder.adopt(config)
     identity = study_identity(config, pool_digest)
     tracker = open_tracker(config.tracking, folder.path)
@@ -70,17 +76,29 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
         tokens = tokenize_pool(config, pool, display)
         curve = diversity_curve(pool, tokens, seed=config.seed)
         folder.write_json("curve.json", curve.to_dict())
-        if ledger.complete(max_prompts=len(pool.train)):
+        conductor = open_plan(space, curve, folder, ledger, display)
+        if not conductor.look_ahead() and ledger.base_reward is not None:
             display.say("nothing is left to train")
-            return conclude(config, pool, folder, ledger, curve)
+            return conclude(config, pool, folder, ledger, curve, conductor)
         with display.stage("starting Ray"):
             start_ray(config)
         try:
             arm()
-            train_all(config, pool, tokens, folder, ledger, display)
+            train_all(config, pool, tokens, folder, ledger, conductor, display)
         finally:
             stop_ray()
-        return conclude(config, pool, folder, ledger, curve)
+        return conclude(config, pool, folder, ledger, curve, conductor)
+
+
+def open_plan(
+    space: Space, curve: DiversityCurve, folder: StudyFolder, ledger: Ledger, display: Display
+) -> Conductor:
+    """The plan, with Optuna's history brought in line with the trials that the folder holds."""
+    from search.proposals import Proposals, database_url
+
+    url = database_url(space.config.search.storage, str(folder.optuna))
+    proposals = Proposals(space, identity=ledger.identity, url=url, warn=display.say)
+    return Conductor(Plan(space, curve), proposals, ledger, display)
 
 
 def check_models(config: StudyConfig) -> None:
@@ -104,12 +122,8 @@ def read_pool(config: StudyConfig, display: Display) -> tuple[Pool, str]:
             f"{config.pool.path} has no held-out prompts to judge a policy on: set pool.held_out_prompts, "
             "or give them in pool.held_out_path"
         )
-    check_space(
-        config,
-        max_prompts=len(pool.train),
-        max_responses=min(len(example.responses) for example in pool.train),
-    )
-    widest = _widest(config)
+    check_responses(config, min(len(example.responses) for example in pool.train))
+    widest = _widest(config, len(pool.train))
     if (visits := config.trainer.visits(widest)) is not None and visits < widest:
         display.say(
             f"  note: {config.trainer.matched}, so that {visits:,} of the {widest:,} prompts of the widest "
@@ -118,10 +132,9 @@ def read_pool(config: StudyConfig, display: Display) -> tuple[Pool, str]:
     return pool, digest([asdict(example) for example in (*pool.train, *pool.held_out)])
 
 
-def _widest(config: StudyConfig) -> int:
+def _widest(config: StudyConfig, max_prompts: int) -> int:
     """Prompts of the split with the most of them."""
-    points = (point_of(config, choice) for choice in pilot(config.search))
-    return max(point.prompts for point in points)
+    return max(place.prompts for place in Space(config, max_prompts=max_prompts).grid())
 
 
 def tokenize_pool(config: StudyConfig, pool: Pool, display: Display) -> TokenTable:
@@ -132,7 +145,13 @@ def tokenize_pool(config: StudyConfig, pool: Pool, display: Display) -> TokenTab
 
 
 def train_all(
-    config: StudyConfig, pool: Pool, tokens: TokenTable, folder: StudyFolder, ledger: Ledger, display: Display
+    config: StudyConfig,
+    pool: Pool,
+    tokens: TokenTable,
+    folder: StudyFolder,
+    ledger: Ledger,
+    conductor: Conductor,
+    display: Display,
 ) -> None:
     """Judge the base model, then run the trials; Ray is up."""
     import ray
@@ -158,15 +177,13 @@ def train_all(
         tokens=ray.put(tokens),
         vectors=_embed(config, pool),
         board=board,
-        max_prompts=len(pool.train),
-        finished=dict(ledger.outcomes),
     )
     if ledger.base_reward is None:
         ledger.keep_base(_prepare(shared, display))
     display.say(f"base model: reward {ledger.base_reward:.4f} on {len(pool.held_out)} held-out prompts")
-    display.say(f"{config.search.trials} trials of {config.search.seeds} seeds, {concurrent} at a time")
+    display.say(f"up to {config.search.trials} trials of {config.search.seeds} seeds, {concurrent} at a time")
     with display.watching(lambda: ray.get(board.read.remote(), timeout=5)):
-        run_trials(shared, concurrent=concurrent, observer=ledger)
+        run_trials(shared, concurrent=concurrent, conductor=conductor)
 
 
 def _embed(config: StudyConfig, pool: Pool) -> Any:
@@ -206,11 +223,16 @@ def _prepare(shared: Shared, display: Display) -> Prepared:
 
 
 def conclude(
-    config: StudyConfig, pool: Pool, folder: StudyFolder, ledger: Ledger, curve: DiversityCurve
+    config: StudyConfig,
+    pool: Pool,
+    folder: StudyFolder,
+    ledger: Ledger,
+    curve: DiversityCurve,
+    conductor: Conductor,
 ) -> StudyResult:
-    """Fit the finished trials, recommend, and write every result into the folder."""
-    records = ledger.records
-    folder.write_json("study.json", _study_json(config, pool, ledger))
+    """Fit the finished trials of the best setting, recommend, and write every result into the folder."""
+    records = conductor.records
+    folder.write_json("study.json", _study_json(config, pool, ledger) | conductor.to_dict())
     if not records:
         reasons = "; ".join(f"{label}: {reason}" for label, reason in ledger.failures.items())
         raise ApportionError(f"no trial finished: {reasons or 'none was run'}; Ray's logs are under /tmp/ray")
@@ -226,7 +248,9 @@ def conclude(
             seed=config.seed,
         )
     except NoGroundError as error:
-        return StudyResult(ledger=ledger, fit=None, recommendation=None, why_not=str(error))
+        return StudyResult(
+            ledger=ledger, fit=None, recommendation=None, why_not=str(error), stopped=conductor.reason
+        )
     folder.write_json("fit.json", fit.to_dict())
     folder.write_json("recommendation.json", {**recommendation.to_dict(), "base_reward": ledger.base_reward})
     write_report(
@@ -238,11 +262,11 @@ def conclude(
         curve=curve,
         base_reward=ledger.base_reward,
         cost_model=config.cost,
-        notes=_notes(config, pool, ledger),
+        notes=_notes(config, pool, ledger) | conductor.notes(),
     )
     for name in ("recommendation.json", "fit.json", "trials.csv", "report.html", "plots", "config.yaml"):
         ledger.tracker.log_artifact(folder.path / name)
-    return StudyResult(ledger=ledger, fit=fit, recommendation=recommendation)
+    return StudyResult(ledger=ledger, fit=fit, recommendation=recommendation, stopped=conductor.reason)
 
 
 def diversity_curve(pool: Pool, tokens: TokenTable, *, seed: int) -> DiversityCurve:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from pools.subset import order as seeded_order
 from pools.types import Pool
 from search.config import StudyConfig
 from search.record import TrialRecord
+from search.settings import applied
 from search.space import Point
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ class Shared:
     """What every trial of a study needs; `pool`, `tokens` and `vectors` lie in Ray's object store.
 
     `vectors` are the sentence embeddings of the train prompts, None unless a model for them was named.
-    `finished` holds the outcomes of an earlier run of this study by key: they are not trained again.
     """
 
     config: StudyConfig
@@ -42,8 +42,6 @@ class Shared:
     tokens: Any
     vectors: Any
     board: Any
-    max_prompts: int
-    finished: Mapping[str, TrialOutcome] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +111,8 @@ def run_point(point: Point, shared: Shared) -> TrialOutcome:
     vectors = ray.get(shared.vectors) if shared.vectors else None
     orders = choose_orders(pool, tokens, point)
     score, rivals = measure(pool, tokens, orders, vectors)
-    job, pool_ref = TrialJob(setting=shared.setting, responses=point.responses, orders=orders), shared.pool
+    setting = replace(shared.setting, trainer=applied(shared.setting.trainer, dict(point.settings)))
+    job, pool_ref = TrialJob(setting=setting, responses=point.responses, orders=orders), shared.pool
     seeds = run_on_ray(
         lambda context: run_trial(job, ray.get(pool_ref), context),
         name=f"trial-{key}",
@@ -129,6 +128,7 @@ def run_point(point: Point, shared: Shared) -> TrialOutcome:
         cost=shared.config.cost.cost(point.prompts, point.responses),
         selection=point.selection,
         strength=point.strength,
+        settings=dict(point.settings),
         diversity=score,
         rivals=rivals,
         seeds=point.seeds,

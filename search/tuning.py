@@ -1,131 +1,107 @@
-"""Running trials under Ray Tune with Optuna: the one file that touches Tune."""
+"""Running trials under Ray Tune: the one file that touches Tune."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ray import tune
-from ray.tune.search.optuna import OptunaSearch
+from ray.tune.search import Searcher
 
 from pools.errors import ApportionError
 from search.cluster import ON_HEAD
-from search.config import SearchConfig
-from search.space import dimensions, pilot, point_of
+from search.plan import Step, Stop, Train
+from search.space import Point
 from search.trial import Shared, TrialOutcome, run_point
 
 
-class Observer(Protocol):
-    """Whoever follows the study; called in the driver, as things happen."""
+class Conducted(Protocol):
+    """Whoever says what is trained and follows it (`search.conductor`); called in the driver."""
 
-    def started(self, choice: Mapping[str, Any]) -> None: ...
+    def next(self) -> Step: ...
+
+    def started(self, point: Point) -> None: ...
 
     def finished(self, outcome: TrialOutcome) -> None: ...
 
-    def failed(self, choice: Mapping[str, Any], reason: str) -> None: ...
+    def failed(self, point: Point, reason: str) -> None: ...
 
 
-class ReplicatingOptunaSearch(OptunaSearch):
-    """Optuna's proposals, numbered per point.
+class PlannedSearch(Searcher):
+    """Tune's view of the plan: a point at a time, nothing while it waits, the end when it has decided."""
 
-    The space is discrete, and a sampler that likes a point proposes it again. The number makes the trial
-    train new seeds of that point, so that a repetition sharpens its mean instead of training it twice.
-    """
+    def __init__(self, conductor: Conducted) -> None:
+        super().__init__()
+        self._conductor = conductor
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searcher for a restore that this project does itself
 
     def suggest(self, trial_id: str) -> Any:
-        choice = super().suggest(trial_id)
-        if isinstance(choice, dict):
-            seen: Counter[str] = self.__dict__.setdefault("_seen", Counter())
-            name = json.dumps(choice, sort_keys=True)
-            choice["repeat"] = seen[name]
-            seen[name] += 1
-        return choice
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        if "failure" not in result:
-            super().on_trial_result(trial_id, result)
+        step = self._conductor.next()
+        if isinstance(step, Stop):
+            return Searcher.FINISHED
+        return {"point": step.point.to_dict()} if isinstance(step, Train) else None
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        super().on_trial_complete(trial_id, result, error or "failure" in (result or {}))
+        """Nothing: the conductor hears of it from the callback, which knows why a trial failed."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the folder's trials and Optuna's database are what a study goes on from."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, as `save`."""
 
 
 class _Relay(tune.Callback):
-    """Tells the observer what Tune tells its callbacks."""
+    """Tells the conductor what Tune tells its callbacks."""
 
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
+    def __init__(self, conductor: Conducted) -> None:
+        self._conductor = conductor
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that this project does itself
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._observer.started(trial.config)
+        self._conductor.started(Point.from_dict(trial.config["point"]))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if failure := trial.last_result.get("failure"):
-            self._observer.failed(trial.config, failure)
+            self._conductor.failed(Point.from_dict(trial.config["point"]), failure)
         else:
-            self._observer.finished(trial.last_result["outcome"])
+            self._conductor.finished(trial.last_result["outcome"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._observer.failed(trial.config, _reason(trial))
+        self._conductor.failed(Point.from_dict(trial.config["point"]), _reason(trial))
 
 
-def run_trials(shared: Shared, *, concurrent: int, observer: Observer) -> None:
-    """Run the study's trials: the pilot's points first, then what Optuna proposes.
-
-    A trial that fails is told to the observer and leaves the others alone.
-    """
-    search = shared.config.search
-    optuna_search = ReplicatingOptunaSearch(
-        {name: tune.choice(values) for name, values in dimensions(search).items()},
-        metric="reward",
-        mode="max",
-        points_to_evaluate=pilot(search)[: search.trials],
-        sampler=_sampler(search, shared.config.seed),
-    )
-    # A trial's own process only waits for its workers. Holding any CPU would leave a machine one worker short.
+def run_trials(shared: Shared, *, concurrent: int, conductor: Conducted) -> None:
+    """Run the points that `conductor` asks for, until it stops; one that fails leaves the others alone."""
+    # A trial's own process only waits for its workers; a CPU for it would leave a machine one worker short.
     trainable = tune.with_resources(tune.with_parameters(_trainable, shared=shared), ON_HEAD)
     tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=optuna_search,
-            num_samples=search.trials,
+            search_alg=PlannedSearch(conductor),
+            num_samples=-1,
             max_concurrent_trials=concurrent,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            name="tune", storage_path=shared.storage, callbacks=[_Relay(observer)], verbose=0
+            name="tune", storage_path=shared.storage, callbacks=[_Relay(conductor)], verbose=0
         ),
     ).fit()
 
 
 def _trainable(config: dict[str, Any], shared: Shared) -> None:
-    point = point_of(shared.config, config, max_prompts=shared.max_prompts, repeat=config["repeat"])
     try:
-        outcome = shared.finished.get(point.key(shared.identity)) or run_point(point, shared)
+        outcome = run_point(Point.from_dict(config["point"]), shared)
     except ApportionError as error:
         # Told as a result without a reward: raised, it would reach the terminal as Tune's traceback.
         tune.report({"failure": str(error)})
         return
     tune.report({"reward": outcome.record.reward, "outcome": outcome})
-
-
-def _sampler(search: SearchConfig, seed: int) -> Any:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    match search.sampler:
-        case "tpe":
-            return optuna.samplers.TPESampler(seed=seed)
-        case "gp":
-            return optuna.samplers.GPSampler(seed=seed)
-        case "random":
-            return optuna.samplers.RandomSampler(seed=seed)
 
 
 def _reason(trial: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -13,7 +12,7 @@ from search.display import Display
 from search.folder import StudyFolder
 from search.ledger import Ledger
 from search.record import TrialRecord
-from search.space import pilot, point_of
+from search.space import Point, Space, seeded
 from search.tracking import MemoryTracker
 from search.trial import TrialOutcome
 from search.trials_csv import read_trials
@@ -45,32 +44,35 @@ def book(tmp_path: Path) -> Book:
     return Book(tmp_path)
 
 
-def choice(number: int, repeat: int = 0) -> dict[str, Any]:
-    return {**pilot(CONFIG.search)[number], "repeat": repeat}
+PLACES = Space(CONFIG).grid()
+
+
+def point(number: int, repeat: int = 0) -> Point:
+    return seeded(CONFIG, PLACES[number], range(repeat * 2))
 
 
 def outcome(number: int, *rewards: float, repeat: int = 0) -> TrialOutcome:
-    point = point_of(CONFIG, pilot(CONFIG.search)[number], repeat=repeat)
+    trained = point(number, repeat)
     history = [{"step": 1.0, "loss": 2.0}]
     seeds = [
         SeedResult(seed=seed, reward=reward, rewards=(reward,), answers=("a",), history=history)
-        for seed, reward in zip(point.seeds, rewards, strict=True)
+        for seed, reward in zip(trained.seeds, rewards, strict=True)
     ]
     record = TrialRecord(
-        trial=point.key("study"),
-        prompts=point.prompts,
-        responses=point.responses,
+        trial=trained.key("study"),
+        prompts=trained.prompts,
+        responses=trained.responses,
         cost=48,
         diversity=3 + repeat,
-        seeds=point.seeds,
+        seeds=trained.seeds,
         rewards=rewards,
     )
-    return TrialOutcome(record=record, point=point, seeds=seeds)
+    return TrialOutcome(record=record, point=trained, seeds=seeds)
 
 
 def test_a_finished_trial_is_in_the_folder_the_table_and_the_tracker(book: Book) -> None:
     with book.ledger.study_run({}, {}):
-        book.ledger.started(choice(0))
+        book.ledger.started(point(0))
         book.ledger.finished(outcome(0, 0.4, 0.6))
     key = outcome(0, 0.4, 0.6).record.trial
     assert read_trials(book.folder.path / "trials.csv")[0].rewards == (0.4, 0.6)
@@ -83,7 +85,7 @@ def test_a_finished_trial_is_in_the_folder_the_table_and_the_tracker(book: Book)
 
 def test_what_still_ran_when_the_study_was_stopped_is_killed(book: Book) -> None:
     with pytest.raises(KeyboardInterrupt), book.ledger.study_run({}, {}):
-        book.ledger.started(choice(0))
+        book.ledger.started(point(0))
         raise KeyboardInterrupt
     assert [run.status for run in book.tracker.trials.values()] == ["KILLED"]
     assert book.tracker.study is not None and book.tracker.study.status == "KILLED"
@@ -91,9 +93,9 @@ def test_what_still_ran_when_the_study_was_stopped_is_killed(book: Book) -> None
 
 def test_a_failed_trial_is_told_and_leaves_the_others(book: Book) -> None:
     with book.ledger.study_run({}, {}):
-        book.ledger.started(choice(0))
-        book.ledger.failed(choice(0), "the reward model returned nan")
-        book.ledger.started(choice(1))
+        book.ledger.started(point(0))
+        book.ledger.failed(point(0), "the reward model returned nan")
+        book.ledger.started(point(1))
         book.ledger.finished(outcome(1, 0.4, 0.6))
     assert book.ledger.failures == {"24 x 2": "the reward model returned nan"}
     assert sorted(run.status for run in book.tracker.trials.values()) == ["FAILED", "FINISHED"]
@@ -103,28 +105,11 @@ def test_a_failed_trial_is_told_and_leaves_the_others(book: Book) -> None:
 
 def test_repetitions_of_a_point_are_one_record(book: Book) -> None:
     for repeat, rewards in enumerate([(0.4, 0.6), (0.5, 0.7)]):
-        book.ledger.started(choice(0, repeat))
+        book.ledger.started(point(0, repeat))
         book.ledger.finished(outcome(0, *rewards, repeat=repeat))
     (record,) = book.ledger.records
     assert sorted(record.rewards) == [0.4, 0.5, 0.6, 0.7] and len(set(record.seeds)) == 4
     assert record.diversity == pytest.approx(3.5)
-
-
-def test_kept_trials_are_not_told_again(book: Book, tmp_path: Path) -> None:
-    book.ledger.finished(outcome(0, 0.4, 0.6))
-    again = Book(tmp_path)
-    again.ledger.started(choice(0))
-    again.ledger.finished(outcome(0, 0.4, 0.6))
-    assert not again.tracker.trials and len(again.ledger.records) == 1
-
-
-def test_a_study_is_complete_with_its_base_reward_and_every_planned_trial(book: Book) -> None:
-    for number in range(2):
-        assert not book.ledger.complete(max_prompts=100)
-        book.ledger.finished(outcome(number, 0.4, 0.6))
-    assert not book.ledger.complete(max_prompts=100)
-    book.ledger.keep_base(Prepared(base=outcome(0, 0.4, 0.6).seeds[0]))
-    assert book.ledger.complete(max_prompts=100)
 
 
 def test_the_base_reward_of_another_study_is_not_taken(book: Book) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pools.errors import ConfigError
 from search.config import StudyConfig
-from search.space import check_space, pilot, point_of
+from search.settings import Choices, Domain, Numbers, applied
+from search.space import Point, Space, check_responses, seeded
 
 
 def config(**changes: object) -> StudyConfig:
@@ -14,39 +17,127 @@ def config(**changes: object) -> StudyConfig:
     return StudyConfig.model_validate({**tree, **changes})
 
 
-def test_points_spend_their_share_and_no_more() -> None:
+def search(**fields: object) -> StudyConfig:
+    return config(search={"responses": [2, 3, 4], "spends": [0.5, 1.0], **fields})
+
+
+def test_places_spend_their_share_and_no_more() -> None:
     study = config()
-    for choice in pilot(study.search):
-        point = point_of(study, choice, max_prompts=100)
-        assert study.cost.cost(point.prompts, point.responses) <= study.budget * point.spend
-        assert study.cost.cost(point.prompts + 1, point.responses) > study.budget * point.spend
+    for place in Space(study, max_prompts=100).grid():
+        assert study.cost.cost(place.prompts, place.responses) <= study.budget * place.spend
+        assert study.cost.cost(place.prompts + 1, place.responses) > study.budget * place.spend
 
 
-def test_the_plan_holds_every_point_once_and_the_whole_budget_first() -> None:
-    plan = pilot(config().search)
-    assert len(plan) == 6 == len({tuple(choice.values()) for choice in plan})
-    assert [choice["spend"] for choice in plan] == [1.0] * 3 + [0.5] * 3
+def test_the_grid_holds_every_place_once_and_the_whole_budget_first() -> None:
+    grid = Space(search(selections=["random", "diverse"], strengths=[0.5, 1.0])).grid()
+    assert len(grid) == 18 == len(set(grid))
+    assert [place.spend for place in grid[:6]] == [1.0] * 3 + [0.5] * 3
+    assert {(place.selection, place.strength) for place in grid[6:]} == {("diverse", 0.5), ("diverse", 1.0)}
 
 
-def test_a_repeated_point_gets_new_seeds_and_another_key() -> None:
+def test_a_place_trained_again_gets_new_seeds_and_another_key() -> None:
     study = config()
-    choice = pilot(study.search)[0]
-    first, again = (point_of(study, choice, max_prompts=100, repeat=repeat) for repeat in (0, 1))
-    assert not set(first.seeds) & set(again.seeds)
-    assert first.key("study") != again.key("study")
-    assert first.key("study") != first.key("another study")
+    place = Space(study).grid()[0]
+    first = seeded(study, place, ())
+    again = seeded(study, place, first.seeds)
+    assert first.seeds == (0, 1) and again.seeds == (2, 3)
+    assert first.key("study") != again.key("study") != again.key("another study")
+    assert first.place == again.place == place
+
+
+def test_a_place_trained_with_another_number_of_seeds_gets_those_it_lacks() -> None:
+    assert seeded(search(seeds=3), Space(config()).grid()[0], (0, 2)).seeds == (1, 3, 4)
+
+
+def test_a_point_survives_json_and_old_names_stay() -> None:
+    point = Point(prompts=3, responses=2, spend=0.5, settings=(("trainer.steps", 4),), seeds=(0, 1))
+    assert Point.from_dict({**point.to_dict(), "settings": [["trainer.steps", 4]], "seeds": [0, 1]}) == point
+    plain = Point(prompts=48, responses=2, spend=1.0, seeds=(0, 1))
+    assert plain.key("study") == "e6010d856fa1"
+
+
+def test_where_the_pool_ends_all_of_it_is_the_largest_spend() -> None:
+    space = Space(config(), max_prompts=20)
+    assert space.spends == {2: (0.5, 20 * 2 / 48), 3: (0.5, 1.0), 4: (0.5, 1.0)}
+    assert {place.prompts for place in space.grid() if place.responses == 2} == {12, 20}
+    assert "2 responses" in space.notes()[0] and len(space.notes()) == 1
+
+
+def test_spends_that_buy_the_same_prompts_are_one_place() -> None:
+    assert Space(config(budget=8)).spends[4] == (0.5, 1.0)
+    assert Space(config(budget=6)).spends[4] == (1.0,)
+
+
+def reached(space: Space, choose: int) -> tuple[Point, dict[str, Domain]]:
+    """The place at the end of one walk, and what could have been chosen on the way."""
+    asked: dict[str, Domain] = {}
+
+    def decide(name: str, domain: Domain) -> Any:
+        asked[name] = domain
+        return domain.values[choose % len(domain.values)] if isinstance(domain, Choices) else domain.middle
+
+    return space.walk(decide), asked
+
+
+def test_a_walk_reaches_only_places_that_can_be_had_and_its_names_keep_their_values() -> None:
+    space = Space(search(selections=["random", "narrow"], strengths=[0.5]), max_prompts=20)
+    seen: dict[str, Domain] = {}
+    for choose in range(6):
+        place, asked = reached(space, choose)
+        assert place.prompts <= 20 and space.config.cost.cost(place.prompts, place.responses) <= 48
+        assert all(seen.setdefault(name, domain) == domain for name, domain in asked.items())
+    assert {"spend at 2 responses", "spend at 3 responses"} <= seen.keys() and "spend" not in seen
+
+
+def test_settings_are_checked_in_the_type_of_their_field() -> None:
+    asked = {
+        "trainer.learning_rate": {"low": "1e-6", "high": 1e-4, "log": True},
+        "trainer.algorithm.name": ["pro", "dpo"],
+        "trainer.batch_prompts": {"low": 4, "high": 16},
+    }
+    space = Space(search(space=asked))
+    assert space.settings["trainer.learning_rate"] == Numbers(1e-6, 1e-4, log=True)
+    assert space.settings["trainer.batch_prompts"] == Numbers(4, 16, whole=True)
+    assert dict(space.own_settings)["trainer.algorithm.name"] == "pro"
+    changed = applied(space.config.trainer, {"trainer.algorithm.name": "dpo", "trainer.learning_rate": 1e-5})
+    assert changed.algorithm.name == "dpo" and changed.learning_rate == 1e-5
+    assert changed.algorithm.beta == space.config.trainer.algorithm.beta
+
+
+def test_a_setting_of_ones_own_outside_its_space_gives_way_to_the_middle() -> None:
+    asked = {"trainer.learning_rate": {"low": 1e-6, "high": 1e-4, "log": True}}
+    study = config(trainer={"learning_rate": 0.5}, search={"space": asked})
+    assert dict(Space(study).own_settings)["trainer.learning_rate"] == pytest.approx(1e-5)
 
 
 @pytest.mark.parametrize(
-    ("changes", "pool", "said"),
+    ("space", "said"),
     [
-        ({}, (20, 8), "2 at search.spends 1.0 .* pays for 24 prompts, but the pool has 20"),
-        ({}, (100, 3), "search.responses holds 4, but the pool's prompts have no more than 3"),
-        ({"budget": 3}, (100, 8), "pays for no prompt at all"),
+        ({"trainer.learning_rat": [1, 2]}, 'did you mean "trainer.learning_rate"'),
+        ({"trainer.algorithm.name": ["pro", "ppo"]}, "trainer.algorithm.name = 'ppo'"),
+        ({"trainer.algorithm.name": {"low": 1, "high": 2}}, "trainer.algorithm.name"),
+        ({"trainer.learning_rate": {"low": -1, "high": 2}}, "trainer.learning_rate = -1"),
+        ({"trainer.learning_rate": {"low": 2, "high": 1}}, "low 2 is not below high 1"),
+        ({"trainer.learning_rate": {"low": 0, "high": 1, "log": True}}, "log needs low above 0"),
+        ({"trainer.learning_rate": {"lo": 0, "high": 1}}, "lo"),
+        ({"trainer.algorithm.name": ["pro"]}, "two or more different values"),
+        ({"trainer.micro_batch_tokens": [64, 128]}, "trainer.micro_batch_tokens"),
+        ({"pool.path": ["a", "b"]}, 'search.space names "pool.path"'),
     ],
 )
-def test_points_that_cannot_be_had_are_refused(
-    changes: dict[str, object], pool: tuple[int, int], said: str
-) -> None:
-    with pytest.raises(ConfigError, match=said):
-        check_space(config(**changes), max_prompts=pool[0], max_responses=pool[1])
+def test_a_space_that_the_trainer_refuses_is_refused(space: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said.replace("(", r"\(")):
+        search(space=space)
+
+
+def test_an_algorithm_in_the_space_needs_its_responses_too() -> None:
+    asked = {"trainer.algorithm.name": ["sft", "pro"]}
+    with pytest.raises(ValueError, match="search.responses holds 1"):
+        config(trainer={"algorithm": {"name": "sft"}}, search={"responses": [1, 2], "space": asked})
+
+
+def test_what_cannot_be_had_at_all_is_refused() -> None:
+    with pytest.raises(ConfigError, match="pays for no prompt at all"):
+        Space(config(budget=3))
+    with pytest.raises(ConfigError, match="holds 4, but the pool's prompts have no more than 3"):
+        check_responses(config(), 3)

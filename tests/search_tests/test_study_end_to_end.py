@@ -145,7 +145,7 @@ def test_ctrl_c_leaves_a_readable_folder_and_no_process(script: Path, model: Pat
         )
     children: list[psutil.Process] = []
     deadline = time.monotonic() + 200
-    while "trial 16 x 2 started" not in log.read_text() and time.monotonic() < deadline:
+    while "trial 8 x 2 started" not in log.read_text() and time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()[-3000:]
         time.sleep(0.5)
     time.sleep(5)

@@ -1,0 +1,115 @@
+"""What happens between two trials: the plan is asked; Optuna, ledger and terminal are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from search.display import Display
+from search.ledger import Ledger
+from search.plan import Plan, Progress, Step, Stop, Train, Wait
+from search.proposals import Proposals
+from search.record import TrialRecord
+from search.space import Point
+from search.trial import TrialOutcome
+
+
+class Conductor:
+    """Runs a plan: `next` says what to train, and is told what became of it. It knows nothing of Ray."""
+
+    def __init__(self, plan: Plan, proposals: Proposals, ledger: Ledger, display: Display) -> None:
+        self.plan, self._proposals, self._ledger, self._display = plan, proposals, ledger, display
+        self.stopped: Stop | None = None
+        self._running: dict[str, Point] = {}
+        self._failed: list[Point] = []
+        self._interrupted: Sequence[Point] = proposals.restore(
+            {key: (outcome.point, outcome.record.reward) for key, outcome in ledger.outcomes.items()}
+        )
+        self._ahead: Step | None = None
+        self._waiting = False
+
+    @property
+    def progress(self) -> Progress:
+        """What the study has done so far."""
+        return Progress(
+            finished=[(outcome.point, outcome.record) for outcome in self._ledger.outcomes.values()],
+            running=list(self._running.values()),
+            failed=self._failed,
+            interrupted=self._interrupted,
+        )
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        """The trials that answer the question of the split: those with the best setting."""
+        return self.plan.records(self.progress)
+
+    @property
+    def reason(self) -> str:
+        """Why the study stopped; empty while it runs."""
+        return self.stopped.reason if self.stopped else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As kept in study.json: why the study stopped, and the setting that its answer holds for."""
+        decided = self.stopped is not None and self.stopped.decided
+        return {
+            "stopped": {"reason": self.reason, "decided": decided},
+            "setting": dict(self.plan.setting(self.progress)),
+        }
+
+    def notes(self) -> dict[str, str]:
+        """What the report says of the search."""
+        setting = self.plan.setting(self.progress)
+        shown = {"why the study stopped": self.reason or "it was interrupted"}
+        if setting:
+            left = len(self._ledger.outcomes) - sum(
+                outcome.point.settings == setting for outcome in self._ledger.outcomes.values()
+            )
+            shown["setting"] = (
+                ", ".join(f"{name} {value}" for name, value in setting)
+                + f"; the best at one split, and {left} trials of other settings are left out of the fit"
+            )
+        return shown
+
+    def look_ahead(self) -> bool:
+        """Whether anything is left to train."""
+        self._ahead = self.next()
+        return not isinstance(self._ahead, Stop)
+
+    def next(self) -> Step:
+        """The step to take now; a point to train counts as running from here on."""
+        if self._ahead is not None:
+            step, self._ahead = self._ahead, None
+            return step
+        if self._waiting:
+            return Wait()
+        step = self.plan.next(self.progress, self._proposals.propose)
+        self._waiting = isinstance(step, Wait)
+        if isinstance(step, Train):
+            key = step.point.key(self._ledger.identity)
+            self._running[key] = step.point
+            self._proposals.start(key, step.point)
+            self._display.say(f"next {step.point.label}: {step.why}")
+        if isinstance(step, Stop):
+            self.stopped = step
+            self._display.say(f"the study stops: {step.reason}")
+        return step
+
+    def started(self, point: Point) -> None:
+        """The trial of `point` has begun."""
+        self._ledger.started(point)
+
+    def finished(self, outcome: TrialOutcome) -> None:
+        """A trial has ended well."""
+        self._ledger.finished(outcome)
+        self._ended(outcome.record.trial, outcome.record.reward)
+
+    def failed(self, point: Point, reason: str) -> None:
+        """A trial has ended badly; the others go on."""
+        self._ledger.failed(point, reason)
+        self._failed.append(point)
+        self._ended(point.key(self._ledger.identity), None)
+
+    def _ended(self, key: str, reward: float | None) -> None:
+        self._running.pop(key, None)
+        self._waiting = False
+        self._proposals.finish(key, reward)

@@ -1,0 +1,320 @@
+"""Which point is trained next, and when a study has decided: pure functions of what has been found so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import fmean
+from typing import TypeAlias
+
+from pools.errors import NoGroundError
+from search.belief import Belief, believe
+from search.compare import chance
+from search.curve import DiversityCurve
+from search.question import Question
+from search.record import TrialRecord, pooled
+from search.settings import Scalar
+from search.space import Point, Space, seeded
+
+# The pilot tries at most so many numbers of responses; the rest are interpolated until they matter.
+PILOT_LEVELS = 5
+# The study looks after every trial, and each look is a chance to be wrong: one look must be surer than
+# the whole may be, by this factor (benchmarks/search.md says how it was found).
+LOOKS = 2.0
+
+Setting: TypeAlias = tuple[tuple[str, Scalar], ...]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train `point` next, and why."""
+
+    point: Point
+    why: str
+    belief: Belief | str = ""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to start until a running trial has ended."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Train no more: the split is `decided`, or something else ends the study."""
+
+    reason: str
+    decided: bool
+    belief: Belief | str = ""
+
+
+Step: TypeAlias = Train | Wait | Stop
+# Proposes a place, given what is fixed of it by name; None where it has nothing to propose.
+Propose: TypeAlias = Callable[[Mapping[str, Scalar]], Point | None]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a study has done so far.
+
+    `finished` are points with what they found, `failed` those that failed in this run, `interrupted` those
+    that an earlier run had started and not finished.
+    """
+
+    finished: Sequence[tuple[Point, TrialRecord]] = ()
+    running: Sequence[Point] = ()
+    failed: Sequence[Point] = ()
+    interrupted: Sequence[Point] = ()
+
+    @cached_property
+    def started(self) -> list[Point]:
+        """Every point that was started, whatever became of it."""
+        return [*(point for point, _ in self.finished), *self.running, *self.failed]
+
+    @cached_property
+    def seeds(self) -> dict[Point, set[int]]:
+        """The seeds that each place was started with."""
+        found: dict[Point, set[int]] = {}
+        for point in self.started:
+            found.setdefault(point.place, set()).update(point.seeds)
+        return found
+
+    def seeds_at(self, place: Point) -> int:
+        """How often a place was trained to the end."""
+        return sum(len(point.seeds) for point, _ in self.finished if point.place == place)
+
+
+@dataclass
+class Plan:
+    """Pilot, Optuna's proposals, confirmation; `curve` is the pool's diversity over its prompts."""
+
+    space: Space
+    curve: DiversityCurve
+    _beliefs: dict[int, Belief | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.config = self.space.config
+        self.search = self.config.search
+        self.question = Question(
+            self.config.budget,
+            self.config.cost,
+            self.curve,
+            tuple(sorted(self.space.spends)),
+            self.space.max_prompts,
+        )
+
+    def next(self, progress: Progress, propose: Propose) -> Step:
+        """What to do now; `propose` is asked when it is Optuna's turn."""
+        step = self._next(progress, propose)
+        return Wait() if isinstance(step, Stop) and progress.running else step
+
+    def _next(self, progress: Progress, propose: Propose) -> Step:
+        belief = self._belief(progress)
+        if limit := self._limit(progress):
+            return self._verdict(belief, progress) or Stop(f"{limit}; {_words(belief)}", False, belief)
+        if left := [point for point in progress.interrupted if point not in progress.started]:
+            return Train(left[0], "it was running when the study was stopped")
+        if self.search.plan == "grid":
+            return self._grid(progress, belief)
+        return (
+            self._settings(progress, propose)
+            or self._pilot(progress)
+            or self._verdict(belief, progress)
+            or self._proposed(progress, propose, belief)
+            or self._confirm(progress, belief)
+        )
+
+    def setting(self, progress: Progress) -> Setting:
+        """The best setting so far: the highest mean reward at the split that all of them were tried at."""
+        rewards: dict[Setting, list[float]] = {}
+        for point, record in progress.finished:
+            if self._at_anchor(point):
+                rewards.setdefault(point.settings, []).extend(record.rewards)
+        own = self.space.own_settings
+        return max(rewards, key=lambda s: (fmean(rewards[s]), s == own), default=own)
+
+    def records(self, progress: Progress) -> list[TrialRecord]:
+        """The trials that answer the question of the split: those with the best setting, one a place."""
+        setting = self.setting(progress)
+        return pooled(record for point, record in progress.finished if point.settings == setting)
+
+    # the phases, each None when it is over
+
+    def _grid(self, progress: Progress, belief: Belief | str) -> Step:
+        for place in self.space.grid():
+            if place not in progress.seeds:
+                return Train(self._seeded(place, progress), "the next point of the grid", belief)
+        return self._verdict(belief, progress) or Stop(
+            f"every point of the grid is trained; {_words(belief)}", False, belief
+        )
+
+    def _settings(self, progress: Progress, propose: Propose) -> Step | None:
+        """Optuna's trials of the fields in search.space, all at one split; the study's own values first."""
+        tried = [point for point in progress.started if self._at_anchor(point)]
+        if not self.space.settings or len(tried) >= self.search.setting_trials:
+            return Wait() if self.space.settings and any(map(self._at_anchor, progress.running)) else None
+        why = f"settings, {len(tried) + 1} of {self.search.setting_trials} at {self._anchor.label}"
+        if not tried:
+            return Train(self._seeded(self._anchor, progress), why)
+        anchor = self._anchor
+        fixed: dict[str, Scalar] = {
+            "responses": anchor.responses,
+            "spend": anchor.spend,
+            "selection": anchor.selection,
+        }
+        place = propose(fixed | ({"strength": anchor.strength} if anchor.strength else {}))
+        return None if place is None else Train(self._seeded(place, progress), f"{why}, proposed by Optuna")
+
+    def _pilot(self, progress: Progress) -> Step | None:
+        places = self.pilot(self.setting(progress))
+        for number, place in enumerate(places, 1):
+            if place not in progress.seeds:
+                return Train(self._seeded(place, progress), f"pilot, {number} of {len(places)}")
+        return Wait() if any(point.place in places for point in progress.running) else None
+
+    def _verdict(self, belief: Belief | str, progress: Progress) -> Stop | None:
+        """The end of the study, where the belief is sure enough and rests on trials of the whole budget."""
+        if isinstance(belief, str) or belief.rival is None or belief.enough < self._needed:
+            return None
+        if not all(progress.seeds_at(place) for place in self._pair(belief, progress)):
+            return None
+        if belief.alone >= self._needed:
+            return Stop(f"decided: {belief.sentence()}", True, belief)
+        return Stop(
+            f"decided: {belief.sentence()}; no other split is better by more than "
+            f"{self.search.practical_margin:g} (search.practical_margin) with probability "
+            f"{chance(belief.enough)}",
+            True,
+            belief,
+        )
+
+    def _proposed(self, progress: Progress, propose: Propose, belief: Belief | str) -> Step | None:
+        """Optuna's trials of the whole budget, informed by the pilot."""
+        setting = self.setting(progress)
+        mine = [point for point in progress.started if point.settings == setting]
+        beyond = len(mine) - len({point.place for point in mine} & set(self.pilot(setting)))
+        if beyond >= self.search.proposals:
+            return None
+        fixed = dict(setting)
+        for responses in self.space.spends:
+            fixed[self.space.spend_name(responses)] = self.space.whole(responses)
+        place = propose(fixed)
+        if place is None or place in {point.place for point in progress.failed}:
+            return None
+        why = f"{_words(belief)}; proposed by Optuna, {beyond + 1} of {self.search.proposals}"
+        return Train(self._seeded(place, progress), why, belief)
+
+    def _confirm(self, progress: Progress, belief: Belief | str) -> Step:
+        """More seeds at the whole budget for the best split or its rival, whichever has fewer."""
+        if isinstance(belief, str):
+            pair = [self.space.place(k, self.space.whole(k), settings=self.setting(progress))
+                    for k in self.space.spends]  # fmt: skip
+        else:
+            pair = self._pair(belief, progress)
+        failed = {point.place for point in progress.failed}
+        running = {point.place for point in progress.running}
+        open_ = [place for place in pair if place not in failed | running]
+        if not open_:
+            return Wait() if running else Stop(f"{pair[0].label} cannot be trained", False, belief)
+        place = min(open_, key=progress.seeds_at)
+        asked = f"{self.search.confidence:g} is asked (which takes {self._needed:g} at each look)"
+        return Train(
+            self._seeded(place, progress), f"{_words(belief)}, {asked}; more seeds for {place.label}", belief
+        )
+
+    # what the phases stand on
+
+    def pilot(self, setting: Setting) -> list[Point]:
+        """A small design, cheap spends first, that identifies the fit's lines.
+
+        Numbers of responses at the smallest spend, then at the largest below the whole budget (at the
+        whole budget for the two ends, where there is none between), then one place for each other way of
+        drawing prompts.
+        """
+        levels = _spaced(sorted(self.space.spends), PILOT_LEVELS)
+        places = [self.space.place(k, self.space.spends[k][0], settings=setting) for k in levels]
+        for k in levels:
+            spends = self.space.spends[k]
+            if len(spends) > 2 or k in (levels[0], levels[-1]):
+                places.append(self.space.place(k, spends[-2] if len(spends) > 2 else spends[-1],
+                                               settings=setting))  # fmt: skip
+        middle = levels[len(levels) // 2]
+        for draw in self.space.draws[1:]:
+            places.append(self.space.place(middle, self.space.spends[middle][0], draw, setting))
+        return list(dict.fromkeys(places))
+
+    @cached_property
+    def _anchor(self) -> Point:
+        """Where settings are compared: a middle number of responses, at the largest spend up to a half."""
+        levels = sorted(self.space.spends)
+        middle = levels[len(levels) // 2]
+        spends = self.space.spends[middle]
+        return self.space.place(middle, max((s for s in spends if s <= 0.5), default=spends[0]))
+
+    def _at_anchor(self, point: Point) -> bool:
+        anchor = self._anchor
+        return (point.split, point.selection, point.strength) == (
+            anchor.split,
+            anchor.selection,
+            anchor.strength,
+        )
+
+    @property
+    def _needed(self) -> float:
+        return 1 - (1 - self.search.confidence) / LOOKS
+
+    def _pair(self, belief: Belief, progress: Progress) -> list[Point]:
+        """The best split and its rival, as places of the whole budget."""
+        splits = [belief.best] + ([belief.rival] if belief.rival else [])
+        setting = self.setting(progress)
+        return [
+            self.space.place(split.responses, self.space.whole(split.responses), settings=setting)
+            for split in splits
+        ]
+
+    def _seeded(self, place: Point, progress: Progress) -> Point:
+        return seeded(self.config, place, progress.seeds.get(place, set()))
+
+    def _limit(self, progress: Progress) -> str:
+        """The limit that is reached, in words, or nothing."""
+        search, records = self.search, [record for _, record in progress.finished]
+        tokens, hours = sum(r.trained_tokens for r in records), sum(r.seconds for r in records) / 3600
+        if len(progress.started) >= search.trials:
+            return f"search.trials ({search.trials}) is reached"
+        if search.max_tokens is not None and tokens >= search.max_tokens:
+            return f"search.max_tokens ({search.max_tokens:,}) is reached with {tokens:,}"
+        if search.max_hours is not None and hours >= search.max_hours:
+            return f"search.max_hours ({search.max_hours:g}) is reached with {hours:.2f}"
+        if search.max_cost is not None and hours * search.price_per_hour >= search.max_cost:
+            return (
+                f"search.max_cost ({search.max_cost:g}) is reached with {hours * search.price_per_hour:.2f}"
+            )
+        return ""
+
+    def _belief(self, progress: Progress) -> Belief | str:
+        """The belief, or why there is none; computed once for each number of finished trials."""
+        count = len(progress.finished)
+        if count not in self._beliefs:
+            self._beliefs = {count: self._believe(progress)}
+        return self._beliefs[count]
+
+    def _believe(self, progress: Progress) -> Belief | str:
+        try:
+            found = believe(self.records(progress), self.question, self.search.practical_margin)
+        except NoGroundError as error:
+            return str(error)
+        return found or "too early to tell the splits apart"
+
+
+def _words(belief: Belief | str) -> str:
+    return belief if isinstance(belief, str) else belief.sentence()
+
+
+def _spaced(values: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the increasing values, both ends among them, evenly over their logarithms."""
+    if len(values) <= count:
+        return list(values)
+    ratio = (values[-1] / values[0]) ** (1 / (count - 1))
+    wanted = [values[0] * ratio**i for i in range(count)]
+    return sorted({min(values, key=lambda value: abs(value / w - 1)) for w in wanted})
