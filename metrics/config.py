@@ -66,3 +66,13 @@ class RewardConfig(Settings):
                 'or choose reward.kind "verifier" or "fitted"'
             )
         return self
+
+    @property
+    def source(self) -> str:
+        """What judges, in words."""
+        named = {
+            "verifier": self.function,
+            "hf": self.model,
+            "fitted": "fitted on the pool's own scores",
+        }
+        return f"{self.kind} ({named[self.kind]})"

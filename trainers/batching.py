@@ -18,13 +18,15 @@ class Ranking:
     """One prompt with its responses as token ids, best first.
 
     `scores` falls (ties allowed) along the responses. `reference` holds each response's summed
-    log-probability under the frozen reference policy, for the algorithms that need one.
+    log-probability under the frozen reference policy, for the algorithms that need one; `key` names the
+    prompt in messages (`Prompt.key`).
     """
 
     prompt_ids: list[int]
     response_ids: tuple[list[int], ...]
     scores: tuple[float, ...]
     reference: tuple[float, ...] | None = None
+    key: str = ""
 
     @property
     def tokens(self) -> int:
@@ -80,7 +82,8 @@ def tokenize_rankings(
         cut_responses += sum(was_cut for _, was_cut in encoded)
         duplicates += len(encoded) - len(first)
         if len(first) > 1 or len(encoded) == 1:
-            whole = Ranking(prompt, tuple(ids for ids, _ in encoded), tuple(r.score for r in ordered))
+            ids, scores = tuple(ids for ids, _ in encoded), tuple(r.score for r in ordered)
+            whole = Ranking(prompt, ids, scores, key=example.prompt.key)
             rankings.append(whole.keep(first.values()))
     dropped = len(examples) - len(rankings)
     return rankings, TokenizeReport(len(rankings), dropped, cut_prompts, cut_responses, duplicates)

@@ -181,11 +181,6 @@ class CheckpointConfig(Settings):
     keep: int = Field(
         1, ge=1, description="latest checkpoints of a running trial that are kept (checkpoints)"
     )
-    storage: str = Field(
-        "",
-        description="where checkpoints go: a folder that all nodes share, s3://... or gs://...; "
-        "empty: the study's folder",
-    )
     keep_policies: Literal["none", "best", "all"] = Field(
         "none",
         description="trained policies kept in the study's folder, in Hugging Face format: none, the best "

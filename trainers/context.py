@@ -1,10 +1,14 @@
-"""What a training sees of the machinery around it: its rank, its device, and somewhere to report progress."""
+"""What a training sees of the machinery around it: its rank, its device, and where it may leave things."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
+
+Writer = Callable[[Path], None]
 
 
 class WorkerContext(Protocol):
@@ -22,15 +26,37 @@ class WorkerContext(Protocol):
     def progress(self, update: Mapping[str, float]) -> None:
         """Tell whoever watches how far this worker is; returns at once and never raises."""
 
+    def save(self, name: str, write: Writer) -> str:
+        """Keep what the workers `write` into one folder as the checkpoint `name`; returns where it lies.
+
+        A collective: every worker calls it with the same, new name, and writes files of its own. From then
+        on `restored` gives this checkpoint. Raises CheckpointError on all workers where one could not write;
+        the checkpoint before it then stays the newest.
+        """
+
+    def restored(self) -> AbstractContextManager[Path | None]:
+        """The newest checkpoint's folder, to be read only; None where there is none."""
+
 
 @dataclass
 class LocalContext:
-    """A worker without Ray, for tests and notebooks: one process, progress kept in a list."""
+    """A worker without Ray, for tests and notebooks: progress kept in a list, checkpoints in a folder."""
 
     rank: int = 0
     world_size: int = 1
     device: str = "cpu"
     updates: list[dict[str, float]] = field(default_factory=list)
+    checkpoints: Path | None = None
 
     def progress(self, update: Mapping[str, float]) -> None:
         self.updates.append(dict(update))
+
+    def save(self, name: str, write: Writer) -> str:
+        from trainers.storage import keep_local
+
+        assert self.checkpoints is not None, "a LocalContext without a folder keeps no checkpoints"
+        return keep_local(self.checkpoints / name, write, self)
+
+    def restored(self) -> AbstractContextManager[Path | None]:
+        found = self.checkpoints.glob("[!.]*") if self.checkpoints else ()
+        return nullcontext(max(found, default=None))

@@ -52,3 +52,17 @@ def build_engine(policy: torch.nn.Module, config: TrainerConfig, steps: int) -> 
         dist_init_required=False,
     )
     return engine
+
+
+def whole_weights(model: torch.nn.Module, *, keep: bool) -> dict[str, torch.Tensor]:
+    """Copies of all parameters by name, in CPU memory, on the workers that `keep` them; the others get none.
+
+    Under ZeRO-3 the shards of one parameter at a time are gathered: a collective.
+    """
+    deepspeed = import_deepspeed()
+    weights = {}
+    for name, parameter in model.named_parameters():
+        with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
+            if keep:
+                weights[name] = parameter.detach().cpu().clone()
+    return weights

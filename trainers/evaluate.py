@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from metrics.reward.base import RewardModel
+from pools.errors import RewardError
 from pools.types import Prompt
 from trainers.config import EvaluationConfig, ModelConfig
 from trainers.context import WorkerContext
 from trainers.generate import cut, generate
 from trainers.prompt_format import tokenize_prompts
+from trainers.together import gathered, together
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,17 @@ def judge(
     """Answer `prompts` greedily and score the answers; every worker returns the whole result.
 
     Workers share the prompts out between them, unless the model's weights are `sharded` (ZeRO-3): then
-    each forward is a collective and all must decode the same prompts in step.
+    each forward is a collective, all must decode the same prompts in step, and the first one scores them.
+    Raises RefusedError on all workers where the reward model fails on one of them.
     """
-    alone = sharded or context.world_size == 1
+    alone, scores = sharded or context.world_size == 1, not sharded or context.rank == 0
     indices = range(len(prompts)) if alone else range(context.rank, len(prompts), context.world_size)
     mine = [prompts[i] for i in indices]
     answers = _answer(model, tokenizer, mine, model_config, config) if mine else []
-    rewards = reward_model.score(mine, answers) if mine else []
-    rows = dict(zip(indices, zip(answers, rewards, strict=True), strict=True))
-    if not alone:
-        rows = _gather(rows, context)
+    with together(context, RewardError):
+        rewards = reward_model.score(mine, answers) if mine and scores else []
+    own = dict(zip(indices, zip(answers, rewards, strict=True), strict=True)) if scores else {}
+    rows = {index: row for part in gathered(own, context) for index, row in part.items()}
     return Judged(
         tuple(rows[i][0] for i in range(len(prompts))), tuple(rows[i][1] for i in range(len(prompts)))
     )
@@ -68,11 +71,3 @@ def _answer(
     )
     texts = tokenizer.batch_decode(outputs, skip_special_tokens=True)
     return [cut(text, config.stop).strip() for text in texts]
-
-
-def _gather(rows: dict[int, tuple[str, float]], context: WorkerContext) -> dict[int, tuple[str, float]]:
-    import torch.distributed as dist
-
-    parts: list[dict[int, tuple[str, float]]] = [{} for _ in range(context.world_size)]
-    dist.all_gather_object(parts, rows)
-    return {index: row for part in parts for index, row in part.items()}

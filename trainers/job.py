@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from metrics.reward import load_reward_model
 from metrics.reward.base import RewardModel
-from pools.errors import TrainingError
+from pools.errors import RefusedError, TrainingError
 from pools.subset import draw
 from pools.types import Example, Pool, Prompt
 from trainers.context import WorkerContext
@@ -22,43 +23,67 @@ from trainers.spec import Prepared, SeedResult, Setting, TrialJob
 
 
 class Bench:
-    """The parts that a worker loads once and every seed uses: tokenizer, reward model, held-out prompts."""
+    """The parts that a worker loads once and every seed uses: tokenizer, reward models, prompts."""
 
     def __init__(self, setting: Setting, pool: Pool, context: WorkerContext) -> None:
-        self.setting, self.pool, self.context = setting, pool, context
+        self.setting, self.context = setting, context
         self.path = resolve_model(setting.model.name)
         self.tokenizer: Any = load_tokenizer(self.path)
-        self.reward_model: RewardModel = load_reward_model(
-            setting.reward,
-            artifact=Path(setting.reward_artifact) if setting.reward_artifact else None,
-            base_model=self.path,
-            device=context.device,
-        )
         self.prompts: list[Prompt] = [example.prompt for example in pool.held_out]
+        self._test = self._load(setting.reward)
+        self._dev = self._test if setting.dev_reward is None else self._load(setting.dev_reward)
+
+    def _load(self, config: Any) -> RewardModel:
+        return load_reward_model(
+            config,
+            artifact=Path(self.setting.reward_artifact) if self.setting.reward_artifact else None,
+            base_model=self.path,
+            device=self.context.device,
+        )
 
     def judge(self, model: Any, *, sharded: bool) -> Judged:
+        """The model's answers to the held-out prompts, by the reward model of the test."""
+        return self._judge(model, self.prompts, self._test, sharded)
+
+    def judge_dev(self, model: Any, *, sharded: bool) -> float:
+        """The model's mean reward on the dev prompts."""
+        return fmean(self._judge(model, self.setting.dev_prompts, self._dev, sharded).rewards)
+
+    def _judge(self, model: Any, prompts: Sequence[Prompt], by: RewardModel, sharded: bool) -> Judged:
+        training = model.training
         model.eval()
-        return judge(
+        judged = judge(
             model,
             self.tokenizer,
-            self.prompts,
-            self.reward_model,
+            prompts,
+            by,
             model_config=self.setting.model,
             config=self.setting.evaluation,
             context=self.context,
             sharded=sharded,
         )
+        model.train(training)
+        return judged
 
 
 def run_trial(job: TrialJob, pool: Pool, context: WorkerContext) -> list[SeedResult]:
-    """Train the job's split from the base model for each seed in turn, and judge each policy."""
+    """Train the job's split from the base model for each seed in turn, and judge each policy.
+
+    Goes on from the newest checkpoint of `context`, and leaves checkpoints there (`trainers.checkpoint`).
+    """
+    from trainers.checkpoint import Keeper
+
     bench = Bench(job.setting, pool, context)
-    results = []
-    for seed, order in job.orders.items():
+    keeper = Keeper(job.setting.checkpoints, context)
+    done = {result.seed for result in keeper.results}
+    left = [seed for seed in job.orders if seed not in done]
+    for seed in left:
+        order = job.orders[seed]
         examples = draw(pool.train, prompts=len(order), responses=job.responses, seed=seed, order=order)
-        results.append(_train_and_judge(examples, seed, bench))
+        result = _train_and_judge(examples, seed, bench, keeper, job)
+        keeper.finished(result, more=seed != left[-1])
         gc.collect()
-    return results
+    return keeper.results
 
 
 def prepare(setting: Setting, pool: Pool, *, seed: int, context: WorkerContext) -> Prepared:
@@ -67,18 +92,19 @@ def prepare(setting: Setting, pool: Pool, *, seed: int, context: WorkerContext) 
     The head is fitted once, on rank 0, on the pool's train scores, into `setting.reward_artifact`.
     """
     report: dict[str, Any] | None = None
-    if setting.reward.kind == "fitted" and context.rank == 0:
+    fitted = [config for config in (setting.reward, setting.dev_reward) if config and config.kind == "fitted"]
+    if fitted and context.rank == 0:
         from metrics.reward.fitted import fit_reward_model
 
-        fitted = fit_reward_model(
+        found = fit_reward_model(
             pool.train,
             base_model=resolve_model(setting.model.name),
             directory=Path(setting.reward_artifact or ""),
-            config=setting.reward,
+            config=fitted[0],
             seed=seed,
             device=context.device,
         )
-        report = asdict(fitted)
+        report = asdict(found)
     if context.world_size > 1:
         import torch.distributed as dist
 
@@ -88,26 +114,41 @@ def prepare(setting: Setting, pool: Pool, *, seed: int, context: WorkerContext) 
     return Prepared(base=_result(-1, bench, bench.judge(model, sharded=False)), reward_report=report)
 
 
-def _train_and_judge(examples: Sequence[Example], seed: int, bench: Bench) -> SeedResult:
-    import torch
-
-    from trainers.algorithms import make_algorithm
+def _rankings(examples: Sequence[Example], bench: Bench, algorithm: Any) -> list[Any]:
+    """The examples as the algorithm learns from them; raises TrainingError where nothing is left."""
     from trainers.batching import tokenize_rankings
-    from trainers.engine import build_engine
-    from trainers.loop import train
-    from trainers.policy import Policy, with_reference
-    from trainers.schedule import total_steps
 
-    config, model_config = bench.setting.trainer, bench.setting.model
-    torch.manual_seed(seed)
-    algorithm = make_algorithm(config.algorithm)
+    config = bench.setting.model
     rankings, _ = tokenize_rankings(
         examples,
         bench.tokenizer,
-        style=model_config.prompt_format,
-        max_prompt_tokens=model_config.max_prompt_tokens,
-        max_response_tokens=model_config.max_response_tokens,
+        style=config.prompt_format,
+        max_prompt_tokens=config.max_prompt_tokens,
+        max_response_tokens=config.max_response_tokens,
     )
+    prepared = [ready for ranking in rankings if (ready := algorithm.prepare(ranking)) is not None]
+    if not prepared:
+        raise TrainingError(
+            f'of {len(examples)} prompts none has responses that "{algorithm.name}" can learn from: '
+            "they are equal in score, or became equal when cut to model.max_response_tokens"
+        )
+    return prepared
+
+
+def _train_and_judge(
+    examples: Sequence[Example], seed: int, bench: Bench, keeper: Any, job: TrialJob
+) -> SeedResult:
+    import torch
+
+    from trainers.algorithms import make_algorithm
+    from trainers.engine import build_engine
+    from trainers.policy import Policy, with_reference
+    from trainers.schedule import total_steps
+
+    config = bench.setting.trainer
+    torch.manual_seed(seed)
+    algorithm = make_algorithm(config.algorithm)
+    rankings = _rankings(examples, bench, algorithm)
     model = load_policy(
         bench.path,
         dtype=config.dtype,
@@ -116,28 +157,124 @@ def _train_and_judge(examples: Sequence[Example], seed: int, bench: Bench) -> Se
     ).to(bench.context.device)
     model.train()
     policy = Policy(model)
-    prepared = [ready for ranking in rankings if (ready := algorithm.prepare(ranking)) is not None]
-    if not prepared:
-        raise TrainingError(
-            f'of {len(examples)} prompts none has responses that "{algorithm.name}" can learn from: '
-            "they are equal in score, or became equal when cut to model.max_response_tokens"
-        )
     if config.algorithm.uses_reference:
-        prepared = with_reference(
-            policy, prepared, max_tokens=config.micro_batch_tokens, device=bench.context.device
+        rankings = with_reference(
+            policy, rankings, max_tokens=config.micro_batch_tokens, device=bench.context.device
         )
-    engine = build_engine(policy, config, total_steps(config, prepared))
-    training = train(engine, prepared, algorithm, config, seed=seed, context=bench.context)
-    judged = bench.judge(model, sharded=config.zero_stage == 3)
+    engine = build_engine(policy, config, total_steps(config, rankings))
+    result = _Training(seed, bench, keeper, engine, model).run(rankings, algorithm)
+    if bench.setting.policies is not None:
+        result = _keep_policy(result, model, bench, job)
     engine.destroy()
-    return _result(
-        seed,
-        bench,
-        judged,
-        trained_tokens=training.tokens * bench.context.world_size,
-        train_seconds=training.seconds,
-        history=training.history,
-    )
+    return result
+
+
+class _Training:
+    """One seed's training from its engine to its result."""
+
+    def __init__(self, seed: int, bench: Bench, keeper: Any, engine: Any, model: Any) -> None:
+        from trainers.best import Best
+
+        self.seed, self.bench, self.keeper, self.engine, self.model = seed, bench, keeper, engine, model
+        self.best = Best()
+        self.steps = 0
+        self.sharded = bench.setting.trainer.zero_stage == 3
+
+    def run(self, rankings: Sequence[Any], algorithm: Any) -> SeedResult:
+        """Train, put the best policy back where there were evaluations, and judge it."""
+        from trainers.loop import train
+        from trainers.schedule import total_steps
+
+        config, context = self.bench.setting.trainer, self.bench.context
+        self.steps = total_steps(config, rankings)
+        training = self.keeper.resume(self.seed, self.engine, self.best)
+        try:
+            train(
+                self.engine,
+                rankings,
+                algorithm,
+                config,
+                seed=self.seed,
+                context=context,
+                training=training,
+                after_step=self._after_step,
+            )
+        except RefusedError as error:
+            last = self.keeper.last or "none"
+            raise RefusedError(f"seed {self.seed}: {error}; last checkpoint: {last}") from error
+        if self.best.reward is not None:
+            self.best.put_back(self.model)
+        started = time.perf_counter()
+        judged = self.bench.judge(self.model, sharded=self.sharded)
+        training.spend({"evaluate": time.perf_counter() - started})
+        return self._result(training, judged)
+
+    def _after_step(self, training: Any) -> None:
+        every, last = self.bench.setting.evaluation.every, training.step == self.steps
+        if every and (training.step % every == 0 or last):
+            started = time.perf_counter()
+            reward = self.bench.judge_dev(self.model, sharded=self.sharded)
+            seconds = time.perf_counter() - started
+            training.note({"dev_reward": reward, "seconds_evaluate": seconds})
+            training.spend({"evaluate": seconds})
+            self.best.offer(reward, training.step, self.model)
+        self.keeper.after_step(self.seed, self.engine, training, self.best, last=last)
+
+    def _result(self, training: Any, judged: Judged) -> SeedResult:
+        from trainers.telemetry import peak_memory
+
+        memory = {"peak_memory_gib": peak_memory(self.bench.context.device)}
+        trouble = self.keeper.trouble
+        return _result(
+            self.seed,
+            self.bench,
+            judged,
+            trained_tokens=training.tokens,
+            train_seconds=training.train_seconds,
+            history=training.history,
+            best_step=self.best.step if self.best.reward is not None else None,
+            dev_reward=self.best.reward,
+            telemetry=training.telemetry() | memory | {"seconds_checkpoint": self.keeper.take_seconds()},
+            notes=[f"no checkpoint could be kept: {trouble}"] if trouble else [],
+        )
+
+
+def _keep_policy(result: SeedResult, model: Any, bench: Bench, job: TrialJob) -> SeedResult:
+    """Save the policy that was judged; where that fails, the result says so and stands."""
+    from trainers.engine import whole_weights
+    from trainers.export import model_card, save_policy
+
+    setting, first = bench.setting, bench.context.rank == 0
+    weights = whole_weights(model, keep=first)
+    if not first:
+        return result
+    name = f"{job.name}-seed{result.seed}"
+    folder = Path(setting.policies or "") / name
+    card = model_card(name, base=setting.model.name, facts={**job.facts, **_facts(result, setting)})
+    try:
+        save_policy(
+            weights, folder, base=bench.path, config=setting.trainer, tokenizer=bench.tokenizer, card=card
+        )
+    except OSError as error:
+        return replace(result, notes=[*result.notes, f"the policy could not be saved to {folder}: {error}"])
+    return replace(result, policy=str(folder))
+
+
+def _facts(result: SeedResult, setting: Setting) -> dict[str, Any]:
+    """What a model card says of this training, beside what its trial knows."""
+    count = len(result.rewards)
+    spread = sum((reward - result.reward) ** 2 for reward in result.rewards) / max(count - 1, 1)
+    error = f" ± {(spread / count) ** 0.5:.4f}" if count > 1 else ""
+    facts = {
+        "seed": result.seed,
+        "algorithm": setting.trainer.algorithm.name,
+        "tokens trained": f"{result.trained_tokens:,}",
+        "reward": f"{result.reward:.4f}{error} (mean and standard error over {count} held-out prompts)",
+        "reward model": setting.reward.source,
+    }
+    if result.best_step is not None:
+        facts["chosen by"] = f"dev reward {result.dev_reward:.4f}, the best, at step {result.best_step}"
+    return facts
 
 
 def _result(seed: int, bench: Bench, judged: Judged, **training: Any) -> SeedResult:

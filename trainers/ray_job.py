@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from pools.errors import TrainingError
+from pools.errors import ApportionError, RefusedError, TrainingError
 from trainers.config import ResourcesConfig
+from trainers.context import Writer
+from trainers.storage import keep_local, keep_remote
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """In place of a value: why the work ended, where starting it again would not help."""
+
+    reason: str
 
 
 class RayContext:
@@ -30,6 +42,34 @@ class RayContext:
             with contextlib.suppress(Exception):  # who watches must never end a trial
                 self._board.update.remote(self._label, dict(update))
 
+    def save(self, name: str, write: Writer) -> str:
+        """See `WorkerContext.save`. Ray Train learns of a checkpoint once all of it is where it belongs.
+
+        Its own upload would fail on one worker alone, and leave the others waiting.
+        """
+        import ray.train
+        from pyarrow.fs import LocalFileSystem
+
+        storage = ray.train.get_context().get_storage()
+        filesystem, path = storage.storage_filesystem, f"{storage.experiment_fs_path}/{name}"
+        if isinstance(filesystem, LocalFileSystem):
+            keep_local(Path(path), write, self)
+        else:
+            keep_remote(filesystem, path, write, self)
+        ray.train.report(
+            {"checkpoint": name},
+            checkpoint=ray.train.Checkpoint(path, filesystem),
+            checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
+        )
+        return path
+
+    def restored(self) -> AbstractContextManager[Path | None]:
+        """See `WorkerContext.restored`."""
+        import ray.train
+
+        checkpoint = ray.train.get_checkpoint()
+        return checkpoint.as_directory() if checkpoint else contextlib.nullcontext()
+
 
 def run_on_ray(
     work: Callable[[RayContext], Any],
@@ -39,17 +79,26 @@ def run_on_ray(
     resources: ResourcesConfig,
     storage: str,
     board: Any = None,
+    keep_checkpoints: int = 1,
 ) -> Any:
     """Run `work` on a group of Ray Train workers and return rank 0's value.
 
-    `name` is unique in `storage`: Ray Train continues a run of the same name by itself. Raises
-    TrainingError with the worker's own message when the work fails more often than resources.max_failures.
+    `name` is unique in `storage`: a run of the same name goes on from the newest of its last
+    `keep_checkpoints` checkpoints, also after its driver was killed. A worker that is lost starts the work
+    again, at most resources.max_failures times; an error that all workers raise does not. Raises
+    TrainingError with the worker's own message.
     """
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
     def loop() -> Any:
-        return work(RayContext(board, label, resources.cpus_per_worker))
+        context = RayContext(board, label, resources.cpus_per_worker)
+        try:
+            return work(context)
+        except ApportionError as error:
+            if isinstance(error, RefusedError) or context.world_size == 1:
+                return _Refusal(str(error))
+            raise  # the other workers wait for this one: they have to be ended
 
     per_worker = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
     trainer = TorchTrainer(
@@ -60,13 +109,19 @@ def run_on_ray(
             resources_per_worker={kind: amount for kind, amount in per_worker.items() if amount},
         ),
         run_config=RunConfig(
-            name=name, storage_path=storage, failure_config=FailureConfig(max_failures=resources.max_failures)
+            name=name,
+            storage_path=storage,
+            failure_config=FailureConfig(max_failures=resources.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=keep_checkpoints),
         ),
     )
     try:
-        return trainer.fit().return_value
+        value = trainer.fit().return_value
     except Exception as error:
         raise TrainingError(_cause(error)) from error
+    if isinstance(value, _Refusal):
+        raise TrainingError(value.reason)
+    return value
 
 
 def _cause(error: BaseException) -> str:

@@ -7,18 +7,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from metrics.config import RewardConfig
-from trainers.config import EvaluationConfig, ModelConfig, TrainerConfig
+from pools.types import Prompt
+from trainers.config import CheckpointConfig, EvaluationConfig, ModelConfig, TrainerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What all trials of a study share; `reward_artifact` is the folder of the fitted reward model."""
+    """What all trials of a study share.
+
+    `reward_artifact` is the folder of the fitted reward model. `dev_prompts` choose the best checkpoint,
+    judged by `dev_reward` or, where that is None, by `reward`. `policies` is the folder for trained policies,
+    None where none are kept.
+    """
 
     model: ModelConfig
     trainer: TrainerConfig
     evaluation: EvaluationConfig
     reward: RewardConfig
     reward_artifact: str | None = None
+    dev_prompts: Sequence[Prompt] = ()
+    dev_reward: RewardConfig | None = None
+    checkpoints: CheckpointConfig = CheckpointConfig()
+    policies: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,16 +36,24 @@ class TrialJob:
     """Train and judge one split, once for each seed.
 
     `orders` holds, for each seed, the indices into `Pool.train` of the prompts it labels, in labelling order.
+    `name` and `facts` (label to value) go into the names and cards of its policies.
     """
 
     setting: Setting
     responses: int
     orders: Mapping[int, Sequence[int]]
+    name: str = "trial"
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedResult:
-    """One training's outcome. `rewards` and `answers` follow the order of the pool's held-out prompts."""
+    """One training's outcome. `rewards` and `answers` follow the order of the pool's held-out prompts.
+
+    With evaluations on dev prompts, the policy judged is that of `best_step`, whose mean dev reward was
+    `dev_reward`. `telemetry` holds the training's totals (`Training.telemetry`), `policy` the folder that the
+    policy was saved to ("" for none), `notes` what the user should know of it.
+    """
 
     seed: int
     reward: float
@@ -45,6 +63,11 @@ class SeedResult:
     trained_tokens: int = 0
     train_seconds: float = 0.0
     history: Sequence[Mapping[str, float]] = ()
+    best_step: int | None = None
+    dev_reward: float | None = None
+    telemetry: Mapping[str, float] = field(default_factory=dict)
+    policy: str = ""
+    notes: Sequence[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from metrics.config import RewardConfig
 from metrics.reward.base import RewardModel
+from metrics.reward.timed import TimedReward
 from metrics.reward.verifier import VerifierReward
 from pools.errors import RewardError
 
@@ -19,8 +20,13 @@ def load_reward_model(
 
     `artifact` is the directory written by `fit_reward_model`, and `base_model` the model whose features
     that head reads; only `fitted` needs them. Raises `RewardError` where the model cannot be loaded.
-    torch is imported only for `hf` and `fitted`.
+    torch is imported only for `hf` and `fitted`. Scoring takes `config.timeout` seconds at most.
     """
+    model = _load(config, artifact, base_model, device)
+    return TimedReward(model, seconds=config.timeout)
+
+
+def _load(config: RewardConfig, artifact: Path | None, base_model: str, device: str) -> RewardModel:
     if config.kind == "verifier":
         return VerifierReward(config.function)
     if config.kind == "hf":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from tiny_models import random_rankings
 
-from pools.errors import TrainingError
+from pools.errors import RefusedError
 from trainers.algorithms.base import LossOutput
 from trainers.config import TrainerConfig
 from trainers.context import LocalContext
@@ -45,6 +46,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_by_step_and_prompts() -> No
 
     config = CONFIG.model_copy(update={"micro_batch_tokens": 4096})
     context = LocalContext()
-    with pytest.raises(TrainingError, match=r"loss is nan at step 2 of 3, on prompts \[\d"):
-        train(Engine(), random_rankings(0, (2,) * 5), Failing(), config, seed=0, context=context)  # type: ignore[arg-type]
+    rankings = [replace(ranking, key=f"p{i}") for i, ranking in enumerate(random_rankings(0, (2,) * 5))]
+    with pytest.raises(RefusedError, match=r"loss is nan at step 2 of 3, on the prompts p\d, p\d, p\d, p\d$"):
+        train(Engine(), rankings, Failing(), config, seed=0, context=context)  # type: ignore[arg-type]
     assert [row["step"] for row in context.updates] == [1.0]

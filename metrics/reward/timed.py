@@ -1,0 +1,44 @@
+"""A reward model that may not take for ever."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from metrics.reward.base import RewardModel
+from pools.errors import RewardError
+from pools.types import Prompt
+
+
+class TimedReward:
+    """Another reward model, whose `score` raises `RewardError` once it has taken `seconds`.
+
+    What hangs is left behind in a thread that does not keep the process alive; it cannot be stopped, and
+    one that never gives Python's lock back is not noticed.
+    """
+
+    def __init__(self, model: RewardModel, *, seconds: float) -> None:
+        self._model, self._seconds = model, seconds
+
+    def score(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> list[float]:
+        """See `RewardModel.score`."""
+        scores: list[float] = []
+        errors: list[Exception] = []
+
+        def work() -> None:
+            try:
+                scores.extend(self._model.score(prompts, responses))
+            except Exception as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=work, name="reward", daemon=True)
+        thread.start()
+        thread.join(self._seconds)
+        if thread.is_alive():
+            raise RewardError(
+                f"the reward model did not score {len(responses)} responses within {self._seconds:g} s "
+                "(reward.timeout)"
+            )
+        if errors:
+            raise errors[0]
+        return scores

@@ -1,0 +1,172 @@
+"""A trial that is killed goes on as if nothing had happened; one that cannot be kept loses nothing else."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tiny_trial import save_model
+
+from pools.errors import CheckpointError
+from trainers.checkpoint import Keeper, save_engine
+from trainers.config import CheckpointConfig
+from trainers.context import LocalContext
+from trainers.spec import SeedResult
+from trainers.storage import discard, keep_local
+
+HERE = Path(__file__).parent
+TIMED = ("seconds", "tokens_per_second", "peak_memory_gib")
+
+
+def trials(folder: Path, world: int, stages: tuple[int, ...]) -> dict[str, list[dict[str, Any]]]:
+    """What `trial_worker` found with `world` processes."""
+    save_model(folder / "model")
+    shared = {**os.environ, "PYTHONPATH": f"{HERE.parent.parent}{os.pathsep}{HERE}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(HERE / "trial_worker.py")]
+    processes = [
+        subprocess.Popen(
+            [*command, str(rank), str(world), str(folder / "store"), str(folder), *map(str, stages)],
+            env={**shared, "LOCAL_RANK": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(world)
+    ]
+    said = [process.communicate(timeout=300)[0] for process in processes]
+    assert all(process.returncode == 0 for process in processes), "\n".join(text[-3000:] for text in said)
+    found: dict[str, list[dict[str, Any]]] = json.loads((folder / f"{world}.json").read_text())
+    return found
+
+
+def untimed(value: Any) -> Any:
+    """A result without what a clock or a memory gauge said."""
+    if isinstance(value, dict):
+        kept = {name: untimed(part) for name, part in value.items() if not name.startswith(TIMED)}
+        return {name: part for name, part in kept.items() if name != "train_seconds"}
+    return [untimed(part) for part in value] if isinstance(value, list) else value
+
+
+def assert_unbroken(found: dict[str, list[dict[str, Any]]], stage: int) -> None:
+    whole, killed = found[f"{stage}-whole"], found[f"{stage}-killed"]
+    assert untimed(killed) == untimed(whole)
+    for result in whole:
+        steps = [row["step"] for row in result["history"]]
+        assert steps == [1, 2, 3, 4, 5, 6, 7]
+        assert [row["step"] for row in result["history"] if "dev_reward" in row] == [3, 6, 7]
+        best = max(row["dev_reward"] for row in result["history"] if "dev_reward" in row)
+        assert result["dev_reward"] == best
+        assert len({row["loss"] for row in result["history"]}) > 3
+        assert len(result["rewards"]) == 6
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    return trials(tmp_path_factory.mktemp("alone"), 1, (0, 1))
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    return trials(tmp_path_factory.mktemp("together"), 2, (2, 3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [0, 1])
+def test_a_killed_trial_ends_as_an_unbroken_one(alone: dict[str, Any], stage: int) -> None:
+    assert_unbroken(alone, stage)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [2, 3])
+def test_two_workers_with_shards_go_on_too(together: dict[str, Any], stage: int) -> None:
+    assert_unbroken(together, stage)
+
+
+@pytest.mark.slow
+def test_shards_and_workers_choose_the_same_step(alone: dict[str, Any], together: dict[str, Any]) -> None:
+    chosen = [[result["best_step"] for result in found] for found in (*alone.values(), *together.values())]
+    assert all(steps == chosen[0] for steps in chosen)
+    tokens = {result["trained_tokens"] for found in (*alone.values(), *together.values()) for result in found}
+    assert len(tokens) == 2  # one for each seed, whatever the number of workers
+
+
+def full(folder: Path) -> None:
+    (folder / "half").write_text("half")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_and_no_rest(tmp_path: Path) -> None:
+    context = LocalContext(checkpoints=tmp_path / "kept")
+    context.save("step1", lambda folder: (folder / "a").write_text("1") and None)
+    with pytest.raises(CheckpointError, match="No space left"):
+        context.save("step2", full)
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["step1"]
+    with context.restored() as folder:
+        assert folder is not None and (folder / "a").read_text() == "1"
+
+
+def test_a_checkpoint_replaces_one_of_a_run_that_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "step1").mkdir()
+    (tmp_path / "step1" / "old").touch()
+    (tmp_path / ".step1.partial").mkdir()
+    keep_local(tmp_path / "step1", lambda folder: (folder / "new").touch(), LocalContext())
+    assert [path.name for path in tmp_path.rglob("*")] == ["step1", "new"]
+
+
+def test_a_keeper_says_once_that_it_cannot_keep_and_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    keeper = Keeper(CheckpointConfig(every=1), LocalContext(checkpoints=tmp_path / "file"))
+    for seed in (0, 1):
+        keeper.after_step(seed, None, None, None, last=True)  # type: ignore[arg-type]
+        keeper.finished(SeedResult(seed=seed, reward=0.5, rewards=(0.5,), answers=("",)), more=True)
+    assert len(keeper.results) == 2 and keeper.last is None
+    assert keeper.trouble is not None and "Not a directory" in keeper.trouble
+    assert len(caplog.records) == 1
+
+
+def test_finished_seeds_are_kept_when_the_number_of_workers_changes(tmp_path: Path) -> None:
+    config = CheckpointConfig(every=1)
+    keeper = Keeper(config, LocalContext(checkpoints=tmp_path))
+    result = SeedResult(seed=3, reward=0.5, rewards=(0.25, 0.75), answers=("é", ""), history=[{"step": 1.0}])
+    keeper.after_step(3, None, None, None, last=True)  # type: ignore[arg-type]
+    keeper.finished(result, more=True)
+    again = Keeper(config, LocalContext(world_size=2, checkpoints=tmp_path))
+    assert again.results == [result]
+    assert again.last == str(tmp_path / "step00000001")
+
+
+def test_deepspeeds_barrier_is_reached_before_a_disk_error_is_raised() -> None:
+    passed: list[str] = []
+
+    def save(state: Any, path: str) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    files = SimpleNamespace(save=save)
+
+    def save_checkpoint(folder: str, **options: Any) -> None:
+        files.save({}, folder)
+        passed.append("barrier")
+
+    engine = SimpleNamespace(
+        checkpoint_engine=files, save_checkpoint=save_checkpoint, _copy_recovery_script=lambda path: None
+    )
+    with pytest.raises(OSError, match="full"):
+        save_engine(engine, Path("anywhere"))
+    assert passed == ["barrier"]
+
+
+def test_what_a_run_left_is_discarded_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("trial-a", "trial-b"):
+        (tmp_path / name / "step1").mkdir(parents=True)
+    discard(str(tmp_path), "trial-a")
+    discard(str(tmp_path), "trial-a")
+    assert [path.name for path in tmp_path.iterdir()] == ["trial-b"]

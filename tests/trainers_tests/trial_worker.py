@@ -1,0 +1,49 @@
+"""One rank of trials that are killed and go on, for test_checkpoint: writes what each ended with as JSON.
+
+python trial_worker.py RANK WORLD_SIZE STORE FOLDER STAGE...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from tiny_trial import KilledError, MortalContext, job, pool, setting
+
+from trainers.job import run_trial
+
+
+def run(folder: Path, name: str, rank: int, world: int, lives: tuple[int, ...], **options: Any) -> Any:
+    """The trial's results, after dying as often as `lives` says."""
+    given = job(setting(folder / "model", **options), name=name)
+    for life in lives:
+        # What is left of a killed process must not help the next one.
+        torch.manual_seed(life)
+        context = MortalContext(rank, world, checkpoints=folder / name, lives=life)
+        with contextlib.suppress(KilledError):
+            return [asdict(result) for result in run_trial(given, pool(), context)]
+    raise AssertionError("the last life has to be 0")
+
+
+def main() -> None:
+    rank, world, store, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+    found = {}
+    for stage in map(int, sys.argv[5:]):
+        options: dict[str, Any] = {"zero_stage": stage, "evaluate": 3}
+        for name, lives in (("whole", (0,)), ("killed", (5, 8, 0))):
+            found[f"{stage}-{name}"] = run(folder, f"{stage}-{world}-{name}", rank, world, lives, **options)
+    if rank == 0:
+        (folder / f"{world}.json").write_text(json.dumps(found))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

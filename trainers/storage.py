@@ -1,0 +1,57 @@
+"""Where checkpoints lie: a folder of the machine, or an object store that pyarrow reaches."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pools.errors import CheckpointError
+from trainers.context import WorkerContext, Writer
+from trainers.together import together
+
+# What a full or read-only disk raises; torch's own writer makes it a RuntimeError.
+_UNWRITABLE = (OSError, RuntimeError)
+
+
+def keep_local(folder: Path, write: Writer, context: WorkerContext) -> str:
+    """Let every worker `write` into a hidden folder beside `folder`, then give it that name at once."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        with together(context, *_UNWRITABLE, raising=CheckpointError):
+            partial.mkdir(parents=True, exist_ok=True)
+        with together(context, *_UNWRITABLE, raising=CheckpointError):
+            write(partial)
+        with together(context, *_UNWRITABLE, raising=CheckpointError):
+            if context.rank == 0:
+                shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before it was known
+                os.rename(partial, folder)
+    except CheckpointError:
+        if context.rank == 0:
+            shutil.rmtree(partial, ignore_errors=True)  # what was written of it may have filled the disk
+        raise
+    return str(folder)
+
+
+def keep_remote(filesystem: Any, path: str, write: Writer, context: WorkerContext) -> str:
+    """Let every worker `write` into a folder of its own and copy that to `path` of a pyarrow file system.
+
+    An object store renames nothing: half a copy is harmless because nobody was told its name.
+    """
+    from pyarrow.fs import copy_files
+
+    with tempfile.TemporaryDirectory() as own, together(context, *_UNWRITABLE, raising=CheckpointError):
+        write(Path(own))
+        copy_files(own, path, destination_filesystem=filesystem, use_threads=False)
+    return path
+
+
+def discard(storage: str, name: str) -> None:
+    """Delete all that the run `name` has left in `storage`, a folder or a URI; nothing there is no error."""
+    from pyarrow.fs import FileSystem, FileType
+
+    filesystem, root = FileSystem.from_uri(storage)
+    if filesystem.get_file_info(f"{root}/{name}").type == FileType.Directory:
+        filesystem.delete_dir(f"{root}/{name}")
