@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,7 @@ def augment(
     prompts: int,
     oversample: float = 4.0,
     seed: int = 0,
+    progress: Callable[[str, float], None] = lambda label, share: None,
 ) -> Account:
     """Up to `prompts` new prompts for `pool`, those first that add most.
 
@@ -57,14 +58,17 @@ def augment(
     100 prompts of the pool on that side, those whose character 5-grams overlap with a pool prompt or an
     earlier proposal by 0.7 (Jaccard, estimated by MinHash), and with a held-out prompt by 0.5. Of the rest
     the greedy selection of `pools.selection` takes those with the most bigrams that the pool lacks, among
-    proposals of like length and with the pool's mean length kept as far as they allow.
+    proposals of like length and with the pool's mean length kept as far as they allow. `progress` is told
+    what is done, in words and as a share.
     """
     account = Account()
     low, high = _usual_lengths(pool, tokenizer)
     sieve = NearCopies(pool, held_out)
     kept: list[str] = []
-    for text in proposer.propose(_shots(pool, seed), round(prompts * oversample)):
+    asked = round(prompts * oversample)
+    for text in proposer.propose(_shots(pool, seed), asked):
         account.proposed += 1
+        progress(f"{account.proposed} of {asked} proposed, {len(kept)} of use", account.proposed / asked)
         line = _NUMBERING.sub("", text.strip().partition("\n")[0]).strip().strip('"')
         if not low <= len(tokenize([line], tokenizer).ids) <= high:
             account.unusable += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -89,7 +89,7 @@ def tokenizer_of(name: str) -> Any:
 
 def texts(files: PromptFiles, tally: Tally, *, keep_repeats: bool, quiet: bool) -> Iterator[str]:
     """The texts of all prompts, with a progress bar on standard error where that is a terminal."""
-    with _bar(quiet) as progress:
+    with bar(quiet) as progress:
         for prompt in stream_prompts(files, tally, keep_repeats=keep_repeats, progress=progress):
             yield prompt.text
 
@@ -107,7 +107,8 @@ def _read_source(files: PromptFiles, source: str) -> Iterator[str]:
 
 
 @contextmanager
-def _bar(quiet: bool) -> Iterator[Any]:
+def bar(quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
+    """A function that shows what is being done and which share is; silent where there is no terminal."""
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:

@@ -15,6 +15,7 @@ from search.prompt_options import (
     TOKENIZER,
     add_pool_options,
     add_tokenizer_option,
+    bar,
     opened,
     pool_of,
     tokenizer_of,
@@ -51,15 +52,17 @@ def run(args: argparse.Namespace) -> int:
     pool = pool_of(args)
     train, held_out = ([example.prompt.text for example in part] for part in (pool.train, pool.held_out))
     tokenizer = tokenizer_of(args.tokenizer)
-    account = augment(
-        train,
-        held_out,
-        _proposer(args),
-        tokenizer,
-        prompts=args.prompts,
-        oversample=args.oversample,
-        seed=args.seed,
-    )
+    with bar() as progress:
+        account = augment(
+            train,
+            held_out,
+            _proposer(args),
+            tokenizer,
+            prompts=args.prompts,
+            oversample=args.oversample,
+            seed=args.seed,
+            progress=progress,
+        )
     with opened(args.output) as out:
         for row in _rows(account, args.model):
             print(json.dumps(row, ensure_ascii=False), file=out)

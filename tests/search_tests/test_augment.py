@@ -62,7 +62,11 @@ def test_copies_and_held_out_prompts_never_come_in(letters: Tokenizer) -> None:
         NEW[2],
     ]
     proposer = Listed(proposals)
-    account = augment(POOL, HELD_OUT, proposer, letters, prompts=3, oversample=8 / 3)
+    shares: list[float] = []
+    account = augment(
+        POOL, HELD_OUT, proposer, letters, prompts=3, oversample=8 / 3, progress=lambda _, s: shares.append(s)
+    )
+    assert shares == pytest.approx([i / 8 for i in range(1, 9)])
     assert sorted(proposal.text for proposal in account.chosen) == sorted(NEW)
     assert (account.proposed, account.unusable, account.near_pool, account.near_held_out) == (8, 1, 3, 1)
     assert all(shot in POOL for shots in proposer.shots for shot in shots)
