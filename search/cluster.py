@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 from pools.errors import ApportionError, ConfigError
 from search.config import StudyConfig
@@ -41,6 +42,9 @@ def start_ray(config: StudyConfig) -> None:
     """
     for name, value in DRIVER.items():
         os.environ.setdefault(name, value)
+    if (Path.home() / ".ray" / "auth_token").exists():
+        # Ray uses the token by itself when it starts a cluster, but not when it joins one.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     _check_address(config.cluster.address)
     import ray
 

@@ -11,8 +11,9 @@ from typing import Any
 from pools.errors import ConfigError
 
 EVERY_S = 5.0
-# Ray's state is of no use elsewhere; a database in use cannot be copied, and its events are in `tracking`.
-LEFT_OUT = ("ray", "mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "mlflow.db-shm", "mlartifacts")
+# Ray's state is of no use elsewhere. A database in use cannot be copied, and needs not: MLflow's events are in
+# `tracking`, Optuna's history is made again from the trials.
+LEFT_OUT = ("ray", "mlartifacts")
 
 
 class Place:
@@ -137,7 +138,7 @@ class _Copier:
 
 def _files(folder: Path) -> Iterator[Path]:
     for top in sorted(folder.iterdir()):
-        if top.name not in LEFT_OUT and not top.name.startswith("."):
+        if top.name not in LEFT_OUT and ".db" not in top.name and not top.name.startswith("."):
             below: Any = sorted(top.rglob("*")) if top.is_dir() else [top]
             yield from (path for path in below if path.is_file() and not path.name.startswith("."))
 

@@ -24,6 +24,7 @@ def folder(tmp_path: Path) -> Path:
         "reward_model/head.json": "{}",
         "ray/tune/state": "x",
         "mlflow.db": "x",
+        "optuna.db-journal": "x",
         ".lock": "",
         "trials/.b.json.partial": "{",
     }.items():
