@@ -11,6 +11,10 @@ from torch import Tensor
 
 from trainers.cache import roomy_cache
 
+# What a decoding step costs however few its rows, in tokens encoded: on a CPU the reading of the weights, on a
+# GPU the launching of kernels.
+_STEP_COST = {"cpu": 32.0, "cuda": 2048.0}
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -36,7 +40,7 @@ def generate(
 ) -> list[list[int]]:
     """Token ids of one answer to each prompt, in the prompts' order, without the end token.
 
-    Prompts are sorted by length and batched so that rows x (longest prompt + `max_new_tokens`) stays within
+    Prompts are sorted by length and cut into batches of rows x (longest prompt + `max_new_tokens`) within
     `token_budget`; rows that ended leave the batch. With `stop` (which needs `tokenizer`) an answer also ends
     with the token that completes one of these strings; `cut` then takes the string off the text.
     """
@@ -44,7 +48,8 @@ def generate(
     model.eval()
     answers: list[list[int]] = [[] for _ in prompt_ids]
     chooser = _Chooser(sampling, model.device)
-    for rows in _batches([len(ids) for ids in prompt_ids], max_new_tokens, token_budget):
+    step_cost = _STEP_COST.get(model.device.type, _STEP_COST["cuda"])
+    for rows in _batches([len(ids) for ids in prompt_ids], max_new_tokens, token_budget, step_cost):
         prompts = [list(prompt_ids[row]) for row in rows]
         ends = _Ends(frozenset(eos_ids), tuple(stop), tokenizer)
         for row, answer in zip(
@@ -55,15 +60,31 @@ def generate(
     return answers
 
 
-def _batches(lengths: Sequence[int], new_tokens: int, budget: int) -> list[list[int]]:
-    """Indices, longest first, in batches whose padded size with the answers stays within `budget`."""
+def _batches(lengths: Sequence[int], new_tokens: int, budget: int, step_cost: float) -> list[list[int]]:
+    """Indices, longest first, in the batches that cost least among those whose padded size with the answers
+    stays within `budget`.
+
+    `step_cost` is what decoding one token costs however few the rows are, in tokens encoded: it speaks for
+    few large batches, and padding to a batch's longest prompt for many of equal lengths.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    cheapest: list[tuple[float, int]] = [(0.0, 0)]  # for the first n prompts: cost, start of the last batch
+    for stop in range(1, len(order) + 1):
+        options = []
+        for start in range(stop - 1, -1, -1):
+            rows, longest = stop - start, lengths[order[start]]
+            if rows > 1 and rows * (longest + new_tokens) > budget:
+                break
+            padded = rows * (longest + new_tokens)
+            options.append((cheapest[start][0] + padded + new_tokens * step_cost, start))
+        cheapest.append(min(options))
     batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        width = lengths[batches[-1][0]] + new_tokens if batches else 0
-        if not batches or (len(batches[-1]) + 1) * width > budget:
-            batches.append([])
-        batches[-1].append(index)
-    return batches
+    stop = len(order)
+    while stop:
+        start = cheapest[stop][1]
+        batches.append(order[start:stop])
+        stop = start
+    return batches[::-1]
 
 
 def cut(text: str, stop: Sequence[str]) -> str:

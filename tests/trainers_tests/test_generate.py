@@ -68,14 +68,20 @@ def test_the_budget_changes_no_answer(budget: int) -> None:
     )
 
 
-@given(st.lists(st.integers(1, 40), max_size=30), st.integers(1, 20), st.integers(1, 300))
-def test_batches_fit_the_budget(lengths: list[int], new: int, budget: int) -> None:
-    batches = _batches(lengths, new, budget)
+@given(st.lists(st.integers(1, 40), max_size=30), st.integers(1, 20), st.integers(1, 300), st.floats(0, 100))
+def test_batches_fit_the_budget(lengths: list[int], new: int, budget: int, step: float) -> None:
+    batches = _batches(lengths, new, budget, step)
     assert Counter(i for batch in batches for i in batch) == Counter(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * (max(lengths[i] for i in batch) + new) <= budget
     flat = [lengths[i] for batch in batches for i in batch]
     assert flat == sorted(flat, reverse=True)
+
+
+def test_a_long_prompt_is_not_what_all_are_padded_to() -> None:
+    lengths = [300] + [20] * 30
+    assert [len(batch) for batch in _batches(lengths, 10, 10**6, 32.0)] == [1, 30]
+    assert [len(batch) for batch in _batches(lengths, 10, 10**6, 2048.0)] == [31], "a step costs more"
 
 
 def test_no_prompts_no_answers() -> None:
