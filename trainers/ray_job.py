@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,12 +62,16 @@ class RayContext:
         )
         return path
 
-    def restored(self) -> AbstractContextManager[Path | None]:
+    @contextlib.contextmanager
+    def restored(self) -> Iterator[Path | None]:
         """See `WorkerContext.restored`."""
         import ray.train
 
-        checkpoint = ray.train.get_checkpoint()
-        return checkpoint.as_directory() if checkpoint else contextlib.nullcontext()
+        if (checkpoint := ray.train.get_checkpoint()) is None:
+            yield None
+            return
+        with checkpoint.as_directory() as folder:
+            yield Path(folder)
 
 
 def run_on_ray(
