@@ -18,6 +18,7 @@ from pools.subset import draw
 from pools.types import Example, Pool, Prompt
 from trainers.context import WorkerContext
 from trainers.evaluate import Judged, judge
+from trainers.memory import told_when_full
 from trainers.models import load_policy, load_tokenizer, resolve_model
 from trainers.spec import Prepared, SeedResult, Setting, TrialJob
 
@@ -73,17 +74,18 @@ def run_trial(job: TrialJob, pool: Pool, context: WorkerContext) -> list[SeedRes
     """
     from trainers.checkpoint import Keeper
 
-    bench = Bench(job.setting, pool, context)
-    keeper = Keeper(job.setting.checkpoints, context)
-    done = {result.seed for result in keeper.results}
-    left = [seed for seed in job.orders if seed not in done]
-    for seed in left:
-        order = job.orders[seed]
-        examples = draw(pool.train, prompts=len(order), responses=job.responses, seed=seed, order=order)
-        result = _train_and_judge(examples, seed, bench, keeper, job)
-        keeper.finished(result, more=seed != left[-1])
-        gc.collect()
-    return keeper.results
+    with told_when_full(context.device):
+        bench = Bench(job.setting, pool, context)
+        keeper = Keeper(job.setting.checkpoints, context)
+        done = {result.seed for result in keeper.results}
+        left = [seed for seed in job.orders if seed not in done]
+        for seed in left:
+            order = job.orders[seed]
+            examples = draw(pool.train, prompts=len(order), responses=job.responses, seed=seed, order=order)
+            result = _train_and_judge(examples, seed, bench, keeper, job)
+            keeper.finished(result, more=seed != left[-1])
+            gc.collect()
+        return keeper.results
 
 
 def prepare(setting: Setting, pool: Pool, *, seed: int, context: WorkerContext) -> Prepared:

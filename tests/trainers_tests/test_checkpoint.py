@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,17 +13,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tiny_trial import save_model
+from tiny_trial import pool, save_model, setting
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from metrics.reward.verifier import VerifierReward
 from pools.errors import CheckpointError
 from trainers.checkpoint import Keeper, save_engine
 from trainers.config import CheckpointConfig
 from trainers.context import LocalContext
+from trainers.evaluate import judge
 from trainers.spec import SeedResult
 from trainers.storage import discard, keep_local
 
 HERE = Path(__file__).parent
-TIMED = ("seconds", "tokens_per_second", "peak_memory_gib")
+TIMED = ("seconds", "train_seconds", "tokens_per_second", "peak_memory_gib", "policy")
 
 
 def trials(folder: Path, world: int, stages: tuple[int, ...]) -> dict[str, list[dict[str, Any]]]:
@@ -49,8 +53,7 @@ def trials(folder: Path, world: int, stages: tuple[int, ...]) -> dict[str, list[
 def untimed(value: Any) -> Any:
     """A result without what a clock or a memory gauge said."""
     if isinstance(value, dict):
-        kept = {name: untimed(part) for name, part in value.items() if not name.startswith(TIMED)}
-        return {name: part for name, part in kept.items() if name != "train_seconds"}
+        return {name: untimed(part) for name, part in value.items() if not name.startswith(TIMED)}
     return [untimed(part) for part in value] if isinstance(value, list) else value
 
 
@@ -90,10 +93,48 @@ def test_two_workers_with_shards_go_on_too(together: dict[str, Any], stage: int)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("world", "stage"), [(1, 0), (2, 2), (2, 3)])
+def test_the_saved_policy_is_the_one_that_was_judged(
+    alone: dict[str, Any], together: dict[str, Any], world: int, stage: int
+) -> None:
+    result = (alone if world == 1 else together)[f"{stage}-whole"][1]
+    folder = Path(result["policy"])
+    given = setting(folder)
+    judged = judge(
+        AutoModelForCausalLM.from_pretrained(folder),
+        AutoTokenizer.from_pretrained(folder),
+        [example.prompt for example in pool().held_out],
+        VerifierReward("tiny_trial:judge_length"),
+        model_config=given.model,
+        config=given.evaluation,
+        context=LocalContext(),
+        sharded=False,
+    )
+    assert list(judged.answers) == result["answers"]
+    assert list(judged.rewards) == result["rewards"]
+    assert result["best_step"] == 3  # not the last policy
+    card = (folder / "README.md").read_text()
+    assert f"| reward | {result['reward']:.4f} ± " in card and "not people's" in card
+
+
+@pytest.mark.slow
+def test_all_workers_end_together_and_say_why(alone: dict[str, Any], together: dict[str, Any]) -> None:
+    for found in (alone, together):
+        assert re.match(
+            r"seed 0: (loss|norm of the gradient) is (nan|inf) at step [12] of 7, on the ", found["nan"]
+        )
+        assert found["nan"].endswith("last checkpoint: none") and "prompts " in found["nan"]
+        assert "nan" in found["reward"]
+
+
+@pytest.mark.slow
 def test_shards_and_workers_choose_the_same_step(alone: dict[str, Any], together: dict[str, Any]) -> None:
-    chosen = [[result["best_step"] for result in found] for found in (*alone.values(), *together.values())]
+    trials = [
+        found[name] for found in (alone, together) for name in found if name.endswith(("whole", "killed"))
+    ]
+    chosen = [[result["best_step"] for result in found] for found in trials]
     assert all(steps == chosen[0] for steps in chosen)
-    tokens = {result["trained_tokens"] for found in (*alone.values(), *together.values()) for result in found}
+    tokens = {result["trained_tokens"] for found in trials for result in found}
     assert len(tokens) == 2  # one for each seed, whatever the number of workers
 
 

@@ -56,7 +56,13 @@ def save_model(folder: Path) -> Path:
 
 
 def setting(
-    model: Path, *, reward: str = "judge_length", every: int = 2, evaluate: int = 0, **trainer: Any
+    model: Path,
+    *,
+    reward: str = "judge_length",
+    every: int = 2,
+    evaluate: int = 0,
+    policies: str | None = None,
+    **trainer: Any,
 ) -> Setting:
     fixed = {"algorithm": {"name": "pro"}, "steps": 7, "batch_prompts": 4, "learning_rate": 5e-3}
     fixed |= {"dtype": "fp32", "zero_stage": 1, "micro_batch_tokens": 128}
@@ -69,6 +75,7 @@ def setting(
         ),
         reward=RewardConfig(kind="verifier", function=f"tiny_trial:{reward}"),
         checkpoints=CheckpointConfig(every=every),
+        policies=policies,
         dev_prompts=dev if evaluate else (),
         dev_reward=RewardConfig(kind="verifier", function="tiny_trial:judge_vowels") if evaluate else None,
     )

@@ -16,12 +16,22 @@ import torch
 import torch.distributed as dist
 from tiny_trial import KilledError, MortalContext, job, pool, setting
 
+from pools.errors import RefusedError
 from trainers.job import run_trial
 
 
-def run(folder: Path, name: str, rank: int, world: int, lives: tuple[int, ...], **options: Any) -> Any:
+def run(
+    folder: Path,
+    name: str,
+    rank: int,
+    world: int,
+    lives: tuple[int, ...],
+    *,
+    seeds: tuple[int, ...] = (0, 1),
+    **options: Any,
+) -> Any:
     """The trial's results, after dying as often as `lives` says."""
-    given = job(setting(folder / "model", **options), name=name)
+    given = job(setting(folder / "model", policies=str(folder / "policies"), **options), seeds, name=name)
     for life in lives:
         # What is left of a killed process must not help the next one.
         torch.manual_seed(life)
@@ -29,6 +39,15 @@ def run(folder: Path, name: str, rank: int, world: int, lives: tuple[int, ...], 
         with contextlib.suppress(KilledError):
             return [asdict(result) for result in run_trial(given, pool(), context)]
     raise AssertionError("the last life has to be 0")
+
+
+def refusal(folder: Path, rank: int, world: int, **options: Any) -> str:
+    """What the trial says when it cannot go on."""
+    try:
+        run(folder, "refused", rank, world, (0,), seeds=(0,), **options)
+    except RefusedError as error:
+        return str(error)
+    raise AssertionError("the trial should have ended")
 
 
 def main() -> None:
@@ -40,6 +59,8 @@ def main() -> None:
         options: dict[str, Any] = {"zero_stage": stage, "evaluate": 3}
         for name, lives in (("whole", (0,)), ("killed", (5, 8, 0))):
             found[f"{stage}-{name}"] = run(folder, f"{stage}-{world}-{name}", rank, world, lives, **options)
+    found["nan"] = refusal(folder, rank, world, learning_rate=1e30)
+    found["reward"] = refusal(folder, rank, world, reward="judge_badly")
     if rank == 0:
         (folder / f"{world}.json").write_text(json.dumps(found))
     dist.destroy_process_group()

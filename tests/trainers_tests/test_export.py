@@ -1,0 +1,48 @@
+"""A saved policy answers as the trained one, with adapters merged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import byte_tokenizer, tiny_llama
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from trainers.config import TrainerConfig
+from trainers.export import model_card, save_policy
+from trainers.models import load_policy
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_from_pretrained_gives_the_trained_policys_logits(tmp_path: Path, rank: int) -> None:
+    base = tmp_path / "base"
+    tiny_llama(tie_word_embeddings=True).save_pretrained(base)
+    config = TrainerConfig.model_validate({"dtype": "fp32", "lora": {"rank": rank}})
+    trained = load_policy(str(base), dtype="fp32", lora=config.lora).eval()
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            if parameter.requires_grad:
+                parameter += 0.05 * torch.randn_like(parameter)
+    weights = {name: parameter.detach().clone() for name, parameter in trained.named_parameters()}
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "of an earlier run").touch()
+    save_policy(
+        weights, tmp_path / "kept", base=str(base), config=config, tokenizer=byte_tokenizer(), card="# card"
+    )
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "kept").eval()
+    ids = torch.arange(3, 33).view(2, 15)
+    with torch.no_grad():
+        wanted, found = trained(input_ids=ids).logits, loaded(input_ids=ids).logits
+    assert torch.allclose(found, wanted, atol=1e-5)
+    files = {path.name for path in (tmp_path / "kept").iterdir()}
+    assert "model.safetensors" in files and "of an earlier run" not in files
+    assert (tmp_path / "kept" / "README.md").read_text() == "# card"
+    assert AutoTokenizer.from_pretrained(tmp_path / "kept")("ab").input_ids
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "kept"]
+
+
+def test_the_card_says_where_the_policy_comes_from_and_whose_judgement_it_is() -> None:
+    card = model_card("trial-x-seed0", base="org/base", facts={"pool": "demo", "split": "48 prompts x 2"})
+    assert "| base model | org/base |" in card and "| split | 48 prompts x 2 |" in card
+    assert "apportion 0." in card and "not people's" in card
