@@ -14,11 +14,11 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.paper import paper_figures
 from search.answer import Recommendation
 from search.budget import CostModel, Split, feasible_splits
 from search.curve import DiversityCurve
@@ -28,7 +28,6 @@ from search.predict import predict
 from search.recommend import recommend
 from search.record import TrialRecord
 
-PAPER = Path(__file__).parents[1] / "tests" / "search_tests" / "fixtures" / "song2024.json"
 LARGEST_KNOWN = 12_000
 RESPONSES = (2, 3, 4)
 BUDGET = 48_000
@@ -181,7 +180,7 @@ def ground_figures(name: str, studies: int, seed: int) -> dict[str, float]:
 
 def held_out() -> dict[str, dict[str, float]]:
     """The paper's points with n over 12,000, predicted from the smaller ones: error, coverage, width."""
-    figure = json.loads(PAPER.read_text(encoding="utf-8"))["figure4"]
+    figure = paper_figures()["figure4"]
     curve = DiversityCurve(tuple(figure["prompts"]), tuple(figure["diversity"]))
     return {name: _held_out(figure, rewards, curve) for name, rewards in figure["reward"].items()}
 

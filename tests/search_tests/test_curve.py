@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from paper import paper_curve, trial
+from paper import like_paper_curve, trial
 
 from pools.errors import NoGroundError
 from search.curve import DiversityCurve
@@ -26,7 +26,7 @@ def test_below_the_first_size_it_is_extrapolated_too() -> None:
 
 
 def test_measured_sizes_come_back() -> None:
-    curve = paper_curve()
+    curve = like_paper_curve()
     assert [curve.at(n) for n in curve.prompts] == [(pytest.approx(d), False) for d in curve.diversity]
     assert DiversityCurve.from_dict(curve.to_dict()) == curve
 

@@ -8,7 +8,7 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from paper import paper_curve, paper_trials, study, trial
+from paper import like_paper, paper_curve, paper_trials, study, trial
 from scipy import stats
 
 from pools.errors import NoGroundError
@@ -169,7 +169,7 @@ def test_the_unit_of_diversity_changes_no_prediction(factor: float, seed: int) -
 
 
 def test_fit_json_is_json_without_nan() -> None:
-    for records in (paper_trials("PRO"), study(1), study(1)[:2], chosen(0.01)):
+    for records in (like_paper(), study(1), study(1)[:2], chosen(0.01)):
         json.dumps(fit_trials(records).to_dict(), allow_nan=False)
 
 

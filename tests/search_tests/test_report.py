@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from paper import paper_curve, paper_trials, study, trial
+from paper import like_paper, like_paper_curve, study, trial
 
 from search.budget import CostModel
 from search.curve import DiversityCurve
@@ -43,7 +43,7 @@ def written(
 
 
 def test_the_report_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
-    html = written(tmp_path, paper_trials("PRO"), paper_curve(), 48_000, name="<script>alert(1)</script>")
+    html = written(tmp_path, like_paper(), like_paper_curve(), 48_000, name="<script>alert(1)</script>")
     assert re.findall(r'(?:src|href)="(?!data:)|https?:|@import|url\(', html) == []
     assert "<script" not in html and "OPT-1.3B &lt;&amp;&gt;" in html
     assert {path.stem for path in (tmp_path / "plots").glob("*.png")} == PICTURES
@@ -52,7 +52,7 @@ def test_the_report_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
 
 
 def test_the_report_says_what_matters(tmp_path: Path) -> None:
-    html = written(tmp_path, paper_trials("SFT"), paper_curve(), 48_000)
+    html = written(tmp_path, like_paper(), like_paper_curve(), 48_000)
     for words in (
         "Label 12,000 prompts x 4 responses", "edge of what was tried: try 5", "equal comparisons",
         "cannot tell diversity from the mere number of prompts", "not people&#x27;s judgement",
