@@ -11,7 +11,7 @@ from typing import Any
 from pools.errors import ApportionError, RefusedError, TrainingError
 from trainers.config import ResourcesConfig
 from trainers.context import Writer
-from trainers.storage import keep_local, keep_remote
+from trainers.storage import drop_broken, keep_local, keep_remote
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ def run_on_ray(
     again, at most resources.max_failures times; an error that all workers raise does not. Raises
     TrainingError with the worker's own message.
     """
+    import ray
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -118,6 +119,7 @@ def run_on_ray(
             checkpoint_config=CheckpointConfig(num_to_keep=keep_checkpoints),
         ),
     )
+    drop_broken(storage, name, ray.__version__)
     try:
         value = trainer.fit().return_value
     except Exception as error:
@@ -128,7 +130,13 @@ def run_on_ray(
 
 
 def _cause(error: BaseException) -> str:
-    """The last line of the first worker's own traceback, which is what a user can act on."""
+    """Why the first worker failed: the last line of its own traceback, or what ends it without one."""
     failures = getattr(error, "worker_failures", None) or {0: error}
-    lines = str(next(iter(failures.values()))).strip().splitlines() or [repr(error)]
+    rank, failure = next(iter(failures.items()))
+    if (death := getattr(failure, "health_check_failure", None)) is not None:
+        return (
+            f"worker {rank} died without a word ({type(death).__name__}): most often its node had no memory "
+            "left, or was taken away"
+        )
+    lines = str(failure).strip().splitlines() or [repr(error)]
     return lines[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from trainers.together import together
 
 # What a full or read-only disk raises; torch's own writer makes it a RuntimeError.
 _UNWRITABLE = (OSError, RuntimeError)
+SNAPSHOT = "checkpoint_manager_snapshot.json"  # Ray Train's own list of a run's checkpoints
 
 
 def keep_local(folder: Path, write: Writer, context: WorkerContext) -> str:
@@ -50,8 +52,40 @@ def keep_remote(filesystem: Any, path: str, write: Writer, context: WorkerContex
 
 def discard(storage: str, name: str) -> None:
     """Delete all that the run `name` has left in `storage`, a folder or a URI; nothing there is no error."""
-    from pyarrow.fs import FileSystem, FileType
+    filesystem, folder = _run(storage, name)
+    if _exists(filesystem, folder):
+        filesystem.delete_dir(folder)
+
+
+def drop_broken(storage: str, name: str, ray_version: str) -> None:
+    """Discard the run `name` if Ray Train would refuse to go on with it, so that it starts again instead.
+
+    That is where its list of checkpoints was cut off while it was written, is another version's, or names
+    a checkpoint that is gone.
+    """
+    filesystem, folder = _run(storage, name)
+    if not _exists(filesystem, f"{folder}/{SNAPSHOT}"):
+        return
+    with filesystem.open_input_stream(f"{folder}/{SNAPSHOT}") as stream:
+        text = stream.read().decode(errors="replace")
+    try:
+        known = json.loads(text)
+        names = [result["checkpoint_dir_name"] for result in known["checkpoint_results"]]
+        whole = known["ray_version"] == ray_version
+    except (ValueError, KeyError, TypeError):
+        names, whole = [], False
+    if not whole or not all(_exists(filesystem, f"{folder}/{each}") for each in names):
+        filesystem.delete_dir(folder)
+
+
+def _run(storage: str, name: str) -> tuple[Any, str]:
+    from pyarrow.fs import FileSystem
 
     filesystem, root = FileSystem.from_uri(storage)
-    if filesystem.get_file_info(f"{root}/{name}").type == FileType.Directory:
-        filesystem.delete_dir(f"{root}/{name}")
+    return filesystem, f"{root}/{name}"
+
+
+def _exists(filesystem: Any, path: str) -> bool:
+    from pyarrow.fs import FileType
+
+    return bool(filesystem.get_file_info(path).type != FileType.NotFound)

@@ -23,7 +23,7 @@ from trainers.config import CheckpointConfig
 from trainers.context import LocalContext
 from trainers.evaluate import judge
 from trainers.spec import SeedResult
-from trainers.storage import discard, keep_local
+from trainers.storage import SNAPSHOT, discard, drop_broken, keep_local
 
 HERE = Path(__file__).parent
 TIMED = ("seconds", "train_seconds", "tokens_per_second", "peak_memory_gib", "policy")
@@ -211,3 +211,25 @@ def test_what_a_run_left_is_discarded_and_nothing_else(tmp_path: Path) -> None:
     discard(str(tmp_path), "trial-a")
     discard(str(tmp_path), "trial-a")
     assert [path.name for path in tmp_path.iterdir()] == ["trial-b"]
+
+
+@pytest.mark.parametrize(
+    "left", ["cut off", "of another version", "without its checkpoint", "whole", "nothing"]
+)
+def test_a_run_that_ray_train_would_refuse_starts_again(tmp_path: Path, left: str) -> None:
+    run = tmp_path / "trial-a"
+    run.mkdir()
+    if left not in ("nothing", "without its checkpoint"):
+        (run / "step1").mkdir()
+    version = "1.0" if left == "of another version" else "2.60"
+    text = json.dumps({"ray_version": version, "checkpoint_results": [{"checkpoint_dir_name": "step1"}]})
+    if left != "nothing":
+        (run / SNAPSHOT).write_text(text[:20] if left == "cut off" else text)
+    drop_broken(str(tmp_path), "trial-a", "2.60")
+    assert run.exists() == (left in ("whole", "nothing"))
+
+
+def test_ray_train_still_calls_its_list_so() -> None:
+    from ray.train.v2._internal import constants
+
+    assert constants.CHECKPOINT_MANAGER_SNAPSHOT_FILENAME == SNAPSHOT
