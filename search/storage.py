@@ -11,8 +11,8 @@ from typing import Any
 from pools.errors import ConfigError
 
 EVERY_S = 5.0
-# Ray's state is of no use elsewhere. A database in use cannot be copied, and needs not: MLflow's events are in
-# `tracking`, Optuna's history is made again from the trials.
+# Ray's state is of no use elsewhere. A database in use cannot be copied, nor need it be: MLflow's events lie
+# in `tracking`, and Optuna's history is made again from the trials.
 LEFT_OUT = ("ray", "mlartifacts")
 
 

@@ -85,6 +85,11 @@ class OwnRay:
     def dashboard(self) -> str:
         return f"http://127.0.0.1:{self.ports[1]}"
 
+    @property
+    def token(self) -> str:
+        """What everyone who speaks to the cluster must show."""
+        return self.mark * 4
+
     def start_head(self) -> str:
         """The command that starts the head."""
         gcs, dashboard, client, agent, _ = self.ports
@@ -97,7 +102,7 @@ class OwnRay:
     def environment(self, **more: str) -> dict[str, str]:
         """The environment of this cluster's processes, and of those who use it."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.mark * 4}
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
         token["RAY_worker_maximum_startup_concurrency"] = "8"  # as clusters/node.sh does
         own = {MARK: self.mark, "RAY_ADDRESS": self.address, "PATH": f"{BIN}:{os.environ['PATH']}"}
         return {**inherited, **token, **own, **more}
@@ -123,10 +128,10 @@ def own_ray() -> Iterator[OwnRay]:
 
 @contextlib.contextmanager
 def growing_cluster(workers: int) -> Iterator[tuple[OwnRay, Path]]:
-    """A head without CPUs whose autoscaler starts up to `workers` nodes with one CPU, each in processes here.
+    """A head without CPUs whose autoscaler starts up to `workers` nodes with one CPU, as processes here.
 
-    Yields the cluster and the launcher's file. The autoscaler is Ray's own (version 2); its machines come from
-    `FakeMultiNodeProvider`, since `ray.cluster_utils.AutoscalingCluster` cannot start from Ray's wheel.
+    Yields the cluster and the launcher's file. The autoscaler is Ray's own (version 2); its machines come
+    from `FakeMultiNodeProvider`, as `ray.cluster_utils.AutoscalingCluster` cannot start from Ray's wheel.
     """
     with own_ray() as cluster:
         launcher = cluster.folder.with_suffix(".json")
