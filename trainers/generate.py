@@ -11,8 +11,8 @@ from torch import Tensor
 
 from trainers.cache import roomy_cache
 
-# What a decoding step costs however few its rows, in tokens encoded: on a CPU the reading of the weights, on a
-# GPU the launching of kernels.
+# What a decoding step costs however few its rows, in tokens encoded: reading the weights on a CPU, launching
+# kernels on a GPU.
 _STEP_COST = {"cpu": 32.0, "cuda": 2048.0}
 
 
