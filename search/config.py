@@ -140,6 +140,11 @@ class StudyConfig(Settings):
                     f"search.responses holds {min(self.search.responses)}, but trainer.algorithm.name "
                     f'"{algorithm.name}" needs at least {algorithm.min_responses} responses per prompt'
                 )
+        if self.tracking.register_as and self.checkpoints.keep_policies == "none":
+            raise ConfigError(
+                f'tracking.register_as is "{self.tracking.register_as}", but checkpoints.keep_policies is '
+                '"none": choose best or all, so that there is a policy to register'
+            )
         if self.trainer.offload != "none" and not self.resources.gpus_per_worker:
             raise ConfigError(
                 f'trainer.offload is "{self.trainer.offload}", but resources.gpus_per_worker is 0: '

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -47,6 +48,8 @@ class StudyFolder:
         self.checkpoints = checkpoints or str(self.ray)
         self.reward_model = self.path / "reward_model"
         self.optuna = self.path / "optuna.db"
+        self.policies = self.path / "policies"
+        self.logs = self.path / "logs"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -63,6 +66,11 @@ class StudyFolder:
             yield
         finally:
             lock.release()
+
+    @property
+    def begun(self) -> bool:
+        """Whether a study was ever started here."""
+        return (self.path / "config.yaml").exists()
 
     def adopt(self, config: StudyConfig) -> None:
         """Take the folder for `config`: write its configuration, or check that the one written is the same.
@@ -81,6 +89,7 @@ class StudyFolder:
                     )
         write_whole(written, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         self.trials.mkdir(exist_ok=True)
+        self.logs.mkdir(exist_ok=True)
 
     def set_aside(self) -> Path | None:
         """Move an earlier study out of the way, under the first free number; returns where it went."""
@@ -96,6 +105,11 @@ class StudyFolder:
         """Keep a finished trial; the file is whole or absent, whatever happens meanwhile."""
         write_whole(self.trials / f"{outcome.record.trial}.json", json.dumps(asdict(outcome), indent=1))
 
+    def prune_policies(self, outcomes: Iterable[TrialOutcome]) -> None:
+        """Of the policies that these trials saved keep one: the best seed's of the best trial, by reward."""
+        for _, policy in saved_policies(outcomes)[:-1]:
+            shutil.rmtree(policy, ignore_errors=True)
+
     def outcomes(self) -> dict[str, TrialOutcome]:
         """The finished trials in the folder, by key."""
         return {
@@ -110,6 +124,17 @@ class StudyFolder:
         """The content of the file `name`, or None where there is none."""
         path = self.path / name
         return json.loads(path.read_text()) if path.exists() else None
+
+
+def saved_policies(outcomes: Iterable[TrialOutcome]) -> list[tuple[str, Path]]:
+    """Trial and folder of each policy that these trials saved, the best seed's of the best trial last."""
+    saved = [
+        (outcome.record.reward, seed.reward, outcome.record.trial, seed.policy)
+        for outcome in outcomes
+        for seed in outcome.seeds
+        if seed.policy
+    ]
+    return [(trial, Path(policy)) for *_, trial, policy in sorted(saved)]
 
 
 def study_identity(config: StudyConfig, pool_digest: str) -> str:

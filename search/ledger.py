@@ -10,13 +10,15 @@ from typing import Any
 
 from search.config import StudyConfig
 from search.display import Display
-from search.folder import StudyFolder
+from search.folder import StudyFolder, saved_policies
 from search.record import TrialRecord, pooled
 from search.space import Point
 from search.tracking import Scalar, Status, StepPoint, Tracker
 from search.trial import TrialOutcome
 from search.trials_csv import write_trials
 from trainers.spec import Prepared
+from trainers.storage import discard
+from trainers.telemetry import summed
 
 
 class Ledger:
@@ -27,6 +29,7 @@ class Ledger:
     ) -> None:
         self.config, self.folder, self.display, self.tracker = config, folder, display, tracker
         self.identity = identity
+        self.checkpoints = folder.checkpoints
         self.outcomes = folder.outcomes()
         self.failures: dict[str, str] = {}
         self.base_reward: float | None = None
@@ -85,12 +88,32 @@ class Ledger:
         record = outcome.record
         self.folder.save(outcome)
         self.outcomes[record.trial] = outcome
+        self._tidy(outcome)
         self._open.pop(record.trial, None)
         write_trials(self.folder.path / "trials.csv", self.records)
         self.display.say(f"{self._count} {outcome.point.label}: {_result(record)}")
         for seed in outcome.seeds:
             self.tracker.log_steps(record.trial, _step_points(seed.seed, seed.history))
-        self.tracker.finish_trial(record.trial, metrics=_metrics(record, self.base_reward), status="FINISHED")
+        metrics = _metrics(record, self.base_reward) | summed(seed.telemetry for seed in outcome.seeds)
+        self.tracker.finish_trial(record.trial, metrics=metrics, status="FINISHED")
+
+    def register_best(self) -> None:
+        """Hand the best policy to the tracker's model registry, where the configuration asks for it."""
+        name, saved = self.config.tracking.register_as, saved_policies(self.outcomes.values())
+        if name and saved:
+            trial, policy = saved[-1]
+            self.tracker.register_policy(policy, key=trial, name=name)
+
+    def _tidy(self, outcome: TrialOutcome) -> None:
+        """Say what the trial's trainings have to say, and delete what a finished trial needs no longer."""
+        for note in sorted({note for seed in outcome.seeds for note in seed.notes}):
+            self.display.say(f"  {outcome.point.label}: {note}")
+        if self.config.checkpoints.keep_policies == "best":
+            self.folder.prune_policies(self.outcomes.values())
+        try:
+            discard(self.checkpoints, f"trial-{outcome.record.trial}")
+        except OSError as error:
+            self.display.say(f"  its checkpoints could not be deleted from {self.checkpoints}: {error}")
 
     def failed(self, point: Point, reason: str) -> None:
         """A trial has ended badly; the others go on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,10 +12,11 @@ from metrics.diversity import nested_diversity
 from metrics.embedding import check_embedding_model
 from metrics.reward import load_reward_model
 from metrics.tokens import TokenTable, tokenize
+from pools.dev import set_apart
 from pools.errors import ApportionError, NoGroundError, PoolError
 from pools.sources import load_pool
 from pools.subset import order
-from pools.types import Pool
+from pools.types import Pool, Prompt
 from search.answer import Recommendation
 from search.capacity import concurrent_trials
 from search.cluster import ON_HEAD, start_ray, stop_ray
@@ -59,6 +60,7 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
     """
     check_models(config)
     pool, pool_digest = read_pool(config, display)
+    pool, dev = set_apart(pool, config.evaluation.dev_prompts, seed=config.seed)
     space = Space(config, max_prompts=len(pool.train))
     for note in space.notes():
         display.say(f"  note: {note}")
@@ -84,7 +86,7 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
             start_ray(config)
         try:
             arm()
-            train_all(config, pool, tokens, folder, ledger, conductor, display)
+            train_all(config, pool, dev, tokens, folder, ledger, conductor, display)
         finally:
             stop_ray()
         return conclude(config, pool, folder, ledger, curve, conductor)
@@ -105,10 +107,11 @@ def check_models(config: StudyConfig) -> None:
     """Raise now what a reward or embedding model that cannot be loaded would raise in a worker."""
     if config.diversity.embedding_model:
         check_embedding_model(config.diversity.embedding_model)
-    if config.reward.kind == "verifier":
-        load_reward_model(config.reward, artifact=None, base_model="", device="cpu")
-    elif config.reward.model:
-        load_light_tokenizer(config.reward.model)
+    for reward in filter(None, (config.reward, config.dev_reward)):
+        if reward.kind == "verifier":
+            load_reward_model(reward, artifact=None, base_model="", device="cpu")
+        elif reward.model:
+            load_light_tokenizer(reward.model)
 
 
 def read_pool(config: StudyConfig, display: Display) -> tuple[Pool, str]:
@@ -147,13 +150,14 @@ def tokenize_pool(config: StudyConfig, pool: Pool, display: Display) -> TokenTab
 def train_all(
     config: StudyConfig,
     pool: Pool,
+    dev: Sequence[Prompt],
     tokens: TokenTable,
     folder: StudyFolder,
     ledger: Ledger,
     conductor: Conductor,
     display: Display,
 ) -> None:
-    """Judge the base model, then run the trials; Ray is up."""
+    """Judge the base model, then run the trials, with the prompts `dev` to choose checkpoints; Ray is up."""
     import ray
 
     from search.board import Board
@@ -166,13 +170,19 @@ def train_all(
         trainer=config.trainer,
         evaluation=config.evaluation,
         reward=config.reward,
-        reward_artifact=str(folder.reward_model) if config.reward.kind == "fitted" else None,
+        reward_artifact=str(folder.reward_model),
+        dev_prompts=dev,
+        dev_reward=config.dev_reward,
+        checkpoints=config.checkpoints,
+        policies=None if config.checkpoints.keep_policies == "none" else str(folder.policies),
     )
     shared = Shared(
         config=config,
         setting=setting,
         identity=ledger.identity,
-        storage=folder.checkpoints,
+        storage=str(folder.ray),
+        checkpoints=ledger.checkpoints,
+        logs=str(folder.logs),
         pool=ray.put(pool),
         tokens=ray.put(tokens),
         vectors=_embed(config, pool),
@@ -214,7 +224,8 @@ def _prepare(shared: Shared, display: Display) -> Prepared:
                 name=f"prepare-{shared.identity}",
                 label="base model",
                 resources=shared.config.resources,
-                storage=shared.storage,
+                storage=shared.checkpoints,
+                logs=shared.logs,
             )
         )
     for line in _reward_lines(prepared.reward_report):
@@ -235,7 +246,10 @@ def conclude(
     folder.write_json("study.json", _study_json(config, pool, ledger) | conductor.to_dict())
     if not records:
         reasons = "; ".join(f"{label}: {reason}" for label, reason in ledger.failures.items())
-        raise ApportionError(f"no trial finished: {reasons or 'none was run'}; Ray's logs are under /tmp/ray")
+        raise ApportionError(
+            f"no trial finished: {reasons or 'none was run'}; what trials printed is in {folder.logs}, "
+            "Ray's own logs are under /tmp/ray"
+        )
     try:
         fit = fit_trials(records)
         recommendation = recommend(
@@ -264,6 +278,7 @@ def conclude(
         cost_model=config.cost,
         notes=_notes(config, pool, ledger) | conductor.notes(),
     )
+    ledger.register_best()
     for name in ("recommendation.json", "fit.json", "trials.csv", "report.html", "plots", "config.yaml"):
         ledger.tracker.log_artifact(folder.path / name)
     return StudyResult(ledger=ledger, fit=fit, recommendation=recommendation, stopped=conductor.reason)
@@ -317,18 +332,19 @@ def _dataset(config: StudyConfig, pool: Pool, pool_digest: str) -> Dataset:
 
 
 def _notes(config: StudyConfig, pool: Pool, ledger: Ledger) -> dict[str, Any]:
-    reward = {
-        "verifier": config.reward.function,
-        "hf": config.reward.model,
-        "fitted": "fitted on the pool's own scores",
-    }
+    dev = {}
+    if config.evaluation.dev_prompts:
+        judge = (config.dev_reward or config.reward).source
+        same = "" if config.dev_reward else ", the same model that gives the test rewards"
+        dev["checkpoints"] = f"chosen on {config.evaluation.dev_prompts} dev prompts by {judge}{same}"
     return {
         "pool": pool.description or pool.name,
         "held-out prompts": len(pool.held_out),
         "model": config.model.name,
         "algorithm": config.trainer.algorithm.name,
         "matching": config.trainer.matched,
-        "reward": f"{config.reward.kind} ({reward[config.reward.kind]}); a model's judgement, not people's",
+        "reward": f"{config.reward.source}; a model's judgement, not people's",
+        **dev,
         **dict(line.split(": ", 1) for line in _reward_lines(ledger.reward_report)),
     }
 

@@ -53,6 +53,11 @@ class TrackingConfig(Settings):
     system_metrics_interval: float = Field(
         default=10.0, ge=0.1, description="time between two samples of them (s)"
     )
+    register_as: str = Field(
+        default="",
+        description="registered model in MLflow that the best policy becomes a version of at the end; "
+        "needs checkpoints.keep_policies best or all; empty: not registered (name)",
+    )
     close_timeout: float = Field(
         default=15.0,
         ge=0,

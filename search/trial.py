@@ -38,6 +38,8 @@ class Shared:
     setting: Setting
     identity: str
     storage: str
+    checkpoints: str
+    logs: str
     pool: Any
     tokens: Any
     vectors: Any
@@ -111,15 +113,26 @@ def run_point(point: Point, shared: Shared) -> TrialOutcome:
     vectors = ray.get(shared.vectors) if shared.vectors else None
     orders = choose_orders(pool, tokens, point)
     score, rivals = measure(pool, tokens, orders, vectors)
+    facts = {
+        "pool": pool.name,
+        "split": f"{point.prompts:,} prompts x {point.responses} responses",
+        "selection": point.selection,
+        "diversity": f"{score:.3f}",
+    }
     setting = replace(shared.setting, trainer=applied(shared.setting.trainer, dict(point.settings)))
-    job, pool_ref = TrialJob(setting=setting, responses=point.responses, orders=orders), shared.pool
+    job = TrialJob(
+        setting=setting, responses=point.responses, orders=orders, name=f"trial-{key}", facts=facts
+    )
+    pool_ref = shared.pool
     seeds = run_on_ray(
         lambda context: run_trial(job, ray.get(pool_ref), context),
-        name=f"trial-{key}",
+        name=job.name,
         label=point.label,
         resources=shared.config.resources,
-        storage=shared.storage,
+        storage=shared.checkpoints,
         board=shared.board,
+        keep_checkpoints=shared.config.checkpoints.keep,
+        logs=shared.logs,
     )
     record = TrialRecord(
         trial=key,

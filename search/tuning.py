@@ -89,7 +89,12 @@ def run_trials(shared: Shared, *, concurrent: int, conductor: Conducted) -> None
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            name="tune", storage_path=shared.storage, callbacks=[_Relay(conductor)], verbose=0
+            name="tune",
+            storage_path=shared.storage,
+            callbacks=[_Relay(conductor)],
+            # What a trial can be blamed for it reports; raised is only the loss of its own process.
+            failure_config=tune.FailureConfig(max_failures=shared.config.resources.max_failures),
+            verbose=0,
         ),
     ).fit()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ STREAMS = (1, 2)  # standard output and error, as the operating system numbers t
 def captured(path: Path | None) -> Iterator[None]:
     """Append what the block writes to standard output and error to `path`, compiled code's words included.
 
+    An exception is written there with its traceback, and passed on.
     With None, or where `path` has no folder (a node that does not share the study's), nothing changes.
     """
     if path is None or not path.parent.is_dir():
@@ -25,6 +27,9 @@ def captured(path: Path | None) -> Iterator[None]:
         _point_to([file.fileno()] * len(STREAMS))
     try:
         yield
+    except Exception:
+        traceback.print_exc()
+        raise
     finally:
         _point_to(before)
         for stream in before:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pools.errors import ApportionError, RefusedError, TrainingError
+from trainers.chatter import captured
 from trainers.config import ResourcesConfig
 from trainers.context import Writer
 from trainers.storage import drop_broken, keep_local, keep_remote
@@ -83,13 +84,15 @@ def run_on_ray(
     storage: str,
     board: Any = None,
     keep_checkpoints: int = 1,
+    logs: str | None = None,
 ) -> Any:
     """Run `work` on a group of Ray Train workers and return rank 0's value.
 
     `name` is unique in `storage`: a run of the same name goes on from the newest of its last
     `keep_checkpoints` checkpoints, also after its driver was killed. A worker that is lost starts the work
     again, at most resources.max_failures times; an error that all workers raise does not. Raises
-    TrainingError with the worker's own message.
+    TrainingError with the worker's own message. What a worker and its libraries print goes to a file of its
+    own in the folder `logs`, which the error names.
     """
     import ray
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
@@ -98,7 +101,8 @@ def run_on_ray(
     def loop() -> Any:
         context = RayContext(board, label, resources.cpus_per_worker)
         try:
-            return work(context)
+            with captured(_log(logs, name, context.rank)):
+                return work(context)
         except ApportionError as error:
             if isinstance(error, RefusedError) or context.world_size == 1:
                 return _Refusal(str(error))
@@ -123,10 +127,19 @@ def run_on_ray(
     try:
         value = trainer.fit().return_value
     except Exception as error:
-        raise TrainingError(_cause(error)) from error
+        raise TrainingError(_cause(error) + _where(logs, name)) from error
     if isinstance(value, _Refusal):
-        raise TrainingError(value.reason)
+        raise TrainingError(value.reason + _where(logs, name))
     return value
+
+
+def _log(logs: str | None, name: str, rank: int) -> Path | None:
+    return Path(logs) / f"{name}-rank{rank}.log" if logs else None
+
+
+def _where(logs: str | None, name: str) -> str:
+    path = _log(logs, name, 0)
+    return f" (its output: {path})" if path and path.exists() else ""
 
 
 def _cause(error: BaseException) -> str:

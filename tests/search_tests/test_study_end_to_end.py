@@ -6,49 +6,14 @@ import csv
 import json
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+from studies import family, run, shared_memory, start, wait_for
 
-ROOT = Path(__file__).parent.parent.parent
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A local directory as `from_pretrained` takes it: a random two-layer Llama and a byte tokenizer."""
-    sys.path.insert(0, str(ROOT / "tests" / "trainers_tests"))
-    from tiny_models import byte_tokenizer, tiny_llama
-
-    folder = tmp_path_factory.mktemp("model")
-    tiny_llama(vocab_size=300, max_position_embeddings=512).save_pretrained(folder)
-    byte_tokenizer(chat=True).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`run.py` alone, somewhere else: that is what `ray submit` does with it."""
-    path = tmp_path_factory.mktemp("home") / "run.py"
-    path.write_text((ROOT / "search" / "run.py").read_text())
-    return path
-
-
-def command(script: Path, model: Path, folder: Path, *more: str) -> list[str]:
-    fixed = ["--config", "configs/smoke.yaml", "--cluster.address", "local", "--output-dir", str(folder)]
-    fixed += ["--model.name", str(model), "--diversity.embedding_model", str(model)]
-    fixed += ["--tracking.log_system_metrics", "false"]
-    return [sys.executable, str(script), *fixed, *more]
-
-
-def run(script: Path, model: Path, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(script, model, folder, *more), cwd=script.parent, capture_output=True, text=True, timeout=380
-    )
 
 
 @pytest.fixture(scope="module")
@@ -134,29 +99,18 @@ def test_a_changed_field_is_refused_before_ray_starts(
 
 
 def test_ctrl_c_leaves_a_readable_folder_and_no_process(script: Path, model: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "smoke"
-    log = tmp_path / "log"
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            command(script, model, folder, "--trainer.steps", "100000"),
-            cwd=script.parent,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
-    children: list[psutil.Process] = []
-    deadline = time.monotonic() + 200
-    while "trial 8 x 2 started" not in log.read_text() and time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()[-3000:]
-        time.sleep(0.5)
+    folder, log, before = tmp_path / "smoke", tmp_path / "log", shared_memory()
+    process = start(script, model, folder, log, "--trainer.steps", "100000")
+    wait_for(lambda: "16 x 2 started" in log.read_text(), log, process)
     time.sleep(5)
-    children = psutil.Process(process.pid).children(recursive=True)
+    children = family(process)
     process.send_signal(signal.SIGINT)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=90) == 130, log.read_text()[-3000:]
     assert "stopped: 0 finished trials are kept" in log.read_text()
     _, alive = psutil.wait_procs(children, timeout=30)
-    assert children and not alive
+    assert children and not alive and shared_memory() <= before
     assert not list((folder / "trials").iterdir()) and (folder / "config.yaml").exists()
     with sqlite3.connect(folder / "mlflow.db") as database:
         states = {state for (state,) in database.execute("select status from runs")}

@@ -12,7 +12,7 @@ from trainers.chatter import captured
 print("before")
 try:
     with captured(pathlib.Path(sys.argv[1])):
-        print("python"); print("error", file=sys.stderr); os.system("echo child")
+        print("python", flush=True); print("error", file=sys.stderr); os.system("echo child")
         raise ValueError
 except ValueError:
     print("after")
@@ -27,9 +27,11 @@ def says(path: Path) -> list[str]:
 def test_all_that_is_said_in_the_block_is_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "log"
     assert says(path) == ["before", "after"]
-    assert sorted(path.read_text().split()) == ["child", "error", "python"]
+    said = path.read_text()
+    assert sorted(said.split()[:3]) == ["child", "error", "python"]
+    assert said.count("Traceback") == 1 and said.endswith("ValueError\n")
     says(path)
-    assert len(path.read_text().split()) == 6  # a trial that starts again goes on in its file
+    assert path.read_text() == said * 2  # a trial that starts again goes on in its file
 
 
 def test_without_the_folder_nothing_changes(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Which of the saved policies stay in a study's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from search.config import StudyConfig
+from search.display import Display
+from search.folder import StudyFolder
+from search.ledger import Ledger
+from search.record import TrialRecord
+from search.tracking import MemoryTracker
+from search.trial import TrialOutcome
+from trainers.spec import SeedResult
+
+
+def outcome(folder: StudyFolder, trial: str, *rewards: float, saved: bool = True) -> TrialOutcome:
+    seeds = []
+    for seed, reward in enumerate(rewards):
+        policy = folder.policies / f"trial-{trial}-seed{seed}"
+        if saved:
+            policy.mkdir(parents=True)
+        path = str(policy) if saved else ""
+        seeds.append(SeedResult(seed=seed, reward=reward, rewards=(reward,), answers=("",), policy=path))
+    record = TrialRecord(
+        trial=trial, prompts=4, responses=2, cost=8, diversity=1.0, seeds=(0, 1), rewards=rewards
+    )
+    return TrialOutcome(record=record, point=None, seeds=seeds)  # type: ignore[arg-type]
+
+
+def test_the_best_seed_of_the_best_trial_is_kept(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    outcomes = [
+        outcome(folder, "a", 0.9, 0.1),
+        outcome(folder, "b", 0.6, 0.7),
+        outcome(folder, "c", 0.8, 0.8, saved=False),
+    ]
+    (folder.policies / "trial-running-seed0").mkdir()
+    for _ in range(2):
+        folder.prune_policies(outcomes)
+        kept = sorted(path.name for path in folder.policies.iterdir())
+        assert kept == ["trial-b-seed1", "trial-running-seed0"]
+
+
+@pytest.mark.parametrize(("name", "registered"), [("policies", {"policies": ["b"]}), ("", {})])
+def test_the_best_policy_is_registered_where_that_is_asked(
+    tmp_path: Path, name: str, registered: dict[str, list[str]]
+) -> None:
+    folder, tracker = StudyFolder(tmp_path), MemoryTracker()
+    sections = {"tracking": {"register_as": name}, "checkpoints": {"keep_policies": "all"}}
+    config = StudyConfig.model_validate({"budget": 8, "pool": {}, **sections})
+    ledger = Ledger(config, folder, Display(), tracker, identity="x")
+    tracker.start_study(name="s", params={}, tags={})
+    for key, rewards in {"a": (0.9, 0.1), "b": (0.6, 0.7)}.items():
+        tracker.start_trial(key, params={}, tags={})
+        ledger.outcomes[key] = outcome(folder, key, *rewards)
+    ledger.register_best()
+    assert tracker.registered == registered
+
+
+def test_nothing_can_be_registered_unless_policies_are_kept() -> None:
+    with pytest.raises(ValidationError, match='keep_policies is "none": choose best or all'):
+        StudyConfig.model_validate({"budget": 8, "pool": {}, "tracking": {"register_as": "policies"}})
