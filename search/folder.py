@@ -105,6 +105,16 @@ class StudyFolder:
         """Keep a finished trial; the file is whole or absent, whatever happens meanwhile."""
         write_whole(self.trials / f"{outcome.record.trial}.json", json.dumps(asdict(outcome), indent=1))
 
+    def keep_reward_model(self, files: Mapping[str, bytes]) -> None:
+        """Keep the files of the fitted reward model."""
+        for name, content in files.items():
+            self.reward_model.mkdir(exist_ok=True)
+            (self.reward_model / name).write_bytes(content)
+
+    def kept_reward_model(self) -> dict[str, bytes]:
+        """The files of the fitted reward model by name; none where none was fitted."""
+        return {path.name: path.read_bytes() for path in self.reward_model.glob("*")}
+
     def prune_policies(self, outcomes: Iterable[TrialOutcome]) -> None:
         """Of the policies that these trials saved keep one: the best seed's of the best trial, by reward."""
         for _, policy in saved_policies(outcomes)[:-1]:

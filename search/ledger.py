@@ -48,7 +48,9 @@ class Ledger:
 
     def keep_base(self, prepared: Prepared) -> None:
         """Write down what is known before the first trial."""
-        self.folder.write_json("base.json", {"identity": self.identity, **asdict(prepared)})
+        known = asdict(prepared)
+        self.folder.keep_reward_model(known.pop("reward_artifact"))
+        self.folder.write_json("base.json", {"identity": self.identity, **known})
         self._read_base()
 
     def _read_base(self) -> None:

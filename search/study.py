@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -170,7 +170,6 @@ def train_all(
         trainer=config.trainer,
         evaluation=config.evaluation,
         reward=config.reward,
-        reward_artifact=str(folder.reward_model),
         dev_prompts=dev,
         dev_reward=config.dev_reward,
         checkpoints=config.checkpoints,
@@ -190,6 +189,7 @@ def train_all(
     )
     if ledger.base_reward is None:
         ledger.keep_base(_prepare(shared, display))
+    shared = replace(shared, setting=replace(setting, reward_artifact=folder.kept_reward_model()))
     display.say(f"base model: reward {ledger.base_reward:.4f} on {len(pool.held_out)} held-out prompts")
     display.say(f"up to {config.search.trials} trials of {config.search.seeds} seeds, {concurrent} at a time")
     with display.watching(lambda: ray.get(board.read.remote(), timeout=5)):

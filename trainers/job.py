@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from metrics.config import RewardConfig
 from metrics.reward import load_reward_model
 from metrics.reward.base import RewardModel
 from pools.errors import RefusedError, TrainingError
@@ -21,6 +23,7 @@ from trainers.evaluate import Judged, judge
 from trainers.memory import told_when_full
 from trainers.models import load_policy, load_tokenizer, resolve_model
 from trainers.spec import Prepared, SeedResult, Setting, TrialJob
+from trainers.together import gathered
 
 
 class Bench:
@@ -35,12 +38,15 @@ class Bench:
         self._dev = self._test if setting.dev_reward is None else self._load(setting.dev_reward)
 
     def _load(self, config: Any) -> RewardModel:
-        return load_reward_model(
-            config,
-            artifact=Path(self.setting.reward_artifact) if self.setting.reward_artifact else None,
-            base_model=self.path,
-            device=self.context.device,
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in self.setting.reward_artifact.items():
+                (Path(folder) / name).write_bytes(content)
+            return load_reward_model(
+                config,
+                artifact=Path(folder) if self.setting.reward_artifact else None,
+                base_model=self.path,
+                device=self.context.device,
+            )
 
     def judge(self, model: Any, *, sharded: bool) -> Judged:
         """The model's answers to the held-out prompts, by the reward model of the test."""
@@ -91,29 +97,38 @@ def run_trial(job: TrialJob, pool: Pool, context: WorkerContext) -> list[SeedRes
 def prepare(setting: Setting, pool: Pool, *, seed: int, context: WorkerContext) -> Prepared:
     """What trials stand on: the fitted reward model, where one is asked for, and the base model's own reward.
 
-    The head is fitted once, on rank 0, on the pool's train scores, into `setting.reward_artifact`.
+    The head is fitted once, on rank 0, on the pool's train scores. Its files (a few kilobytes) are
+    returned, since trials may run on other machines.
     """
+    files: dict[str, bytes] = {}
     report: dict[str, Any] | None = None
     fitted = [config for config in (setting.reward, setting.dev_reward) if config and config.kind == "fitted"]
     if fitted and context.rank == 0:
-        from metrics.reward.fitted import fit_reward_model
-
-        found = fit_reward_model(
-            pool.train,
-            base_model=resolve_model(setting.model.name),
-            directory=Path(setting.reward_artifact or ""),
-            config=fitted[0],
-            seed=seed,
-            device=context.device,
-        )
-        report = asdict(found)
-    if context.world_size > 1:
-        import torch.distributed as dist
-
-        dist.barrier()
-    bench = Bench(setting, pool, context)
+        files, report = _fit(fitted[0], setting.model.name, pool, seed, context.device)
+    if fitted:
+        files = gathered(files, context)[0]
+    bench = Bench(replace(setting, reward_artifact=files), pool, context)
     model = load_policy(bench.path, dtype=setting.trainer.dtype).to(context.device)
-    return Prepared(base=_result(-1, bench, bench.judge(model, sharded=False)), reward_report=report)
+    base = _result(-1, bench, bench.judge(model, sharded=False))
+    return Prepared(base=base, reward_report=report, reward_artifact=files)
+
+
+def _fit(
+    config: RewardConfig, model: str, pool: Pool, seed: int, device: str
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The fitted reward model's files by name, and its report."""
+    from metrics.reward.fitted import fit_reward_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        report = fit_reward_model(
+            pool.train,
+            base_model=resolve_model(model),
+            directory=Path(folder),
+            config=config,
+            seed=seed,
+            device=device,
+        )
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}, asdict(report)
 
 
 def _rankings(examples: Sequence[Example], bench: Bench, algorithm: Any) -> list[Any]:

@@ -15,16 +15,16 @@ from trainers.config import CheckpointConfig, EvaluationConfig, ModelConfig, Tra
 class Setting:
     """What all trials of a study share.
 
-    `reward_artifact` is the folder of the fitted reward model. `dev_prompts` choose the best checkpoint,
-    judged by `dev_reward` or, where that is None, by `reward`. `policies` is the folder for trained policies,
-    None where none are kept.
+    `reward_artifact` holds the files of the fitted reward model, by name. `dev_prompts` choose the best
+    checkpoint, judged by `dev_reward` or, where that is None, by `reward`. `policies` is the folder for
+    trained policies, None where none are kept.
     """
 
     model: ModelConfig
     trainer: TrainerConfig
     evaluation: EvaluationConfig
     reward: RewardConfig
-    reward_artifact: str | None = None
+    reward_artifact: Mapping[str, bytes] = field(default_factory=dict)
     dev_prompts: Sequence[Prompt] = ()
     dev_reward: RewardConfig | None = None
     checkpoints: CheckpointConfig = CheckpointConfig()
@@ -72,8 +72,9 @@ class SeedResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What is known before the first trial: the base model's result (its `seed` is -1), and how well a fitted
-    reward model orders unseen responses (None for other kinds)."""
+    """What is known before the first trial: the base model's result (its `seed` is -1), and of a fitted
+    reward model its files by name and how well it orders unseen responses (none and None for other kinds)."""
 
     base: SeedResult
     reward_report: Mapping[str, Any] | None = None
+    reward_artifact: Mapping[str, bytes] = field(default_factory=dict)

@@ -138,7 +138,7 @@ def growing_cluster(workers: int) -> Iterator[tuple[OwnRay, Path]]:
         launcher.write_text(json.dumps(_launcher(cluster.address, workers)))
         fake = {"RAY_FAKE_CLUSTER": "1", "RAY_enable_autoscaler_v2": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
         fake |= {"RAY_CLOUD_INSTANCE_ID": HEAD_ID, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID}
-        quick = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "4"}
+        quick = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "8"}
         command = f"{cluster.start_head()} --num-cpus=0 --autoscaling-config={launcher}"
         try:
             cluster.run(*command.split(), environment=cluster.environment(**fake, **quick), timeout=60)

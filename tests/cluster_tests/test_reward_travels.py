@@ -1,0 +1,55 @@
+"""A reward model that was fitted on one machine judges on another: its files travel, not a path."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from metrics.config import RewardConfig
+from pools.types import Example, Pool, Prompt, Response
+from search.folder import StudyFolder
+from trainers.config import EvaluationConfig, ModelConfig, TrainerConfig
+from trainers.context import LocalContext
+from trainers.job import Bench, prepare
+from trainers.models import load_policy
+from trainers.spec import Setting
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "trainers_tests"))
+from tiny_models import byte_tokenizer, tiny_llama
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Setting:
+    tiny_llama(vocab_size=300, max_position_embeddings=512).save_pretrained(tmp_path / "model")
+    byte_tokenizer(chat=True).save_pretrained(tmp_path / "model")
+    return Setting(
+        model=ModelConfig(name=str(tmp_path / "model"), max_prompt_tokens=32, max_response_tokens=16),
+        trainer=TrainerConfig(dtype="fp32"),
+        evaluation=EvaluationConfig(max_new_tokens=4),
+        reward=RewardConfig(kind="fitted"),
+    )
+
+
+def test_what_was_fitted_elsewhere_judges_here_and_after_a_restart(setting: Setting, tmp_path: Path) -> None:
+    train = tuple(
+        Example(Prompt(f"Say {n}."), tuple(Response(f"{n} " * k, score=k) for k in (1, 2, 3)))
+        for n in range(12)
+    )
+    pool = Pool(name="counting", train=train, held_out=(Example(Prompt("Say more."), ()),))
+    prepared = prepare(setting, pool, seed=0, context=LocalContext())
+    assert set(prepared.reward_artifact) == {"head.json", "head.safetensors"}
+    assert sum(map(len, prepared.reward_artifact.values())) < 10_000
+
+    folder = StudyFolder(tmp_path / "study")
+    folder.path.mkdir()
+    assert folder.kept_reward_model() == {}
+    folder.keep_reward_model(prepared.reward_artifact)
+    kept = folder.kept_reward_model()
+    assert kept == prepared.reward_artifact
+
+    worker = Bench(replace(setting, reward_artifact=kept), pool, LocalContext())
+    again = worker.judge(load_policy(setting.model.name, dtype="fp32"), sharded=False)
+    assert again.rewards == prepared.base.rewards
