@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.special import stdtr
 
-from pools.errors import NoGroundError
 from search.budget import Split
 from search.compare import chance
+from search.ensemble import Ensemble, direct_forecast
 from search.fit import fit_trials
 from search.forecast import Forecast
-from search.predict import predict
+from search.models import Points
 from search.question import Question
 from search.record import TrialRecord
 
@@ -34,6 +34,7 @@ class Belief:
     probability_better: float
     alone: float
     enough: float
+    ensemble: Ensemble | None = field(repr=False, compare=False)
 
     def sentence(self) -> str:
         """What is believed, in one line."""
@@ -52,12 +53,17 @@ def believe(records: Sequence[TrialRecord], question: Question, margin: float) -
     Raises NoGroundError where they never will: rewards that are all the same, or are no rewards.
     """
     fit = fit_trials(records)
-    splits = [split for split in question.splits(fit) if split.responses in question.responses]
+    splits = question.splits(fit)
     if not splits:
         return None
-    try:
-        forecast = predict(fit, splits, question.curve)
-    except NoGroundError:
+    at = Points(
+        np.array([split.prompts for split in splits], float),
+        np.array([split.responses for split in splits], float),
+        np.array([question.curve.at(split.prompts)[0] for split in splits]),
+    )
+    ensemble = fit.ensemble
+    forecast = ensemble.forecast(at, own=True) if ensemble else direct_forecast(fit.observed, at)
+    if forecast is None:
         return None
     best = int(np.argmax(forecast.mean))
     others = [i for i in range(len(splits)) if i != best]
@@ -66,7 +72,7 @@ def believe(records: Sequence[TrialRecord], question: Question, margin: float) -
     if rival is None:
         return Belief(
             best=splits[best], rival=None, reward=float(forecast.mean[best]), gap=0.0, gap_95=(0.0, 0.0),
-            probability_better=1.0, alone=1.0, enough=1.0,
+            probability_better=1.0, alone=1.0, enough=1.0, ensemble=fit.ensemble,
         )  # fmt: skip
     contrast = np.zeros((1, len(splits)))
     contrast[0, best], contrast[0, rival] = 1, -1
@@ -80,6 +86,7 @@ def believe(records: Sequence[TrialRecord], question: Question, margin: float) -
         probability_better=forecast.probability(best, rival),
         alone=1 - sum(_exceeds(forecast, i, best, 0.0) for i in others),
         enough=1 - sum(worse.values()),
+        ensemble=fit.ensemble,
     )
 
 

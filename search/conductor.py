@@ -23,7 +23,7 @@ class Conductor:
         self._running: dict[str, Point] = {}
         self._failed: list[Point] = []
         self._interrupted: Sequence[Point] = proposals.restore(
-            {key: (outcome.point, outcome.record.reward) for key, outcome in ledger.outcomes.items()}
+            {key: (plan.space.known(o.point), o.record.reward) for key, o in ledger.outcomes.items()}
         )
         self._ahead: Step | None = None
         self._waiting = False
@@ -32,7 +32,10 @@ class Conductor:
     def progress(self) -> Progress:
         """What the study has done so far."""
         return Progress(
-            finished=[(outcome.point, outcome.record) for outcome in self._ledger.outcomes.values()],
+            finished=[
+                (self.plan.space.known(outcome.point), outcome.record)
+                for outcome in self._ledger.outcomes.values()
+            ],
             running=list(self._running.values()),
             failed=self._failed,
             interrupted=self._interrupted,
@@ -61,9 +64,7 @@ class Conductor:
         setting = self.plan.setting(self.progress)
         shown = {"why the study stopped": self.reason or "it was interrupted"}
         if setting:
-            left = len(self._ledger.outcomes) - sum(
-                outcome.point.settings == setting for outcome in self._ledger.outcomes.values()
-            )
+            left = sum(point.settings != setting for point, _ in self.progress.finished)
             shown["setting"] = (
                 ", ".join(f"{name} {value}" for name, value in setting)
                 + f"; the best at one split, and {left} trials of other settings are left out of the fit"

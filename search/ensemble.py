@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from search.forecast import Forecast
@@ -35,21 +36,40 @@ class Ensemble:
     observed: Observations
     members: tuple[Member, ...]
 
-    def forecast(self, at: Points) -> Forecast:
-        """Joint belief about the expected rewards at `at`; lack of fit is new at each point."""
+    def forecast(self, at: Points, *, own: bool = False) -> Forecast:
+        """Joint belief about the expected rewards at `at`; lack of fit is new at each point.
+
+        With `own`, not at a split that was tried with random prompts: there the trial's own mean says how
+        far the split lies off the model (best linear unbiased prediction). More prompts may then predict
+        less reward, where the trials have it so.
+        """
         weights, means, covariances, dfs = [], [], [], []
+        seeds, reward = self.seeds_at(at) * own, self._same(at) @ self.observed.reward
         for member in self.members:
             design = member.model.design(at, self.observed)
             for solution, share in zip(member.solutions, member.shares, strict=True):
                 if member.weight * share < NEGLIGIBLE:
                     continue
-                unscaled = design @ solution.covariance @ design.T + solution.ratio * np.eye(len(design))
+                by_model = 1 / (1 + solution.ratio * seeds)
+                part = design * by_model[:, None]
+                unscaled = part @ solution.covariance @ part.T + np.diag(solution.ratio * by_model)
                 weights.append(member.weight * share)
-                means.append(design @ solution.coefficients)
+                means.append(part @ solution.coefficients + (1 - by_model) * reward)
                 covariances.append(solution.scale**2 * unscaled)
                 dfs.append(solution.df)
         total = np.array(weights) / sum(weights)
         return Forecast(total, np.array(means), np.array(covariances), np.array(dfs))
+
+    def seeds_at(self, at: Points) -> Floats:
+        """Seeds of the random trial at each point: 0 where there is none, or several."""
+        return np.asarray(self._same(at) @ self.observed.seeds)
+
+    def _same(self, at: Points) -> NDArray[np.bool_]:
+        """Which trial [points, trials] is the only random one at a point."""
+        tried = self.observed
+        same = (at.prompts[:, None] == tried.prompts) & (at.responses[:, None] == tried.responses)
+        same &= ~tried.varied
+        return np.asarray(same & (same.sum(axis=1, keepdims=True) == 1))
 
     @property
     def flat(self) -> bool:

@@ -8,13 +8,17 @@ from functools import cached_property
 from statistics import fmean
 from typing import TypeAlias
 
+import numpy as np
+
 from pools.errors import NoGroundError
 from search.belief import Belief, believe
 from search.compare import chance
 from search.curve import DiversityCurve
+from search.design import gap_variance
+from search.models import Points
 from search.question import Question
 from search.record import TrialRecord, pooled
-from search.settings import Scalar
+from search.settings import Scalar, applied
 from search.space import Point, Space, seeded
 
 # The pilot tries at most so many numbers of responses; the rest are interpolated until they matter.
@@ -22,6 +26,8 @@ PILOT_LEVELS = 5
 # The study looks after every trial, and each look is a chance to be wrong: one look must be surer than
 # the whole may be, by this factor (benchmarks/search.md says how it was found).
 LOOKS = 2.0
+
+TOO_EARLY = "too early to tell the splits apart"
 
 Setting: TypeAlias = tuple[tuple[str, Scalar], ...]
 
@@ -206,22 +212,59 @@ class Plan:
         return Train(self._seeded(place, progress), why, belief)
 
     def _confirm(self, progress: Progress, belief: Belief | str) -> Step:
-        """More seeds at the whole budget for the best split or its rival, whichever has fewer."""
-        if isinstance(belief, str):
-            pair = [self.space.place(k, self.space.whole(k), settings=self.setting(progress))
-                    for k in self.space.spends]  # fmt: skip
-        else:
-            pair = self._pair(belief, progress)
+        """More seeds of the best split or its rival: at the whole budget first, then where they tell most."""
+        if isinstance(belief, str) and belief != TOO_EARLY:
+            return Stop(belief, False, belief)
+        places = self._contenders(progress, belief)
         failed = {point.place for point in progress.failed}
         running = {point.place for point in progress.running}
-        open_ = [place for place in pair if place not in failed | running]
+        open_ = [place for place in places if place not in failed | running]
         if not open_:
-            return Wait() if running else Stop(f"{pair[0].label} cannot be trained", False, belief)
-        place = min(open_, key=progress.seeds_at)
+            return Wait() if running else Stop(f"{places[0].label} cannot be trained", False, belief)
         asked = f"{self.search.confidence:g} is asked (which takes {self._needed:g} at each look)"
+        place = self._most_telling(open_, progress, belief)
         return Train(
             self._seeded(place, progress), f"{_words(belief)}, {asked}; more seeds for {place.label}", belief
         )
+
+    def _contenders(self, progress: Progress, belief: Belief | str) -> list[Point]:
+        """Where confirmation may train: the best split and its rival at every spend.
+
+        Only at the whole budget until both were trained there; every number of responses there, while
+        there is no belief.
+        """
+        setting = self.setting(progress)
+        if isinstance(belief, str):
+            return [self.space.place(k, self.space.whole(k), settings=setting) for k in self.space.spends]
+        pair = self._pair(belief, progress)
+        if missing := [place for place in pair if not progress.seeds_at(place)]:
+            return missing
+        return [
+            self.space.place(place.responses, spend, settings=setting)
+            for place in pair
+            for spend in self.space.spends[place.responses]
+        ]
+
+    def _most_telling(self, places: Sequence[Point], progress: Progress, belief: Belief | str) -> Point:
+        """The place whose further seeds narrow the gap most for their work; else the least trained one."""
+        if isinstance(belief, str) or belief.ensemble is None or len(places) == 1:
+            return min(places, key=progress.seeds_at)
+        pair = self._points(self._pair(belief, progress))
+        now, after = gap_variance(belief.ensemble, pair, self._points(places), self.search.seeds)
+        worth = [(now - then) / self._work(place) for place, then in zip(places, after, strict=True)]
+        return places[worth.index(max(worth))]
+
+    def _points(self, places: Sequence[Point]) -> Points:
+        return Points(
+            np.array([place.prompts for place in places], float),
+            np.array([place.responses for place in places], float),
+            np.array([self.curve.at(place.prompts)[0] for place in places]),
+        )
+
+    def _work(self, place: Point) -> float:
+        """Responses that one training encodes, as far as they differ between places."""
+        visits = applied(self.config.trainer, dict(place.settings)).visits(place.prompts)
+        return 1.0 if visits is None else float(visits * place.responses)
 
     # what the phases stand on
 
@@ -304,7 +347,7 @@ class Plan:
             found = believe(self.records(progress), self.question, self.search.practical_margin)
         except NoGroundError as error:
             return str(error)
-        return found or "too early to tell the splits apart"
+        return found or TOO_EARLY
 
 
 def _words(belief: Belief | str) -> str:

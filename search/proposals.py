@@ -179,12 +179,19 @@ class Proposals:
 
     def _to_memory(self, error: Exception) -> None:
         self._warn(
-            f"Optuna's database {self._url.rpartition('@')[2]} failed ({str(error).splitlines()[0]}): its "
+            f"Optuna's database {self._url.rpartition('@')[2]} failed ({_cause(error)}): its "
             "history goes on in memory and is mended in the database by the next run of this study"
         )
         self._study, self._asked, self._numbers = self._open(None), None, {}
         for key, (point, reward) in self._log.items():
             self._add(key, point, reward)
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what lies at the bottom of an error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).splitlines()[0]
 
 
 def database_url(asked: str, default: str) -> str:

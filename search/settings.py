@@ -105,7 +105,7 @@ def applied(trainer: TrainerConfig, settings: Mapping[str, Scalar]) -> TrainerCo
 
 def own_settings(trainer: TrainerConfig, found: Mapping[str, Domain]) -> dict[str, Scalar]:
     """The trainer's own values where they lie within the space, else its middle."""
-    values = {name: _value(trainer, name) for name in found}
+    values = {name: value_of(trainer, name) for name in found}
     return {
         name: values[name] if domain.holds(values[name]) else domain.middle for name, domain in found.items()
     }
@@ -114,12 +114,13 @@ def own_settings(trainer: TrainerConfig, found: Mapping[str, Domain]) -> dict[st
 def _accepted(trainer: TrainerConfig, name: str, value: Scalar) -> Any:
     """`value` in the field's own type."""
     try:
-        return _value(applied(trainer, {name: value}), name)
+        return value_of(applied(trainer, {name: value}), name)
     except ValidationError as error:
         raise ConfigError(f"search.space: {name} = {value!r}: {error.errors()[0]['msg']}") from None
 
 
-def _value(trainer: TrainerConfig, name: str) -> Any:
+def value_of(trainer: TrainerConfig, name: str) -> Any:
+    """The trainer's value of the field `trainer.section.name`."""
     found: Any = trainer
     for part in name.split(".")[1:]:
         found = getattr(found, part)

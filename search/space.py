@@ -12,7 +12,7 @@ from typing import Any
 from pools.errors import ConfigError
 from search.budget import Split, largest_split
 from search.config import Selection, StudyConfig
-from search.settings import Choices, Domain, Scalar, domains, own_settings
+from search.settings import Choices, Domain, Scalar, domains, own_settings, value_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +93,17 @@ class Space:
     def own_settings(self) -> tuple[tuple[str, Scalar], ...]:
         """The configuration's own values of the fields that are searched, or the middle of their space."""
         return tuple(sorted(own_settings(self.config.trainer, self.settings).items()))
+
+    def known(self, point: Point) -> Point:
+        """`point` with the settings that this space knows it by, whatever was searched when it was trained.
+
+        A field that it does not name had the configuration's own value; one that is searched no longer
+        counts only where it differs from that value.
+        """
+        trainer, given = self.config.trainer, dict(point.settings)
+        found = {name: given.get(name, value_of(trainer, name)) for name in self.settings}
+        other = {name: value for name, value in given.items() if value != value_of(trainer, name)}
+        return replace(point, settings=tuple(sorted((found | other).items())))
 
     @property
     def draws(self) -> list[tuple[Selection, float]]:

@@ -14,17 +14,19 @@ from search.record import TrialRecord
 
 REQUIRED = ("prompts", "responses", "diversity", "reward")
 OPTIONAL = ("trial", "seed", "selection", "strength", "cost", "trained_tokens", "seconds")
-RIVAL, DOMAIN = "rival:", "domain:"
+RIVAL, DOMAIN, SETTING = "rival:", "domain:", "setting:"
 
 
 def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
-    """Write one row per trial and seed; rivals and domain rewards get columns of their own."""
+    """Write one row per trial and seed; rivals, domain rewards and settings get columns of their own."""
     rivals = sorted({name for record in records for name in record.rivals})
     domains = sorted({name for record in records for name in record.domain_rewards})
+    settings = sorted({name for record in records for name in record.settings})
     head = [
         *OPTIONAL[:2],
         *REQUIRED,
         *OPTIONAL[2:],
+        *(SETTING + s for s in settings),
         *(RIVAL + r for r in rivals),
         *(DOMAIN + d for d in domains),
     ]
@@ -37,6 +39,7 @@ def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
 
 def _rows(record: TrialRecord) -> Iterable[dict[str, Any]]:
     shared = {name: getattr(record, name) for name in ("trial", *OPTIONAL[2:], *REQUIRED[:3])}
+    shared |= {SETTING + name: value for name, value in record.settings.items()}
     shared |= {RIVAL + name: value for name, value in record.rivals.items()}
     shared |= {DOMAIN + name: value for name, value in record.domain_rewards.items()}
     return ({**shared, "seed": s, "reward": r} for s, r in zip(record.seeds, record.rewards, strict=True))
@@ -102,6 +105,10 @@ class _Row:
         names = [name for name in self.values if name and name.startswith(prefix) and self.text(name)]
         return {name[len(prefix) :]: self.number(name) for name in names}
 
+    def settings(self) -> dict[str, str | float]:
+        names = [name for name in self.values if name and name.startswith(SETTING) and self.text(name)]
+        return {name[len(SETTING) :]: _number_or_word(self.text(name)) for name in names}
+
     def identity(self) -> tuple[object, ...]:
         shape = (self.count("prompts"), self.count("responses"))
         if self.text("trial"):
@@ -133,11 +140,19 @@ def _record(rows: Sequence[_Row], number: int) -> TrialRecord:
         rewards=tuple(row.reward() for row in rows),
         selection=first.text("selection", "random"),
         strength=first.number("strength", 0),
+        settings=first.settings(),
         rivals=first.prefixed(RIVAL),
         domain_rewards=first.prefixed(DOMAIN),
         trained_tokens=first.count("trained_tokens", 0),
         seconds=first.number("seconds", 0),
     )
+
+
+def _number_or_word(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return {"True": True, "False": False}.get(text, text)
 
 
 def read_json(path: Path) -> Any:

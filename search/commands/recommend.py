@@ -100,8 +100,9 @@ def read_ground(path: Path) -> Ground:
 
 
 def _folder(path: Path) -> Ground:
-    fit = fit_trials(read_trials(path / "trials.csv"))
     study = read_json(path / "study.json")
+    setting = study.get("setting", {})
+    fit = fit_trials([r for r in read_trials(path / "trials.csv") if r.settings == setting])
     curve = path / "curve.json"
     try:
         return Ground(

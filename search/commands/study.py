@@ -8,7 +8,9 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from search.config import StudyConfig, fields_of, load_config
+from pools.errors import ConfigError
+from pools.settings import fields_of
+from search.config import StudyConfig, load_config
 
 DEFAULT = "demo.yaml"
 
@@ -27,6 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="set an earlier study in that folder aside, start over"
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the study in that folder; refuse to start a new one"
+    )
     groups: dict[str, Any] = {}
     for name, info in fields_of(StudyConfig):
         section = name.rpartition(".")[0] or "study"
@@ -38,10 +43,12 @@ def run(args: argparse.Namespace) -> int:
     """Run the study and print what it found; returns 0, or 1 where there is no ground for an answer."""
     overrides = {name: value for name, _ in fields_of(StudyConfig) if (value := vars(args)[name]) is not None}
     config = load_config(args.config_option or args.config or DEFAULT, overrides)
-    return _run(config, args.output_dir or Path("runs") / config.name, fresh=args.fresh)
+    if args.fresh and args.resume:
+        raise ConfigError("--fresh starts a study over and --resume goes on with it: give one of them")
+    return _run(config, args.output_dir or Path("runs") / config.name, fresh=args.fresh, resume=args.resume)
 
 
-def _run(config: StudyConfig, path: Path, *, fresh: bool) -> int:
+def _run(config: StudyConfig, path: Path, *, fresh: bool, resume: bool) -> int:
     from search.cluster import how_to_see
     from search.display import Display
     from search.folder import StudyFolder
@@ -58,6 +65,10 @@ def _run(config: StudyConfig, path: Path, *, fresh: bool) -> int:
     if way := how_to_see():
         display.say(way)
     with folder.locked(), mirrored(folder.path, place, display.say):
+        if resume and not folder.begun:
+            raise ConfigError(
+                f"there is no study in {folder.path} to go on with: leave --resume out to start one"
+            )
         try:
             result = run_study(config, folder, display)
         except KeyboardInterrupt:

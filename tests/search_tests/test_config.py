@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pools.errors import ConfigError
-from search.config import StudyConfig, fields_of, find_config, load_config
+from pools.settings import fields_of
+from search.config import StudyConfig, find_config, load_config
 
 MINIMAL = "name: t\nbudget: 12\npool: {path: demo}\n"
 

@@ -1,0 +1,326 @@
+"""How many trained samples until the right split is found, and how often is a wrong one decided for?
+
+    python -m benchmarks.search [--quick] [--replays 200] [--processes 1]
+
+Nothing is trained: a trial's reward is the ground's true reward plus noise of one seed's size. The plan, the
+belief and Optuna's proposals are the product's own. Trained samples are prompts x responses x seeds, summed
+over trials; all shares are of what the full grid (every number of responses at every spend, three seeds each)
+takes. The answer is right if its true reward is within 0.002 of the best split's. The last line is one JSON
+object.
+
+The rivals: `grid`, which answers with the best mean at the whole budget; `random` points; `tpe`, plain Optuna
+on responses and spend. The last two train a point with one seed at a time and answer like the grid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import optuna
+
+from benchmarks.paper import paper_figures
+from search.budget import CostModel
+from search.config import StudyConfig
+from search.curve import DiversityCurve
+from search.plan import Plan, Progress, Stop, Train
+from search.proposals import Proposals
+from search.record import TrialRecord
+from search.space import Point, Space, seeded
+
+SPENDS = (0.125, 0.25, 0.5, 1.0)
+GRID_SEEDS = 3
+MARGIN = 0.002
+TRIALS = 40
+# Residual mean squares of the paper's lines, of points that average three seeds (Song et al., Figure 4).
+DEVIATION = {"PRO": (3 * 2.6e-5) ** 0.5, "SFT": (3 * 9.3e-6) ** 0.5}
+
+Truth = Callable[[Point], float]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where methods are compared: `draw` makes one replay's truth, `deviation` is that of one seed."""
+
+    draw: Callable[[np.random.Generator], Truth]
+    deviation: float
+    responses: tuple[int, ...] = (2, 3, 4)
+    budget: float = 48_000
+    cost: CostModel = CostModel()
+
+    def config(self, seeds: int, seed: int) -> StudyConfig:
+        return StudyConfig.model_validate(
+            {
+                "budget": self.budget,
+                "seed": seed,
+                "cost": self.cost,
+                "pool": {"path": "none"},
+                "trainer": {"matching": "epochs", "epochs": 1},
+                "search": {
+                    "responses": self.responses, "spends": SPENDS, "seeds": seeds, "trials": TRIALS,
+                    "practical_margin": MARGIN,
+                },
+            }
+        )  # fmt: skip
+
+
+@dataclass
+class Study:
+    """One replay: what was trained, and after each trial the samples so far and the answer."""
+
+    ground: Ground
+    space: Space
+    truth: Truth
+    curve: DiversityCurve
+    generator: np.random.Generator
+    finished: list[tuple[Point, TrialRecord]] = field(default_factory=list)
+    samples: int = 0
+    answers: list[tuple[int, bool]] = field(default_factory=list)
+
+    def train(self, point: Point) -> float:
+        noise = self.generator.normal(0, self.ground.deviation, len(point.seeds))
+        rewards = tuple(float(r) for r in np.clip(self.truth(point) + noise, 0, 1))
+        record = TrialRecord(
+            trial=point.key("benchmark"), prompts=point.prompts, responses=point.responses, cost=0.0,
+            diversity=self.curve.at(point.prompts)[0], seeds=point.seeds, rewards=rewards,
+        )  # fmt: skip
+        self.finished.append((point, record))
+        self.samples += point.prompts * point.responses * len(point.seeds)
+        return record.reward
+
+    def right(self, responses: int | None) -> bool:
+        """Whether the split of the whole budget with so many responses is as good as the best."""
+        if responses is None:
+            return False
+        wholes = {k: self.truth(self.space.place(k, self.space.whole(k))) for k in self.space.spends}
+        return wholes[responses] >= max(wholes.values()) - MARGIN
+
+    def best_mean(self) -> int | None:
+        """The number of responses with the best mean reward at the whole budget; None before any is tried."""
+        found: dict[int, list[float]] = {}
+        for point, record in self.finished:
+            if point.spend == self.space.whole(point.responses):
+                found.setdefault(point.responses, []).extend(record.rewards)
+        return max(found, key=lambda k: float(np.mean(found[k])), default=None)
+
+    def answer(self, responses: int | None) -> None:
+        self.answers.append((self.samples, self.right(responses)))
+
+
+def grid_samples(space: Space) -> int:
+    return GRID_SEEDS * sum(place.prompts * place.responses for place in space.grid())
+
+
+def run_plan(study: Study, limit: int) -> dict[str, float]:
+    """The product's plan until it stops, or has trained as much as the grid."""
+    plan, progress = Plan(study.space, study.curve), Progress()
+    proposals = Proposals(study.space, identity="benchmark", url="")
+    while study.samples < limit:
+        step = plan.next(progress, proposals.propose)
+        believed = (
+            step.belief.best.responses
+            if isinstance(step, Train | Stop) and step.belief and not isinstance(step.belief, str)
+            else None
+        )
+        study.answer(believed)
+        if not isinstance(step, Train):
+            break
+        key = step.point.key("benchmark")
+        proposals.start(key, step.point)
+        proposals.finish(key, study.train(step.point))
+        progress = Progress(finished=study.finished)
+    decided = isinstance(step, Stop) and step.decided
+    right = study.answers[-1][1]
+    return {"decided": float(decided), "decided wrongly": float(decided and not right)}
+
+
+def run_grid(study: Study, limit: int) -> dict[str, float]:
+    for place in study.space.grid():
+        for seed in range(GRID_SEEDS):
+            study.train(seeded(study.space.config, place, range(seed)))
+    study.answer(study.best_mean())
+    return {}
+
+
+def run_random(study: Study, limit: int) -> dict[str, float]:
+    places, seen = study.space.grid(), dict[Point, int]()
+    while study.samples < limit:
+        place = places[study.generator.integers(len(places))]
+        _one_seed(study, place, seen)
+    return {}
+
+
+def run_tpe(study: Study, limit: int) -> dict[str, float]:
+    """Optuna's default sampler with its default start, told the reward of each point."""
+    sampler = optuna.samplers.TPESampler(seed=int(study.generator.integers(2**31)))
+    tuner, seen = optuna.create_study(direction="maximize", sampler=sampler), dict[Point, int]()
+    while study.samples < limit:
+        trial = tuner.ask()
+        responses = trial.suggest_categorical("responses", study.ground.responses)
+        place = study.space.place(responses, trial.suggest_categorical("spend", SPENDS))
+        tuner.tell(trial, _one_seed(study, place, seen))
+    return {}
+
+
+def _one_seed(study: Study, place: Point, seen: dict[Point, int]) -> float:
+    count = seen.get(place, 0)
+    seen[place] = count + 1
+    reward = study.train(seeded(study.space.config, place, range(count)))
+    study.answer(study.best_mean())
+    return reward
+
+
+METHODS = {"plan": run_plan, "grid": run_grid, "random": run_random, "tpe": run_tpe}
+
+
+def replay(name: str, method: str, number: int, seeds: int) -> dict[str, float]:
+    """One study of one method, as shares of the grid's samples."""
+    ground = grounds()[name]
+    generator = np.random.default_rng([sorted(grounds()).index(name), number])
+    truth = ground.draw(generator)
+    space = Space(ground.config(seeds, number))
+    study = Study(ground, space, truth, curve(), generator)
+    limit = grid_samples(space)
+    found = METHODS[method](study, limit)
+    return found | {
+        "right": float(study.answers[-1][1]),
+        "right at a third": float(_at(study.answers, limit / 3)),
+        "samples": study.samples / limit,
+        "samples until right": _until_right(study.answers) / limit,
+    }
+
+
+def _at(answers: Sequence[tuple[int, bool]], samples: float) -> bool:
+    """The answer when so many samples had been trained, or at the end where the study stopped before."""
+    until = [right for spent, right in answers if spent <= samples]
+    return until[-1] if until else False
+
+
+def _until_right(answers: Sequence[tuple[int, bool]]) -> float:
+    """Samples after which the answer was right and stayed so; infinite where it was wrong in the end."""
+    spent = np.inf
+    for samples, right in reversed(answers):
+        if not right:
+            return spent
+        spent = samples
+    return spent
+
+
+def curve() -> DiversityCurve:
+    """A curve like the paper's."""
+    sizes = (750, 1500, 3000, 6000, 12000, 24000, 36000)
+    return DiversityCurve(sizes, (10.3, 12.7, 14.9, 17.0, 18.9, 20.3, 20.8))
+
+
+def _interpolated(sizes: Sequence[float], rewards: Mapping[str, Sequence[float]]) -> Truth:
+    return lambda at: float(np.interp(np.log(at.prompts), np.log(sizes), rewards[str(at.responses)]))
+
+
+def figure(algorithm: str) -> Callable[[np.random.Generator], Truth]:
+    """Figure 4's points, straight lines in log n between them; their own scatter counts as truth."""
+    data = paper_figures()["figure4"]
+    return lambda generator: _interpolated(data["prompts"], data["reward"][algorithm])
+
+
+def table(row: str) -> Callable[[np.random.Generator], Truth]:
+    """One model and task of Table 1: six sizes, from 1,500 to 24,000 prompts."""
+    data = paper_figures()["table1"]["rows"][row]
+    sizes = [1500, 2000, 3000, 12000, 16000, 24000]
+    rewards = {k: [r / 100 for n in ("3000", "24000") for r in data[n][k]] for k in ("2", "3", "4")}
+    return lambda generator: _interpolated(sizes, rewards)
+
+
+def lines(
+    at_whole: dict[int, float], budget: float, cost: CostModel
+) -> Callable[[np.random.Generator], Truth]:
+    """A line on D for each k through the given rewards of the whole budget, slopes drawn as the paper's."""
+
+    def draw(generator: np.random.Generator) -> Truth:
+        slopes = {k: generator.uniform(0.0043, 0.0073) for k in at_whole}
+        wholes = {k: curve().at(int(budget / cost.cost_per_prompt(k)))[0] for k in at_whole}
+
+        def truth(at: Point) -> float:
+            k = at.responses
+            return at_whole[k] + slopes[k] * (curve().at(at.prompts)[0] - wholes[k])
+
+        return truth
+
+    return draw
+
+
+def flat(rewards: dict[int, float]) -> Callable[[np.random.Generator], Truth]:
+    """Neither diversity nor the number of prompts does anything."""
+    return lambda generator: lambda at: rewards[at.responses]
+
+
+PAIRS = CostModel(per_annotation=0, per_comparison=1, unit="comparisons")
+# Neighbouring numbers of responses differ by 0.0094 in the paper on average, at 48,000 annotations.
+STEP = 0.0094
+INTERIOR = {2: 0.54 - 2 * STEP, 3: 0.54 - STEP, 4: 0.54, 6: 0.54 - STEP, 8: 0.54 - 2 * STEP}
+FLAT = {2: 0.54 - 2 * STEP, 3: 0.54 - STEP, 4: 0.54}
+
+
+def grounds() -> dict[str, Ground]:
+    """All grounds by name."""
+    pro, sft = DEVIATION["PRO"], DEVIATION["SFT"]
+    return {
+        "Figure 4, PRO": Ground(figure("PRO"), pro),
+        "Figure 4, SFT": Ground(figure("SFT"), sft),
+        "Table 1, PRO, OPT-1.3B, Harmless": Ground(table("PRO, OPT-1.3B, Harmless"), pro),
+        "Table 1, PRO, OPT-1.3B, Helpful": Ground(table("PRO, OPT-1.3B, Helpful"), pro),
+        "Table 1, PRO, LLaMA-7B": Ground(table("PRO, LLaMA-7B, Global"), pro),
+        "Table 1, SFT, LLaMA-7B": Ground(table("SFT, LLaMA-7B, Global"), sft),
+        "interior k": Ground(lines(INTERIOR, 48_000, CostModel()), pro, responses=tuple(INTERIOR)),
+        "no diversity effect": Ground(flat(FLAT), pro),
+        "cost by comparisons": Ground(
+            lines({2: 0.544, 3: 0.535, 4: 0.543}, 24_000, PAIRS), pro, budget=24_000, cost=PAIRS
+        ),
+    }
+
+
+def figures(name: str, method: str, replays: int, seeds: int) -> dict[str, float | None]:
+    """Means over replays, and the samples within which 95% of them were right for good."""
+    found = [replay(name, method, number, seeds) for number in range(replays)]
+    means = {key: float(np.mean([each[key] for each in found])) for key in found[0] if "until" not in key}
+    until = np.sort([each["samples until right"] for each in found])
+    late = float(until[int(np.ceil(0.95 * replays)) - 1])
+    return {**means, "95% right after": late if np.isfinite(late) else None}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="20 replays a ground instead of 200")
+    parser.add_argument("--replays", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=1, help="seeds of a trial of the plan")
+    parser.add_argument("--processes", type=int, default=None)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--grounds", nargs="+", default=list(grounds()), choices=grounds())
+    args = parser.parse_args()
+    replays = 20 if args.quick else args.replays
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    table: dict[str, dict[str, Any]] = {}
+    with ProcessPoolExecutor(args.processes) as pool:
+        jobs = {
+            (name, method): pool.submit(figures, name, method, replays, args.seeds)
+            for name in args.grounds
+            for method in args.methods
+        }
+        for (name, method), job in jobs.items():
+            table.setdefault(name, {})[method] = job.result()
+            shown = ", ".join(
+                f"{key} {'never' if value is None else format(value, '.3f')}"
+                for key, value in job.result().items()
+            )
+            print(f"{name} | {method}: {shown}", flush=True)
+    print(json.dumps({"replays": replays, "seeds": args.seeds, "baseline": "grid", "grounds": table}))
+
+
+if __name__ == "__main__":
+    main()

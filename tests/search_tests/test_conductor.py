@@ -1,0 +1,120 @@
+"""Two lives of a study in one folder, driven by hand: plan, Optuna, ledger and terminal together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from search.conductor import Conductor
+from search.config import StudyConfig
+from search.curve import DiversityCurve
+from search.display import Display
+from search.folder import StudyFolder
+from search.ledger import Ledger
+from search.plan import Plan, Stop, Train, Wait
+from search.proposals import Proposals
+from search.record import TrialRecord
+from search.space import Point, Space
+from search.tracking import MemoryTracker
+from search.trial import TrialOutcome
+from trainers.spec import SeedResult
+
+CONFIG = StudyConfig.model_validate(
+    {"budget": 4800, "pool": {"path": "demo"}, "search": {"spends": [0.125, 0.5, 1.0], "trials": 30}}
+)
+SIZES = (10, 100, 1_000, 10_000)
+CURVE = DiversityCurve(SIZES, tuple(2 * float(np.log(n)) for n in SIZES))
+
+
+class Life:
+    """One run of the study, from its start to its end or its death."""
+
+    def __init__(self, path: Path) -> None:
+        self.console = Console(record=True, width=300, file=(path / "terminal").open("w"))
+        display, folder, space = Display(self.console), StudyFolder(path / "study"), Space(CONFIG)
+        folder.path.mkdir(exist_ok=True)
+        folder.adopt(CONFIG)
+        self.ledger = Ledger(CONFIG, folder, display, MemoryTracker(), identity="study")
+        self.proposals = Proposals(space, identity="study", url=f"sqlite:///{folder.optuna}")
+        self.conductor = Conductor(Plan(space, CURVE), self.proposals, self.ledger, display)
+
+    def train(self, point: Point) -> TrialOutcome:
+        key = point.key("study")
+        generator = np.random.default_rng([int(key, 16), *point.seeds])
+        mean = 0.3 + 0.02 * point.responses + 0.01 * float(np.log(point.prompts / 1000))
+        seeds = [
+            SeedResult(
+                seed=seed, reward=float(mean + generator.normal(0, 0.003)), rewards=(mean,), answers=("a",)
+            )
+            for seed in point.seeds
+        ]
+        record = TrialRecord(
+            trial=key, prompts=point.prompts, responses=point.responses, cost=0, seeds=point.seeds,
+            diversity=CURVE.at(point.prompts)[0], rewards=tuple(seed.reward for seed in seeds),
+        )  # fmt: skip
+        return TrialOutcome(record=record, point=point, seeds=seeds)
+
+    def run(self, trials: int = 100) -> list[Point]:
+        """Train up to so many points, one at a time."""
+        done: list[Point] = []
+        while len(done) < trials and isinstance(step := self.conductor.next(), Train):
+            self.conductor.started(step.point)
+            self.conductor.finished(self.train(step.point))
+            done.append(step.point)
+        return done
+
+    def optuna_keys(self) -> list[str]:
+        return [t.user_attrs["trial"] for t in self.proposals.trials if t.state.name == "COMPLETE"]
+
+
+def test_a_killed_study_goes_on_where_it_was_and_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    undisturbed = Life(whole).run()
+    first = Life(killed)
+    before = first.run(4)
+    lost = first.conductor.next()  # started, then the process dies
+    assert isinstance(lost, Train)
+
+    second = Life(killed)
+    after = second.run()
+    assert after[0] == lost.point
+    assert before + after == undisturbed
+    assert isinstance(second.conductor.stopped, Stop) and second.conductor.stopped.decided
+    assert sorted(second.optuna_keys()) == sorted(second.ledger.outcomes)
+    assert "RUNNING" not in {t.state.name for t in second.proposals.trials}
+
+    third = Life(killed)
+    assert not third.conductor.look_ahead() and third.run() == []
+
+
+def test_every_trial_says_what_is_believed_and_why_it_goes_on(tmp_path: Path) -> None:
+    life = Life(tmp_path)
+    points = life.run()
+    said = [line for line in life.console.export_text().splitlines() if line.startswith("next ")]
+    assert len(said) == len(points)
+    assert "pilot, 1 of 6" in said[0] and "leads" in said[-1] and "Optuna" in said[6]
+    kept = life.conductor.to_dict()["stopped"]
+    assert kept["decided"] and kept["reason"].startswith("decided: ")
+    assert json.loads(json.dumps(life.conductor.to_dict())) == life.conductor.to_dict()
+    assert life.conductor.notes()["why the study stopped"] == kept["reason"]
+
+
+def test_it_waits_while_the_pilot_runs_and_is_not_asked_again_until_something_ends(tmp_path: Path) -> None:
+    life = Life(tmp_path)
+    running: list[Point] = []
+    while isinstance(step := life.conductor.next(), Train):
+        running.append(step.point)
+    assert len(running) == 6 and isinstance(step, Wait) and isinstance(life.conductor.next(), Wait)
+    life.conductor.failed(running[0], "the worker died")
+    assert isinstance(life.conductor.next(), Wait)
+    for point in running[1:]:
+        life.conductor.finished(life.train(point))
+    step = life.conductor.next()
+    assert isinstance(step, Train) and step.point.place != running[0].place
+    states = [t.state.name for t in life.proposals.trials]
+    assert states.count("FAIL") == 1 and states.count("COMPLETE") == 5

@@ -1,0 +1,221 @@
+"""The plan: what it trains and in which order, when it stops, and what it never does. No Ray, no training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search.config import StudyConfig
+from search.curve import DiversityCurve
+from search.plan import Plan, Progress, Step, Stop, Train, Wait
+from search.record import TrialRecord
+from search.space import Point, Space
+
+SIZES = (10, 100, 1_000, 10_000, 100_000)
+CURVE = DiversityCurve(SIZES, tuple(2 * float(np.log(n)) for n in SIZES))
+
+
+def plan(*, budget: float = 4800, max_prompts: int = 100_000, **search: Any) -> Plan:
+    tree = {"budget": budget, "pool": {"path": "demo"}, "search": {"spends": [0.125, 0.5, 1.0], **search}}
+    return Plan(Space(StudyConfig.model_validate(tree), max_prompts=max_prompts), CURVE)
+
+
+def first_place(of: Plan) -> Callable[[Mapping[str, Any]], Point]:
+    """A proposer without an opinion: the first value of whatever is not fixed."""
+
+    def propose(fixed: Mapping[str, Any]) -> Point:
+        return of.space.walk(lambda name, domain: fixed.get(name, domain.middle))
+
+    return propose
+
+
+class Study:
+    """A study run by hand, one trial at a time, with Gaussian noise about a truth."""
+
+    def __init__(self, of: Plan, reward: Callable[[Point], float], noise: float = 0.003) -> None:
+        self.plan, self.reward, self.noise = of, reward, noise
+        self.generator = np.random.default_rng(3)
+        self.progress = Progress()
+        self.steps: list[Step] = []
+
+    def next(self) -> Step:
+        self.steps.append(self.plan.next(self.progress, first_place(self.plan)))
+        return self.steps[-1]
+
+    def finish(self, point: Point) -> None:
+        rewards = tuple(
+            float(self.reward(point) + e) for e in self.generator.normal(0, self.noise, len(point.seeds))
+        )
+        record = TrialRecord(
+            trial=point.key("study"), prompts=point.prompts, responses=point.responses, cost=0,
+            diversity=CURVE.at(point.prompts)[0], seeds=point.seeds, rewards=rewards,
+            selection=point.selection, strength=point.strength, settings=dict(point.settings),
+            trained_tokens=1000, seconds=1800,
+        )  # fmt: skip
+        self.progress = Progress(finished=[*self.progress.finished, (point, record)])
+
+    def run(self) -> Stop:
+        while isinstance(step := self.next(), Train):
+            self.finish(step.point)
+        assert isinstance(step, Stop)
+        return step
+
+    @property
+    def trained(self) -> list[Point]:
+        return [step.point for step in self.steps if isinstance(step, Train)]
+
+
+def rising(point: Point) -> float:
+    """More responses win clearly."""
+    return 0.3 + 0.02 * point.responses + 0.01 * float(np.log(point.prompts / 1000))
+
+
+def equal(point: Point) -> float:
+    """All splits of one budget are worth the same."""
+    return 0.4 + 0.01 * float(np.log(point.prompts * point.responses / 1000))
+
+
+def test_cheap_spends_come_first_and_cover_every_number_of_responses() -> None:
+    study = Study(plan(), rising)
+    study.run()
+    assert [(p.responses, p.spend) for p in study.trained[:6]] == [
+        (2, 0.125), (3, 0.125), (4, 0.125), (2, 0.5), (3, 0.5), (4, 0.5),
+    ]  # fmt: skip
+    assert study.trained[6].spend == 1.0
+
+
+def test_it_stops_when_the_best_is_separated_and_both_were_trained_at_the_whole_budget() -> None:
+    study = Study(plan(), rising)
+    stop = study.run()
+    assert stop.decided and stop.reason.startswith("decided: 1,200 x 4 leads 1,600 x 3")
+    whole = {p.responses for p in study.trained if p.spend == 1.0}
+    assert {3, 4} <= whole and len(study.trained) < 24
+
+
+def test_it_stops_at_splits_that_are_equal_within_the_margin_and_says_so() -> None:
+    stop = Study(plan(practical_margin=0.01, trials=60), equal).run()
+    assert stop.decided and "search.practical_margin" in stop.reason
+
+
+def test_no_split_is_trained_twice_with_one_seed() -> None:
+    study = Study(plan(trials=14, confidence=0.999, practical_margin=0), equal)
+    stop = study.run()
+    seeds = [(p.place, seed) for p in study.trained for seed in p.seeds]
+    assert not stop.decided and "search.trials (14) is reached" in stop.reason
+    assert len(study.trained) == 14 and len(seeds) == 28 == len(set(seeds))
+
+
+@pytest.mark.parametrize(
+    ("limit", "trials"),
+    [({"max_tokens": 3000}, 3), ({"max_hours": 2}, 4), ({"max_cost": 5, "price_per_hour": 2}, 5)],
+)
+def test_every_limit_ends_the_study_with_its_name(limit: dict[str, Any], trials: int) -> None:
+    study = Study(plan(confidence=0.999, **limit), equal)
+    stop = study.run()
+    assert not stop.decided and f"search.{next(iter(limit))}" in stop.reason
+    assert len(study.trained) == trials
+
+
+def test_the_pilot_is_small_where_there_are_many_responses_and_ways_of_drawing() -> None:
+    many = plan(responses=list(range(2, 17)), selections=["random", "diverse"], strengths=[0.5, 1.0])
+    places = many.pilot(())
+    assert len({p.responses for p in places}) == 5 and {2, 16} <= {p.responses for p in places}
+    assert len(places) == 12
+    assert [(p.selection, p.strength) for p in places[-2:]] == [("diverse", 0.5), ("diverse", 1.0)]
+
+
+def test_with_two_spends_the_ends_identify_the_line() -> None:
+    places = plan(spends=[0.5, 1.0]).pilot(())
+    assert [(p.responses, p.spend) for p in places] == [(2, 0.5), (3, 0.5), (4, 0.5), (2, 1.0), (4, 1.0)]
+
+
+def test_trials_run_side_by_side_and_nothing_is_decided_before_they_end() -> None:
+    study = Study(plan(), rising)
+    running: list[Point] = []
+    while isinstance(step := study.plan.next(Progress(running=running), first_place(study.plan)), Train):
+        running.append(step.point)
+    assert isinstance(step, Wait)
+    assert [p.place for p in running] == study.plan.pilot(()), "the pilot and nothing else, each place once"
+
+
+def test_a_failed_point_is_not_tried_again_in_this_run() -> None:
+    study = Study(plan(trials=7), rising)
+    first = study.next()
+    assert isinstance(first, Train)
+    study.progress = Progress(failed=[first.point])
+    second = study.next()
+    assert isinstance(second, Train) and second.point.place != first.point.place
+
+
+def test_a_place_that_always_fails_ends_the_study_instead_of_going_round() -> None:
+    study = Study(plan(trials=100), equal, noise=0.02)
+    failed: list[Point] = []
+    while isinstance(step := study.plan.next(study.progress, first_place(study.plan)), Train):
+        if step.point.spend == 1.0:
+            failed.append(step.point)
+        else:
+            study.finish(step.point)
+        study.progress = Progress(finished=study.progress.finished, failed=failed)
+        assert len(failed) < 10
+    assert isinstance(step, Stop) and not step.decided and "cannot be trained" in step.reason
+
+
+def test_what_was_interrupted_goes_on_first() -> None:
+    study = Study(plan(), rising)
+    left = Point(prompts=1200, responses=4, spend=1.0, seeds=(0, 1))
+    step = study.plan.next(Progress(interrupted=[left]), first_place(study.plan))
+    assert isinstance(step, Train) and step.point == left
+    study.finish(left)
+    again = study.plan.next(
+        Progress(finished=study.progress.finished, interrupted=[left]), first_place(study.plan)
+    )
+    assert isinstance(again, Train) and again.point != left
+
+
+def test_a_plan_goes_on_from_its_records_as_if_nothing_had_happened() -> None:
+    whole = Study(plan(), rising)
+    whole.run()
+    half = Study(plan(), rising)
+    half.progress = Progress(finished=list(whole.progress.finished[:7]))
+    step = half.next()
+    assert isinstance(step, Train) and step.point == whole.trained[7]
+
+
+def test_settings_are_compared_at_one_split_and_the_answer_holds_for_the_best() -> None:
+    of = plan(space={"trainer.algorithm.name": ["sft", "pro"]}, setting_trials=2)
+
+    def reward(point: Point) -> float:
+        worse = 0.1 if dict(point.settings)["trainer.algorithm.name"] == "pro" else 0.0
+        return rising(point) - worse
+
+    study = Study(of, reward)
+
+    def propose(fixed: Mapping[str, Any]) -> Point:
+        known = {"trainer.algorithm.name": "sft"} | dict(fixed)
+        return of.space.walk(lambda name, domain: known.get(name, domain.middle))
+
+    while isinstance(step := of.next(study.progress, propose), Train):
+        study.steps.append(step)
+        study.finish(step.point)
+    anchor = study.trained[:2]
+    assert {dict(p.settings)["trainer.algorithm.name"] for p in anchor} == {"pro", "sft"}
+    assert len({p.split for p in anchor}) == 1
+    assert of.setting(study.progress) == (("trainer.algorithm.name", "sft"),)
+    assert {record.settings["trainer.algorithm.name"] for record in of.records(study.progress)} == {"sft"}
+    assert {dict(p.settings)["trainer.algorithm.name"] for p in study.trained[2:]} == {"sft"}
+
+
+def test_the_grid_trains_every_place_once_and_then_stops() -> None:
+    study = Study(plan(plan="grid"), rising)
+    stop = study.run()
+    assert [p.place for p in study.trained] == study.plan.space.grid()
+    assert "every point of the grid is trained" in stop.reason or stop.decided
+
+
+def test_rewards_that_are_all_the_same_end_the_study_with_that_reason() -> None:
+    study = Study(plan(trials=24), lambda point: 0.5, noise=0.0)
+    stop = study.run()
+    assert not stop.decided and "same reward" in stop.reason and len(study.trained) < 10
