@@ -26,19 +26,21 @@ DRIVER = {
 WORKERS = {
     # `ray.train` looks at its workers every 2 s by default, which each trial pays several times.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
+# A machine that is ours alone is not taken away: nobody needs to watch for that, at a process a trial.
+ALONE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 # Held by the processes that only wait for workers: on the head they outlive every worker that is lost.
 ON_HEAD = {"node:__internal_head__": 1e-4}
 
 
-def start_ray(config: StudyConfig) -> None:
+def start_ray(config: StudyConfig, log: Path) -> None:
     """Join the cluster that `config.cluster.address` names, or start one on this machine.
 
     The dashboard is on in a cluster of our own: without it the workers of a stopped trial are never freed.
+    What Ray has to say in this process goes to the file `log`.
     """
     for name, value in DRIVER.items():
         os.environ.setdefault(name, value)
@@ -49,16 +51,27 @@ def start_ray(config: StudyConfig) -> None:
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
+    alone = config.cluster.address in ("", "local") and "RAY_ADDRESS" not in os.environ
+    wanted = WORKERS | (ALONE if alone else {})
     try:
         ray.init(
             address=config.cluster.address or None,
-            runtime_env={"env_vars": {name: os.environ.get(name, value) for name, value in WORKERS.items()}},
+            runtime_env={"env_vars": {name: os.environ.get(name, value) for name, value in wanted.items()}},
             log_to_driver=False,
-            logging_level=logging.ERROR,
+            configure_logging=False,
         )
     except Exception as error:  # Ray raises everything from ConnectionError to bare Exception here
         address = config.cluster.address or "this machine"
         raise ApportionError(f"Ray did not start on {address} (cluster.address): {error}") from error
+    _talk_to(log)  # only now: starting takes all handlers away
+
+
+def _talk_to(log: Path) -> None:
+    logger = logging.getLogger("ray")
+    handler = logging.FileHandler(log)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)
 
 
 def _check_address(address: str) -> None:

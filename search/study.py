@@ -83,7 +83,7 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
             display.say("nothing is left to train")
             return conclude(config, pool, folder, ledger, curve, conductor)
         with display.stage("starting Ray"):
-            start_ray(config)
+            start_ray(config, folder.logs / "ray.log")
         try:
             arm()
             train_all(config, pool, dev, tokens, folder, ledger, conductor, display)
