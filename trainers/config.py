@@ -34,7 +34,7 @@ class LoraConfig(Settings):
     """Low-rank adapters that are trained in place of the model's own weights."""
 
     rank: int = Field(0, ge=0, description="rank of the adapters; 0 trains the whole model")
-    alpha: float = Field(16.0, gt=0, description="the adapters' output is scaled by alpha / rank")
+    alpha: int = Field(16, ge=1, description="the adapters' output is scaled by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapters (probability)")
     target_modules: tuple[str, ...] = Field(
         (), description="names of the layers that get adapters (none: every linear layer but the output head)"

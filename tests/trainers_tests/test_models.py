@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_models import byte_tokenizer, tiny_llama
 
 from metrics.tokens import tokenize
 from pools.errors import TrainingError
 from trainers import models
+from trainers.config import LoraConfig
 from trainers.models import load_light_tokenizer, load_policy, load_tokenizer, resolve_model
 
 needs_package = pytest.mark.skipif(
@@ -137,3 +139,28 @@ def test_the_embedded_model_is_an_ordinary_directory(tmp_path: Path) -> None:
     ids = tokenizer("The capital of France is", return_tensors="pt").input_ids
     assert tokenizer.decode(model(ids).logits[0, -1].argmax()).strip() == "Paris"
     assert [f.name for f in tmp_path.iterdir() if f.is_dir()] == ["smollm2-135m"]
+
+
+def test_adapters_alone_are_trained_on_every_linear_layer_but_the_head(directory: Path) -> None:
+    model = load_policy(str(directory), dtype="bf16", lora=LoraConfig(rank=2))
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    layers = {name.split(".lora_")[0].rpartition(".")[2] for name in trained}
+    assert layers == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    assert all(".lora_" in name and p.dtype == torch.bfloat16 for name, p in trained.items())
+
+
+def test_rank_zero_trains_the_whole_model(directory: Path) -> None:
+    model = load_policy(str(directory), lora=LoraConfig(rank=0))
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_layers_that_the_model_lacks_are_refused(directory: Path) -> None:
+    with pytest.raises(TrainingError, match=r'lora\.target_modules "query" do not fit LlamaForCausalLM'):
+        load_policy(str(directory), lora=LoraConfig(rank=2, target_modules=("query",)))
+
+
+def test_a_missing_peft_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainers.config.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"trainer\.lora\.rank is 4.*pip install 'apportion\[lora\]'"):
+        LoraConfig(rank=4)
+    assert LoraConfig(rank=0).rank == 0
