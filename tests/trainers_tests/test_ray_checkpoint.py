@@ -80,7 +80,10 @@ def unbroken(folder: Path) -> Any:
     return json.loads(json.dumps([asdict(result) for result in results]))
 
 
-def test_a_trial_survives_the_death_of_its_workers_and_of_its_run(cluster: None, tmp_path: Path) -> None:
+def test_a_trial_survives_the_death_of_its_workers_and_of_its_run(
+    cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")  # DeepSpeed asks for it
     save_model(tmp_path / "model")
     with pytest.raises(TrainingError, match="died without a word"):
         run(tmp_path, (5,), max_failures=0)
