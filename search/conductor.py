@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from search.belief import Belief
+from search.budget import Split
 from search.display import Display
 from search.ledger import Ledger
 from search.plan import Plan, Progress, Step, Stop, Train, Wait
@@ -59,10 +61,17 @@ class Conductor:
             "setting": dict(self.plan.setting(self.progress)),
         }
 
-    def notes(self) -> dict[str, str]:
-        """What the report says of the search."""
+    def notes(self, recommended: Split) -> dict[str, str]:
+        """What the report says of the search, beside the split that the fit recommends."""
         setting = self.plan.setting(self.progress)
         shown = {"why the study stopped": self.reason or "it was interrupted"}
+        belief = self.stopped.belief if self.stopped else ""
+        if isinstance(belief, Belief) and belief.best != recommended:
+            shown["the search and the fit"] = (
+                f"the search ended with {belief.best}, the fit recommends {recommended}: the search also "
+                "counts how far a split's own trials lie off the models, and compares only the responses "
+                "that were asked for"
+            )
         if setting:
             left = sum(point.settings != setting for point, _ in self.progress.finished)
             shown["setting"] = (

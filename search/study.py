@@ -276,7 +276,7 @@ def conclude(
         curve=curve,
         base_reward=ledger.base_reward,
         cost_model=config.cost,
-        notes=_notes(config, pool, ledger) | conductor.notes(),
+        notes=_notes(config, pool, ledger) | conductor.notes(recommendation.best.split),
     )
     ledger.register_best()
     for name in ("recommendation.json", "fit.json", "trials.csv", "report.html", "plots", "config.yaml"):

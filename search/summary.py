@@ -63,7 +63,7 @@ def trials_table(records: list[TrialRecord], base_reward: float) -> Table:
         table.add_row(
             f"{record.prompts:,}",
             str(record.responses),
-            record.selection,
+            " ".join([record.selection, *(f"{n.split('.')[-1]}={v}" for n, v in record.settings.items())]),
             f"{record.cost:g}",
             f"{record.diversity:.3f}",
             f"{record.reward:.4f}",

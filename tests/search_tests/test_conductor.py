@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from search.budget import Split
 from search.conductor import Conductor
 from search.config import StudyConfig
 from search.curve import DiversityCurve
@@ -101,7 +102,9 @@ def test_every_trial_says_what_is_believed_and_why_it_goes_on(tmp_path: Path) ->
     kept = life.conductor.to_dict()["stopped"]
     assert kept["decided"] and kept["reason"].startswith("decided: ")
     assert json.loads(json.dumps(life.conductor.to_dict())) == life.conductor.to_dict()
-    assert life.conductor.notes()["why the study stopped"] == kept["reason"]
+    same, other = (life.conductor.notes(Split(n, k)) for n, k in ((1200, 4), (1600, 3)))
+    assert same == {"why the study stopped": kept["reason"]}
+    assert "the fit recommends 1,600 x 3" in other["the search and the fit"]
 
 
 def test_it_waits_while_the_pilot_runs_and_is_not_asked_again_until_something_ends(tmp_path: Path) -> None:

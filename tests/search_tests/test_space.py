@@ -110,6 +110,17 @@ def test_a_setting_of_ones_own_outside_its_space_gives_way_to_the_middle() -> No
     assert dict(Space(study).own_settings)["trainer.learning_rate"] == pytest.approx(1e-5)
 
 
+def test_points_are_known_by_the_settings_that_are_searched_now() -> None:
+    rate = config().trainer.learning_rate
+    plain = Space(search()).grid()[0]
+    searched = Space(search(space={"trainer.learning_rate": [rate, 1e-4]}))
+    assert dict(searched.known(plain).settings) == {"trainer.learning_rate": rate}
+    other = searched.place(2, 1.0, settings=(("trainer.learning_rate", 1e-4),))
+    assert searched.known(other) == other
+    assert Space(search()).known(searched.known(plain)).settings == ()
+    assert Space(search()).known(other).settings == other.settings
+
+
 @pytest.mark.parametrize(
     ("space", "said"),
     [
