@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +28,7 @@ PILOT_LEVELS = 5
 # the whole may be, by this factor (benchmarks/search.md says how it was found).
 LOOKS = 2.0
 
+FAILURES = 2
 TOO_EARLY = "too early to tell the splits apart"
 
 Setting: TypeAlias = tuple[tuple[str, Scalar], ...]
@@ -56,8 +58,8 @@ class Stop:
 
 
 Step: TypeAlias = Train | Wait | Stop
-# Proposes a place, given what is fixed of it by name; None where it has nothing to propose.
-Propose: TypeAlias = Callable[[Mapping[str, Scalar]], Point | None]
+# Proposes a place, given what is fixed of it by name.
+Propose: TypeAlias = Callable[[Mapping[str, Scalar]], Point]
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,18 @@ class Progress:
         for point in self.started:
             found.setdefault(point.place, set()).update(point.seeds)
         return found
+
+    @cached_property
+    def given_up(self) -> set[Point]:
+        """Places that failed so often that they are not tried again in this run."""
+        failures = Counter(point.place for point in self.failed)
+        return {place for place, count in failures.items() if count >= FAILURES}
+
+    @cached_property
+    def settled(self) -> set[Point]:
+        """Places that are trained, in training, or given up."""
+        done = [*(point for point, _ in self.finished), *self.running]
+        return {point.place for point in done} | self.given_up
 
     def seeds_at(self, place: Point) -> int:
         """How often a place was trained to the end."""
@@ -149,7 +163,7 @@ class Plan:
 
     def _grid(self, progress: Progress, belief: Belief | str) -> Step:
         for place in self.space.grid():
-            if place not in progress.seeds:
+            if place not in progress.settled:
                 return Train(self._seeded(place, progress), "the next point of the grid", belief)
         return self._verdict(belief, progress) or Stop(
             f"every point of the grid is trained; {_words(belief)}", False, belief
@@ -170,12 +184,12 @@ class Plan:
             "selection": anchor.selection,
         }
         place = propose(fixed | ({"strength": anchor.strength} if anchor.strength else {}))
-        return None if place is None else Train(self._seeded(place, progress), f"{why}, proposed by Optuna")
+        return Train(self._seeded(place, progress), f"{why}, proposed by Optuna")
 
     def _pilot(self, progress: Progress) -> Step | None:
         places = self.pilot(self.setting(progress))
         for number, place in enumerate(places, 1):
-            if place not in progress.seeds:
+            if place not in progress.settled:
                 return Train(self._seeded(place, progress), f"pilot, {number} of {len(places)}")
         return Wait() if any(point.place in places for point in progress.running) else None
 
@@ -206,7 +220,7 @@ class Plan:
         for responses in self.space.spends:
             fixed[self.space.spend_name(responses)] = self.space.whole(responses)
         place = propose(fixed)
-        if place is None or place in {point.place for point in progress.failed}:
+        if place in progress.given_up:
             return None
         why = f"{_words(belief)}; proposed by Optuna, {beyond + 1} of {self.search.proposals}"
         return Train(self._seeded(place, progress), why, belief)
@@ -216,9 +230,8 @@ class Plan:
         if isinstance(belief, str) and belief != TOO_EARLY:
             return Stop(belief, False, belief)
         places = self._contenders(progress, belief)
-        failed = {point.place for point in progress.failed}
         running = {point.place for point in progress.running}
-        open_ = [place for place in places if place not in failed | running]
+        open_ = [place for place in places if place not in progress.given_up | running]
         if not open_:
             return Wait() if running else Stop(f"{places[0].label} cannot be trained", False, belief)
         asked = f"{self.search.confidence:g} is asked (which takes {self._needed:g} at each look)"

@@ -62,7 +62,7 @@ class Proposals:
         """
         return self._do(lambda: self._restore(finished))
 
-    def propose(self, fixed: Mapping[str, Scalar]) -> Point | None:
+    def propose(self, fixed: Mapping[str, Scalar]) -> Point:
         """The place that Optuna would try next, with some of its coordinates `fixed` by name."""
         return self._do(lambda: self._propose(fixed))
 

@@ -114,10 +114,11 @@ def test_it_waits_while_the_pilot_runs_and_is_not_asked_again_until_something_en
         running.append(step.point)
     assert len(running) == 6 and isinstance(step, Wait) and isinstance(life.conductor.next(), Wait)
     life.conductor.failed(running[0], "the worker died")
+    again = life.conductor.next()
+    assert isinstance(again, Train) and again.point.place == running[0].place
     assert isinstance(life.conductor.next(), Wait)
-    for point in running[1:]:
+    for point in (again.point, *running[1:]):
         life.conductor.finished(life.train(point))
-    step = life.conductor.next()
-    assert isinstance(step, Train) and step.point.place != running[0].place
+    assert isinstance(step := life.conductor.next(), Train) and step.point.spend == 1.0
     states = [t.state.name for t in life.proposals.trials]
-    assert states.count("FAIL") == 1 and states.count("COMPLETE") == 5
+    assert states.count("FAIL") == 1 and states.count("COMPLETE") == 6

@@ -141,13 +141,16 @@ def test_trials_run_side_by_side_and_nothing_is_decided_before_they_end() -> Non
     assert [p.place for p in running] == study.plan.pilot(()), "the pilot and nothing else, each place once"
 
 
-def test_a_failed_point_is_not_tried_again_in_this_run() -> None:
-    study = Study(plan(trials=7), rising)
-    first = study.next()
-    assert isinstance(first, Train)
-    study.progress = Progress(failed=[first.point])
-    second = study.next()
-    assert isinstance(second, Train) and second.point.place != first.point.place
+def test_a_failed_place_is_tried_once_more_with_other_seeds_and_then_given_up() -> None:
+    study = Study(plan(), rising)
+    failed: list[Point] = []
+    for _ in range(3):
+        step = study.next()
+        assert isinstance(step, Train)
+        failed.append(step.point)
+        study.progress = Progress(failed=failed)
+    assert failed[0].place == failed[1].place != failed[2].place
+    assert not set(failed[0].seeds) & set(failed[1].seeds)
 
 
 def test_a_place_that_always_fails_ends_the_study_instead_of_going_round() -> None:
@@ -159,7 +162,7 @@ def test_a_place_that_always_fails_ends_the_study_instead_of_going_round() -> No
         else:
             study.finish(step.point)
         study.progress = Progress(finished=study.progress.finished, failed=failed)
-        assert len(failed) < 10
+        assert len(failed) < 12
     assert isinstance(step, Stop) and not step.decided and "cannot be trained" in step.reason
 
 
