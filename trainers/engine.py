@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,16 +19,46 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def import_deepspeed() -> Any:
-    """Import DeepSpeed for the accelerator at hand, quietly, without compiling anything."""
+    """Import DeepSpeed for the accelerator at hand, quietly, without compiling anything.
+
+    Its autotuner would bring MLflow along, and its Muon optimiser torch's compiler: two seconds of every
+    worker's start for what is not used here.
+    """
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    import deepspeed
+    with _absent("mlflow"), _uncompiled():
+        import deepspeed
+        import deepspeed.runtime.zero.muon.original_muon  # else imported by `initialize`
 
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     # The shared-memory collective is compiled for 40 s on first use; gloo gives the same losses at once.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
+
+
+@contextmanager
+def _absent(module: str) -> Iterator[None]:
+    """Let an import of `module` fail, unless it is there already."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+
+
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    """Let `torch.compile` leave functions as they are: as a decorator it loads the compiler at once."""
+    compiler = torch.compile
+    torch.compile = lambda function=None, **_: function or (lambda later: later)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.compile = compiler
 
 
 def build_engine(policy: torch.nn.Module, config: TrainerConfig, steps: int) -> Any:
