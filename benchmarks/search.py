@@ -19,6 +19,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -45,13 +46,17 @@ Truth = Callable[[Point], float]
 
 @dataclass(frozen=True)
 class Ground:
-    """Where methods are compared: `draw` makes one replay's truth, `deviation` is that of one seed."""
+    """Where methods are compared: `draw` makes one replay's truth, `deviation` is that of one seed.
+
+    A `published` one replays the figures of Song et al., which are read and no part of the project.
+    """
 
     draw: Callable[[np.random.Generator], Truth]
     deviation: float
     responses: tuple[int, ...] = (2, 3, 4)
     budget: float = 48_000
     cost: CostModel = CostModel()
+    published: bool = False
 
     def config(self, seeds: int, seed: int) -> StudyConfig:
         return StudyConfig.model_validate(
@@ -211,6 +216,9 @@ def _until_right(answers: Sequence[tuple[int, bool]]) -> float:
     return spent
 
 
+paper = cache(paper_figures)
+
+
 def curve() -> DiversityCurve:
     """A curve like the paper's."""
     sizes = (750, 1500, 3000, 6000, 12000, 24000, 36000)
@@ -223,16 +231,23 @@ def _interpolated(sizes: Sequence[float], rewards: Mapping[str, Sequence[float]]
 
 def figure(algorithm: str) -> Callable[[np.random.Generator], Truth]:
     """Figure 4's points, straight lines in log n between them; their own scatter counts as truth."""
-    data = paper_figures()["figure4"]
-    return lambda generator: _interpolated(data["prompts"], data["reward"][algorithm])
+
+    def draw(generator: np.random.Generator) -> Truth:
+        data = paper()["figure4"]
+        return _interpolated(data["prompts"], data["reward"][algorithm])
+
+    return draw
 
 
 def table(row: str) -> Callable[[np.random.Generator], Truth]:
     """One model and task of Table 1: six sizes, from 1,500 to 24,000 prompts."""
-    data = paper_figures()["table1"]["rows"][row]
-    sizes = [1500, 2000, 3000, 12000, 16000, 24000]
-    rewards = {k: [r / 100 for n in ("3000", "24000") for r in data[n][k]] for k in ("2", "3", "4")}
-    return lambda generator: _interpolated(sizes, rewards)
+
+    def draw(generator: np.random.Generator) -> Truth:
+        data = paper()["table1"]["rows"][row]
+        rewards = {k: [r / 100 for n in ("3000", "24000") for r in data[n][k]] for k in ("2", "3", "4")}
+        return _interpolated([1500, 2000, 3000, 12000, 16000, 24000], rewards)
+
+    return draw
 
 
 def lines(
@@ -269,12 +284,12 @@ def grounds() -> dict[str, Ground]:
     """All grounds by name."""
     pro, sft = DEVIATION["PRO"], DEVIATION["SFT"]
     return {
-        "Figure 4, PRO": Ground(figure("PRO"), pro),
-        "Figure 4, SFT": Ground(figure("SFT"), sft),
-        "Table 1, PRO, OPT-1.3B, Harmless": Ground(table("PRO, OPT-1.3B, Harmless"), pro),
-        "Table 1, PRO, OPT-1.3B, Helpful": Ground(table("PRO, OPT-1.3B, Helpful"), pro),
-        "Table 1, PRO, LLaMA-7B": Ground(table("PRO, LLaMA-7B, Global"), pro),
-        "Table 1, SFT, LLaMA-7B": Ground(table("SFT, LLaMA-7B, Global"), sft),
+        "Figure 4, PRO": Ground(figure("PRO"), pro, published=True),
+        "Figure 4, SFT": Ground(figure("SFT"), sft, published=True),
+        "Table 1, PRO, OPT-1.3B, Harmless": Ground(table("PRO, OPT-1.3B, Harmless"), pro, published=True),
+        "Table 1, PRO, OPT-1.3B, Helpful": Ground(table("PRO, OPT-1.3B, Helpful"), pro, published=True),
+        "Table 1, PRO, LLaMA-7B": Ground(table("PRO, LLaMA-7B, Global"), pro, published=True),
+        "Table 1, SFT, LLaMA-7B": Ground(table("SFT, LLaMA-7B, Global"), sft, published=True),
         "interior k": Ground(lines(INTERIOR, 48_000, CostModel()), pro, responses=tuple(INTERIOR)),
         "no diversity effect": Ground(flat(FLAT), pro),
         "cost by comparisons": Ground(
@@ -292,6 +307,17 @@ def figures(name: str, method: str, replays: int, seeds: int) -> dict[str, float
     return {**means, "95% right after": late if np.isfinite(late) else None}
 
 
+def available(names: Sequence[str]) -> list[str]:
+    """The grounds that can be had; says which cannot, for want of the paper's figures."""
+    try:
+        paper()
+    except FileNotFoundError as error:
+        left = [name for name in names if grounds()[name].published]
+        print(f"SKIPPED {len(left)} grounds ({'; '.join(left)}): {error}")
+        return [name for name in names if name not in left]
+    return list(names)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -305,11 +331,12 @@ def main() -> None:
     args = parser.parse_args()
     replays = 20 if args.quick else args.replays
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    names = available(args.grounds)
     table: dict[str, dict[str, Any]] = {}
     with ProcessPoolExecutor(args.processes) as pool:
         jobs = {
             (name, method): pool.submit(figures, name, method, replays, args.seeds)
-            for name in args.grounds
+            for name in names
             for method in args.methods
         }
         for (name, method), job in jobs.items():

@@ -12,6 +12,7 @@ from search.ledger import Ledger
 from search.plan import Plan, Progress, Step, Stop, Train, Wait
 from search.proposals import Proposals
 from search.record import TrialRecord
+from search.settings import shown
 from search.space import Point
 from search.trial import TrialOutcome
 
@@ -64,21 +65,21 @@ class Conductor:
     def notes(self, recommended: Split) -> dict[str, str]:
         """What the report says of the search, beside the split that the fit recommends."""
         setting = self.plan.setting(self.progress)
-        shown = {"why the study stopped": self.reason or "it was interrupted"}
+        notes = {"why the study stopped": self.reason or "it was interrupted"}
         belief = self.stopped.belief if self.stopped else ""
         if isinstance(belief, Belief) and belief.best != recommended:
-            shown["the search and the fit"] = (
+            notes["the search and the fit"] = (
                 f"the search ended with {belief.best}, the fit recommends {recommended}: the search also "
                 "counts how far a split's own trials lie off the models, and compares only the responses "
                 "that were asked for"
             )
         if setting:
             left = sum(point.settings != setting for point, _ in self.progress.finished)
-            shown["setting"] = (
-                ", ".join(f"{name} {value}" for name, value in setting)
-                + f"; the best at one split, and {left} trials of other settings are left out of the fit"
+            notes["setting"] = (
+                f"{', '.join(shown(dict(setting)))}; the best at one split, and {left} trials of other settings "
+                "are left out of the fit"
             )
-        return shown
+        return notes
 
     def look_ahead(self) -> bool:
         """Whether anything is left to train."""

@@ -174,7 +174,7 @@ class Plan:
         tried = [point for point in progress.started if self._at_anchor(point)]
         if not self.space.settings or len(tried) >= self.search.setting_trials:
             return Wait() if self.space.settings and any(map(self._at_anchor, progress.running)) else None
-        why = f"settings, {len(tried) + 1} of {self.search.setting_trials} at {self._anchor.label}"
+        why = f"settings, {len(tried) + 1} of {self.search.setting_trials} at {self._anchor.split}"
         if not tried:
             return Train(self._seeded(self._anchor, progress), why)
         anchor = self._anchor

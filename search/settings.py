@@ -103,6 +103,14 @@ def applied(trainer: TrainerConfig, settings: Mapping[str, Scalar]) -> TrainerCo
     return TrainerConfig.model_validate(tree)
 
 
+def shown(settings: Mapping[str, Scalar]) -> list[str]:
+    """Settings for people: `learning_rate=1e-05`."""
+    return [
+        f"{name.removeprefix('trainer.')}={f'{value:.3g}' if isinstance(value, float) else value}"
+        for name, value in settings.items()
+    ]
+
+
 def own_settings(trainer: TrainerConfig, found: Mapping[str, Domain]) -> dict[str, Scalar]:
     """The trainer's own values where they lie within the space, else its middle."""
     values = {name: value_of(trainer, name) for name in found}

@@ -12,7 +12,7 @@ from typing import Any
 from pools.errors import ConfigError
 from search.budget import Split, largest_split
 from search.config import Selection, StudyConfig
-from search.settings import Choices, Domain, Scalar, domains, own_settings, value_of
+from search.settings import Choices, Domain, Scalar, domains, own_settings, shown, value_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Point:
         parts = [f"{self.prompts:,} x {self.responses}"]
         if self.selection != "random":
             parts.append(self.selection if self.strength == 1 else f"{self.selection} {self.strength:g}")
-        return " ".join(parts + [f"{name.rpartition('.')[2]}={value}" for name, value in self.settings])
+        return " ".join(parts + shown(dict(self.settings)))
 
     @property
     def place(self) -> Point:

@@ -9,6 +9,7 @@ from rich.table import Table
 from search.display import Display
 from search.folder import StudyFolder
 from search.record import TrialRecord
+from search.settings import shown
 
 if TYPE_CHECKING:
     from search.study import StudyResult
@@ -63,7 +64,7 @@ def trials_table(records: list[TrialRecord], base_reward: float) -> Table:
         table.add_row(
             f"{record.prompts:,}",
             str(record.responses),
-            " ".join([record.selection, *(f"{n.split('.')[-1]}={v}" for n, v in record.settings.items())]),
+            " ".join([record.selection, *shown(record.settings)]),
             f"{record.cost:g}",
             f"{record.diversity:.3f}",
             f"{record.reward:.4f}",
