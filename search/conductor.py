@@ -76,8 +76,8 @@ class Conductor:
         if setting:
             left = sum(point.settings != setting for point, _ in self.progress.finished)
             notes["setting"] = (
-                f"{', '.join(shown(dict(setting)))}; the best at one split, and {left} trials of other settings "
-                "are left out of the fit"
+                f"{', '.join(shown(dict(setting)))}; the best at one split, and {left} trials of other "
+                "settings are left out of the fit"
             )
         return notes
 

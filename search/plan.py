@@ -28,7 +28,10 @@ PILOT_LEVELS = 5
 # the whole may be, by this factor (benchmarks/search.md says how it was found).
 LOOKS = 2.0
 
+# A place that failed so often is given up until the next run.
 FAILURES = 2
+# Confirmation runs one trial for each of the two splits at a time: what they find decides the next.
+AT_ONCE = 2
 TOO_EARLY = "too early to tell the splits apart"
 
 Setting: TypeAlias = tuple[tuple[str, Scalar], ...]
@@ -229,6 +232,8 @@ class Plan:
         """More seeds of the best split or its rival: at the whole budget first, then where they tell most."""
         if isinstance(belief, str) and belief != TOO_EARLY:
             return Stop(belief, False, belief)
+        if len(progress.running) >= AT_ONCE:
+            return Wait()
         places = self._contenders(progress, belief)
         running = {point.place for point in progress.running}
         open_ = [place for place in places if place not in progress.given_up | running]

@@ -141,6 +141,21 @@ def test_trials_run_side_by_side_and_nothing_is_decided_before_they_end() -> Non
     assert [p.place for p in running] == study.plan.pilot(()), "the pilot and nothing else, each place once"
 
 
+def test_confirmation_runs_two_trials_at_a_time() -> None:
+    study = Study(plan(proposals=0, confidence=0.999), equal)
+    while len(study.progress.finished) < 6:
+        step = study.next()
+        assert isinstance(step, Train)
+        study.finish(step.point)
+    running: list[Point] = []
+    finished = study.progress.finished
+    while isinstance(
+        step := study.plan.next(Progress(finished=finished, running=running), first_place(study.plan)), Train
+    ):
+        running.append(step.point)
+    assert isinstance(step, Wait) and len(running) == 2 and {p.spend for p in running} == {1.0}
+
+
 def test_a_failed_place_is_tried_once_more_with_other_seeds_and_then_given_up() -> None:
     study = Study(plan(), rising)
     failed: list[Point] = []
