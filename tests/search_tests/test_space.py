@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pools.errors import ConfigError
 from search.config import StudyConfig
@@ -152,3 +154,35 @@ def test_what_cannot_be_had_at_all_is_refused() -> None:
         Space(config(budget=3))
     with pytest.raises(ConfigError, match="holds 4, but the pool's prompts have no more than 3"):
         check_responses(config(), 3)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    budget=st.floats(10, 5000),
+    per_prompt=st.floats(0, 5),
+    per_comparison=st.floats(0, 2),
+    spends=st.lists(st.floats(0.05, 1), min_size=1, max_size=4, unique=True),
+    responses=st.lists(st.integers(2, 9), min_size=1, max_size=4, unique=True),
+    pool=st.integers(1, 400),
+    choose=st.integers(0, 30),
+)
+def test_whatever_is_asked_no_place_costs_more_than_the_budget_or_needs_more_than_the_pool(
+    budget: float,
+    per_prompt: float,
+    per_comparison: float,
+    spends: list[float],
+    responses: list[int],
+    pool: int,
+    choose: int,
+) -> None:
+    cost = {"per_prompt": per_prompt, "per_comparison": per_comparison}
+    study = config(budget=budget, cost=cost, search={"responses": responses, "spends": spends})
+    try:
+        space = Space(study, max_prompts=pool)
+    except ConfigError:
+        return
+    grid = space.grid()
+    assert len({(place.prompts, place.responses) for place in grid}) == len(grid)
+    for place in (*grid, reached(space, choose)[0]):
+        assert place in grid and 1 <= place.prompts <= pool
+        assert study.cost.cost(place.prompts, place.responses) <= budget * place.spend * (1 + 1e-9)
