@@ -158,3 +158,13 @@ def test_passwords_stay_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_
     asked = "postgresql://study:$OPTUNA_PASSWORD@host/optuna"
     assert database_url(asked, "unused") == "postgresql://study:secret@host/optuna"
     assert database_url("", "/folder/optuna.db") == "sqlite:////folder/optuna.db"
+
+
+def test_a_file_that_is_no_database_is_said_and_ends_nothing(tmp_path: Path) -> None:
+    of, path = space(), tmp_path / "optuna.db"
+    path.write_text("not a database, and long enough for sqlite to notice" * 20)
+    said: list[str] = []
+    proposals = Proposals(of, identity="study", url=f"sqlite:///{path}", warn=said.append)
+    proposals.restore({key: (point, 0.5) for key, point in trained(of, 2).items()})
+    assert states(proposals) == {"COMPLETE": 2} and proposals.propose({}) in of.grid()
+    assert len(said) == 1 and "file is not a database" in said[0]
