@@ -30,11 +30,20 @@ def keep_local(folder: Path, write: Writer, context: WorkerContext) -> str:
             if context.rank == 0:
                 shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before it was known
                 os.rename(partial, folder)
-    except CheckpointError:
+    except CheckpointError as error:
+        reason = f"{error} ({_room(folder.parent)})"
         if context.rank == 0:
             shutil.rmtree(partial, ignore_errors=True)  # what was written of it may have filled the disk
-        raise
+        raise CheckpointError(reason) from error
     return str(folder)
+
+
+def _room(folder: Path) -> str:
+    """What torch does not say of a disk that is full."""
+    try:
+        return f"{shutil.disk_usage(folder).free / 2**20:,.0f} MiB are free in {folder}"
+    except OSError:
+        return str(folder)
 
 
 def keep_remote(filesystem: Any, path: str, write: Writer, context: WorkerContext) -> str:
