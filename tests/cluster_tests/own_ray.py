@@ -141,7 +141,7 @@ def growing_cluster(workers: int) -> Iterator[tuple[OwnRay, Path]]:
         quick = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "8"}
         command = f"{cluster.start_head()} --num-cpus=0 --autoscaling-config={launcher}"
         try:
-            cluster.run(*command.split(), environment=cluster.environment(**fake, **quick), timeout=60)
+            cluster.run(*command.split(), environment=cluster.environment(**fake, **quick), timeout=150)
             yield cluster, launcher
         finally:
             end(cluster.mark)
@@ -161,7 +161,7 @@ def _launcher(address: str, workers: int) -> dict[str, Any]:
     return {
         "cluster_name": "growing",
         "max_workers": workers,
-        "idle_timeout_minutes": 0.1,
+        "idle_timeout_minutes": 0.25,
         "provider": {
             "type": "external",
             "module": module,
