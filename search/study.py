@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from search.recommend import recommend
 from search.report import write_report
 from search.space import Space, check_responses, digest
 from search.tracking import Dataset
-from search.trial import Shared
+from search.trial import Shared, run_point
 from trainers.models import load_light_tokenizer, resolve_model
 from trainers.spec import Prepared, Setting
 
@@ -193,7 +194,13 @@ def train_all(
     display.say(f"base model: reward {ledger.base_reward:.4f} on {len(pool.held_out)} held-out prompts")
     display.say(f"up to {config.search.trials} trials of {config.search.seeds} seeds, {concurrent} at a time")
     with display.watching(lambda: ray.get(board.read.remote(), timeout=5)):
-        run_trials(shared, concurrent=concurrent, conductor=conductor)
+        run_trials(
+            partial(run_point, shared=shared),
+            conductor,
+            concurrent=concurrent,
+            storage=shared.storage,
+            max_failures=config.resources.max_failures,
+        )
 
 
 def _embed(config: StudyConfig, pool: Pool) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ray import tune
@@ -11,7 +12,7 @@ from pools.errors import ApportionError
 from search.cluster import ON_HEAD
 from search.plan import Step, Stop, Train
 from search.space import Point
-from search.trial import Shared, TrialOutcome, run_point
+from search.trial import TrialOutcome
 
 
 class Conducted(Protocol):
@@ -76,10 +77,16 @@ class _Relay(tune.Callback):
         self._conductor.failed(Point.from_dict(trial.config["point"]), _reason(trial))
 
 
-def run_trials(shared: Shared, *, concurrent: int, conductor: Conducted) -> None:
-    """Run the points that `conductor` asks for, until it stops; one that fails leaves the others alone."""
+def run_trials(
+    work: Callable[[Point], Any], conductor: Conducted, *, concurrent: int, storage: str, max_failures: int
+) -> None:
+    """Do the `work` of each point that `conductor` asks for, until it stops, and tell it what came out.
+
+    A trial whose work raises an error of ours has failed and leaves the others alone; one that loses its
+    process is started again, at most `max_failures` times.
+    """
     # A trial's own process only waits for its workers; a CPU for it would leave a machine one worker short.
-    trainable = tune.with_resources(tune.with_parameters(_trainable, shared=shared), ON_HEAD)
+    trainable = tune.with_resources(tune.with_parameters(_trainable, work=work), ON_HEAD)
     tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -90,23 +97,20 @@ def run_trials(shared: Shared, *, concurrent: int, conductor: Conducted) -> None
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=shared.storage,
+            storage_path=storage,
             callbacks=[_Relay(conductor)],
-            # What a trial can be blamed for it reports; raised is only the loss of its own process.
-            failure_config=tune.FailureConfig(max_failures=shared.config.resources.max_failures),
+            failure_config=tune.FailureConfig(max_failures=max_failures),
             verbose=0,
         ),
     ).fit()
 
 
-def _trainable(config: dict[str, Any], shared: Shared) -> None:
+def _trainable(config: dict[str, Any], work: Callable[[Point], Any]) -> None:
     try:
-        outcome = run_point(Point.from_dict(config["point"]), shared)
+        tune.report({"outcome": work(Point.from_dict(config["point"]))})
     except ApportionError as error:
-        # Told as a result without a reward: raised, it would reach the terminal as Tune's traceback.
+        # Told as a result without an outcome: raised, it would reach the terminal as Tune's traceback.
         tune.report({"failure": str(error)})
-        return
-    tune.report({"reward": outcome.record.reward, "outcome": outcome})
 
 
 def _reason(trial: Any) -> str:
