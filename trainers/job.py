@@ -131,12 +131,17 @@ def _fit(
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}, asdict(report)
 
 
-def _rankings(examples: Sequence[Example], bench: Bench, algorithm: Any) -> list[Any]:
-    """The examples as the algorithm learns from them; raises TrainingError where nothing is left."""
+def _rankings(
+    examples: Sequence[Example], bench: Bench, algorithm: Any
+) -> tuple[list[Any], dict[str, float]]:
+    """The examples as the algorithm learns from them, and counts of what was cut or left out.
+
+    Raises TrainingError where nothing is left.
+    """
     from trainers.batching import tokenize_rankings
 
     config = bench.setting.model
-    rankings, _ = tokenize_rankings(
+    rankings, report = tokenize_rankings(
         examples,
         bench.tokenizer,
         style=config.prompt_format,
@@ -149,7 +154,8 @@ def _rankings(examples: Sequence[Example], bench: Bench, algorithm: Any) -> list
             f'of {len(examples)} prompts none has responses that "{algorithm.name}" can learn from: '
             "they are equal in score, or became equal when cut to model.max_response_tokens"
         )
-    return prepared
+    kept = {"rankings": len(prepared), "rankings_dropped": len(examples) - len(prepared)}
+    return prepared, {name: float(count) for name, count in (asdict(report) | kept).items()}
 
 
 def _train_and_judge(
@@ -165,7 +171,7 @@ def _train_and_judge(
     config = bench.setting.trainer
     torch.manual_seed(seed)
     algorithm = make_algorithm(config.algorithm)
-    rankings = _rankings(examples, bench, algorithm)
+    rankings, counts = _rankings(examples, bench, algorithm)
     model = load_policy(
         bench.path,
         dtype=config.dtype,
@@ -180,6 +186,12 @@ def _train_and_judge(
         )
     engine = build_engine(policy, config, total_steps(config, rankings))
     result = _Training(seed, bench, keeper, engine, model).run(rankings, algorithm)
+    told = [f"each response is encoded with its own copy of the prompt: {policy.reason}"]
+    result = replace(
+        result,
+        telemetry={**result.telemetry, **counts},
+        notes=[*result.notes, *(told if policy.reason else [])],
+    )
     if bench.setting.policies is not None:
         result = _keep_policy(result, model, bench, job)
     engine.destroy()
