@@ -19,6 +19,16 @@ from trainers.loop import micro_batches, train
 CONFIG = TrainerConfig(steps=3, batch_prompts=4, micro_batch_tokens=64)
 
 
+class Engine(SimpleNamespace):
+    """Takes every call of the loop and does nothing."""
+
+    def __call__(self, batch: Any) -> None:
+        return None
+
+    def __getattr__(self, name: str) -> Any:
+        return {"get_lr": lambda: [0.1], "get_global_grad_norm": lambda: 1.0}.get(name, lambda *_: None)
+
+
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_every_worker_makes_equally_many_passes_and_no_ranking_is_lost(world: int) -> None:
     rankings = random_rankings(0, (4, 2, 3, 4, 2, 2, 3))
@@ -31,13 +41,6 @@ def test_every_worker_makes_equally_many_passes_and_no_ranking_is_lost(world: in
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_by_step_and_prompts() -> None:
-    class Engine(SimpleNamespace):
-        def __call__(self, batch: Any) -> None:
-            return None
-
-        def __getattr__(self, name: str) -> Any:
-            return {"get_lr": lambda: [0.1], "get_global_grad_norm": lambda: 1.0}.get(name, lambda *_: None)
-
     losses = iter([1.0, float("nan")])
 
     class Failing:
@@ -50,3 +53,16 @@ def test_a_loss_that_is_not_finite_ends_the_training_by_step_and_prompts() -> No
     with pytest.raises(RefusedError, match=r"loss is nan at step 2 of 3, on the prompts p\d, p\d, p\d, p\d$"):
         train(Engine(), rankings, Failing(), config, seed=0, context=context)  # type: ignore[arg-type]
     assert [row["step"] for row in context.updates] == [1.0]
+
+
+@pytest.mark.parametrize("path", ["plain", "segments"])
+def test_only_the_plain_path_pads(path: str) -> None:
+    class Constant:
+        def loss(self, logps: Any, batch: Any) -> LossOutput:
+            return LossOutput(torch.tensor(1.0), {})
+
+    engine, rankings = Engine(module=SimpleNamespace(path=path)), random_rankings(0, (3, 2, 2, 4))
+    training = train(engine, rankings, Constant(), CONFIG, seed=0, context=LocalContext())  # type: ignore[arg-type]
+    assert training.tokens == 3 * sum(ranking.tokens for ranking in rankings)
+    assert (training.telemetry()["padding"] > 0.05) == (path == "plain")
+    assert (training.padded == training.tokens) == (path == "segments")
