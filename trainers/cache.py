@@ -3,6 +3,7 @@ costs a copy of all the others."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -50,6 +51,28 @@ def roomy_cache(config: Any) -> DynamicCache:
     cache = DynamicCache(config=config)
     cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def can_join(config: Any) -> bool:
+    """Whether caches of models with this `config` can be joined: every layer sees all tokens."""
+    return all(isinstance(layer, RoomyLayer) for layer in roomy_cache(config).layers)
+
+
+def joined(config: Any, parts: Sequence[DynamicCache]) -> DynamicCache:
+    """One cache with the rows of all `parts`, in order, padded on the left with zeros to the longest."""
+    if len(parts) == 1:
+        return parts[0]
+    cache = roomy_cache(config)
+    width = max(part.get_seq_length() for part in parts)
+    for layer, *others in zip(cache.layers, *(part.layers for part in parts), strict=True):
+        if all(other.is_initialized for other in others):
+            keys, values = ([_padded(getattr(o, name), width) for o in others] for name in ("keys", "values"))
+            layer.update(torch.cat(keys), torch.cat(values))
+    return cache
+
+
+def _padded(states: Tensor, width: int) -> Tensor:
+    return torch.nn.functional.pad(states, (0, 0, width - states.shape[-2], 0))
 
 
 def _widened(buffer: Tensor, used: int, tokens: int) -> Tensor:

@@ -8,12 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
-from trainers.cache import roomy_cache
-
-# What a decoding step costs however few its rows, in tokens encoded: reading the weights on a CPU, launching
-# kernels on a GPU.
-_STEP_COST = {"cpu": 32.0, "cuda": 2048.0}
+from trainers.cache import can_join, joined, roomy_cache
 
 
 @dataclass(frozen=True)
@@ -48,8 +45,7 @@ def generate(
     model.eval()
     answers: list[list[int]] = [[] for _ in prompt_ids]
     chooser = _Chooser(sampling, model.device)
-    step_cost = _STEP_COST.get(model.device.type, _STEP_COST["cuda"])
-    for rows in _batches([len(ids) for ids in prompt_ids], max_new_tokens, token_budget, step_cost):
+    for rows in _batches([len(ids) for ids in prompt_ids], max_new_tokens, token_budget):
         prompts = [list(prompt_ids[row]) for row in rows]
         ends = _Ends(frozenset(eos_ids), tuple(stop), tokenizer)
         for row, answer in zip(
@@ -60,31 +56,15 @@ def generate(
     return answers
 
 
-def _batches(lengths: Sequence[int], new_tokens: int, budget: int, step_cost: float) -> list[list[int]]:
-    """Indices, longest first, in the batches that cost least among those whose padded size with the answers
-    stays within `budget`.
-
-    `step_cost` is what decoding one token costs however few the rows are, in tokens encoded: it speaks for
-    few large batches, and padding to a batch's longest prompt for many of equal lengths.
-    """
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    cheapest: list[tuple[float, int]] = [(0.0, 0)]  # for the first n prompts: cost, start of the last batch
-    for stop in range(1, len(order) + 1):
-        options = []
-        for start in range(stop - 1, -1, -1):
-            rows, longest = stop - start, lengths[order[start]]
-            if rows > 1 and rows * (longest + new_tokens) > budget:
-                break
-            padded = rows * (longest + new_tokens)
-            options.append((cheapest[start][0] + padded + new_tokens * step_cost, start))
-        cheapest.append(min(options))
+def _batches(lengths: Sequence[int], new_tokens: int, budget: int) -> list[list[int]]:
+    """Indices, longest first, in batches whose padded size with the answers stays within `budget`."""
     batches: list[list[int]] = []
-    stop = len(order)
-    while stop:
-        start = cheapest[stop][1]
-        batches.append(order[start:stop])
-        stop = start
-    return batches[::-1]
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        width = lengths[batches[-1][0]] + new_tokens if batches else 0
+        if not batches or (len(batches[-1]) + 1) * width > budget:
+            batches.append([])
+        batches[-1].append(index)
+    return batches
 
 
 def cut(text: str, stop: Sequence[str]) -> str:
@@ -95,27 +75,18 @@ def cut(text: str, stop: Sequence[str]) -> str:
 def _decode(
     model: Any, prompts: list[list[int]], max_new_tokens: int, pad_id: int, chooser: _Chooser, ends: _Ends
 ) -> list[list[int]]:
-    width = max(map(len, prompts))
-    ids = torch.tensor([[pad_id] * (width - len(p)) + p for p in prompts], device=model.device)
-    lengths = torch.tensor([len(p) for p in prompts], device=model.device)
+    """Answers to `prompts`, which come longest first."""
+    width = len(prompts[0])
     # One column for each token to come, so that the mask only has to be sliced.
-    columns = torch.arange(width + max_new_tokens, device=model.device)
-    mask = (columns >= width - lengths[:, None]).long()
-    positions = (mask[:, :width].cumsum(1) - 1).clamp(min=0)
+    mask = _mask(prompts, width + max_new_tokens, width, model.device)
+    positions = torch.tensor([[len(prompt)] for prompt in prompts], device=model.device)
     answers: list[list[int]] = [[] for _ in prompts]
     alive = list(range(len(prompts)))
-    cache = roomy_cache(model.config)
-    for seen in range(width, width + max_new_tokens):
-        logits = model(
-            input_ids=ids,
-            attention_mask=mask[:, :seen],
-            position_ids=positions,
-            past_key_values=cache,
-            logits_to_keep=1,
-        ).logits
-        tokens = chooser(logits[:, -1])
+    logits, cache = _encode(model, prompts, pad_id)
+    for seen in range(width + 1, width + max_new_tokens + 1):
+        tokens = chooser(logits)
         ended = [ends.reached(answers[row], token) for row, token in zip(alive, tokens.tolist(), strict=True)]
-        if all(ended):
+        if all(ended) or seen == width + max_new_tokens:
             break
         if any(ended):
             kept = _closed_up(ended)
@@ -123,9 +94,52 @@ def _decode(
             places = torch.tensor(kept, device=model.device)
             cache.batch_select_indices(places)
             tokens, mask, positions = tokens[places], mask[places], positions[places]
-        ids = tokens[:, None]
-        positions = positions[:, -1:] + 1
+        logits = _forward(model, tokens[:, None], mask[:, :seen], positions, cache)
+        positions = positions + 1
     return answers
+
+
+def _encode(model: Any, prompts: list[list[int]], pad_id: int) -> tuple[Tensor, DynamicCache]:
+    """Logits [B, V] after each prompt, and the cache of all, padded on the left to the longest.
+
+    Prompts of like lengths are encoded together, since padding costs as much as text here, and joined then,
+    since in decoding it costs next to nothing.
+    """
+    groups = _alike(prompts) if can_join(model.config) else [prompts]
+    parts = []
+    for group in groups:
+        width, cache = len(group[0]), roomy_cache(model.config)
+        ids = torch.tensor([[pad_id] * (width - len(p)) + p for p in group], device=model.device)
+        mask = _mask(group, width, width, model.device)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        parts.append((_forward(model, ids, mask, positions, cache), cache))
+    caches = [cache for _, cache in parts]
+    return torch.cat([logits for logits, _ in parts]), joined(model.config, caches)
+
+
+def _alike(prompts: list[list[int]]) -> list[list[list[int]]]:
+    """Prompts, longest first, in groups where none is shorter than four fifths of the longest."""
+    groups: list[list[list[int]]] = []
+    for prompt in prompts:
+        if not groups or 5 * len(prompt) < 4 * len(groups[-1][0]):
+            groups.append([])
+        groups[-1].append(prompt)
+    return groups
+
+
+def _mask(prompts: list[list[int]], columns: int, width: int, device: torch.device) -> Tensor:
+    """[B, columns] of 0 and 1: prompts end before column `width`, and all after it are seen."""
+    starts = torch.tensor([[width - len(prompt)] for prompt in prompts], device=device)
+    return (torch.arange(columns, device=device) >= starts).long()
+
+
+def _forward(model: Any, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
+    """Logits [B, V] of the last column."""
+    out = model(
+        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
+    )
+    logits: Tensor = out.logits[:, -1]
+    return logits
 
 
 def _closed_up(ended: Sequence[bool]) -> list[int]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import VOCABULARY, build, byte_tokenizer, tiny_llama
-from transformers import GPT2Config, OPTConfig, PreTrainedModel, Qwen2Config
+from transformers import GPT2Config, MistralConfig, OPTConfig, PreTrainedModel, Qwen2Config
 
 from trainers.generate import Sampling, _batches, cut, generate
 
@@ -25,6 +26,10 @@ FAMILIES = {
     ),
     "qwen2": Qwen2Config(
         vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, initializer_range=0.3,
+    ),
+    "mistral": MistralConfig(
+        vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2, sliding_window=6,
         num_attention_heads=4, num_key_value_heads=2, initializer_range=0.3,
     ),
 }  # fmt: skip
@@ -68,9 +73,9 @@ def test_the_budget_changes_no_answer(budget: int) -> None:
     )
 
 
-@given(st.lists(st.integers(1, 40), max_size=30), st.integers(1, 20), st.integers(1, 300), st.floats(0, 100))
-def test_batches_fit_the_budget(lengths: list[int], new: int, budget: int, step: float) -> None:
-    batches = _batches(lengths, new, budget, step)
+@given(st.lists(st.integers(1, 40), max_size=30), st.integers(1, 20), st.integers(1, 300))
+def test_batches_fit_the_budget(lengths: list[int], new: int, budget: int) -> None:
+    batches = _batches(lengths, new, budget)
     assert Counter(i for batch in batches for i in batch) == Counter(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * (max(lengths[i] for i in batch) + new) <= budget
@@ -79,22 +84,33 @@ def test_batches_fit_the_budget(lengths: list[int], new: int, budget: int, step:
 
 
 def test_a_long_prompt_is_not_what_all_are_padded_to() -> None:
-    lengths = [300] + [20] * 30
-    assert [len(batch) for batch in _batches(lengths, 10, 10**6, 32.0)] == [1, 30]
-    assert [len(batch) for batch in _batches(lengths, 10, 10**6, 2048.0)] == [31], "a step costs more"
+    model, encoded = tiny_llama(), []
+    model.register_forward_pre_hook(
+        lambda _m, _a, kwargs: encoded.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    given_prompts = [[5] * length for length in (4, 30, 5, 27)]
+    assert generate(model, given_prompts, max_new_tokens=1, eos_ids=[], pad_id=0)
+    assert encoded == [(2, 30), (2, 5)]
 
 
 def test_no_prompts_no_answers() -> None:
     assert generate(tiny_llama(), [], **OPTIONS) == []
 
 
+def _decodes(kwargs: dict[str, Any]) -> bool:
+    return kwargs["past_key_values"].get_seq_length() > 0
+
+
 def test_finished_rows_leave_the_batch() -> None:
     model, rows = tiny_llama(), []
     model.register_forward_pre_hook(
-        lambda _m, _a, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+        lambda _m, _a, kwargs: rows.append(len(kwargs["input_ids"]) * _decodes(kwargs)), with_kwargs=True
     )
     answers = generate(model, prompts(1), **OPTIONS)
-    expected = [sum(len(answer) >= step for answer in answers) for step in range(max(map(len, answers)) + 1)]
+    rows = [count for count in rows if count]
+    expected = [
+        sum(len(answer) >= step for answer in answers) for step in range(1, max(map(len, answers)) + 1)
+    ]
     assert rows == [count for count in expected if count][: len(rows)]
 
 
