@@ -15,6 +15,10 @@ class Board:
         """Replace the trial's row."""
         self._rows[label] = dict(row)
 
+    def forget(self, label: str) -> None:
+        """Take the row of a trial that has ended away."""
+        self._rows.pop(label, None)
+
     def read(self) -> dict[str, dict[str, float]]:
         """All rows."""
         return self._rows

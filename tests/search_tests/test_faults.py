@@ -1,0 +1,53 @@
+"""Processes of a study killed under it: nothing finished is lost, nothing runs twice, nothing stays behind."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import psutil
+import pytest
+from studies import ROOT, family, named, run, shared_memory, start, wait_for
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(500)]
+TUNE, TRAIN = "ray::ImplicitFunc", "ray::RayTrainWorker"
+
+
+def rows(database: Path, query: str) -> list[tuple[str, ...]]:
+    with sqlite3.connect(database) as opened:
+        return list(opened.execute(query))
+
+
+def test_killed_at_every_level_and_run_again(script: Path, model: Path, tmp_path: Path) -> None:
+    pool, folder, log = tmp_path / "pool.jsonl.gz", tmp_path / "smoke", tmp_path / "log"
+    demo, before = ROOT / "pools" / "demo" / "demo.jsonl.gz", shared_memory()
+    shutil.copy(demo, pool)
+    more = ("--pool.path", str(pool), "--search.max_concurrent", "1", "--trainer.steps", "60")
+    process = start(script, model, folder, log, *more)
+
+    wait_for(lambda: named(process, TRAIN) and named(process, TUNE), log, process)
+    pool.unlink()  # it was read; no trial needs it any more
+    named(process, TUNE)[0].kill()
+    wait_for(lambda: list((folder / "trials").glob("*.json")), log, process)
+    assert "FAILED" not in log.read_text() and "Traceback" not in log.read_text(), log.read_text()
+    assert "ActorDiedError" in (folder / "logs" / "ray.log").read_text()
+
+    wait_for(lambda: named(process, TRAIN), log, process)
+    children = family(process)
+    process.kill()
+    _, alive = psutil.wait_procs(children, timeout=120)
+    assert children and not alive
+    process.wait()
+    assert shared_memory() <= before
+    kept = {path: path.stat().st_mtime_ns for path in (folder / "trials").iterdir()}
+
+    shutil.copy(demo, pool)
+    done = run(script, model, folder, *more)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert f"{len(kept)} finished trials of an earlier run are kept" in done.stdout
+    assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
+    runs = rows(folder / "mlflow.db", "select name, status from runs")
+    assert len(runs) == len(set(runs)) == 5 and {status for _, status in runs} == {"FINISHED"}
+    states = rows(folder / "optuna.db", "select state from trials where state != 'FAIL'")
+    assert states == [("COMPLETE",)] * 4
