@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -58,8 +57,3 @@ def named(process: subprocess.Popen[bytes], part: str) -> list[psutil.Process]:
         except psutil.NoSuchProcess:
             continue
     return found
-
-
-def shared_memory() -> set[str]:
-    """What Ray keeps in shared memory on this machine."""
-    return {name for name in os.listdir("/dev/shm") if name.startswith("plasma")}

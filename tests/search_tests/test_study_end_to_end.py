@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from studies import family, run, shared_memory, start, wait_for
+from studies import family, run, start, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -99,7 +99,7 @@ def test_a_changed_field_is_refused_before_ray_starts(
 
 
 def test_ctrl_c_leaves_a_readable_folder_and_no_process(script: Path, model: Path, tmp_path: Path) -> None:
-    folder, log, before = tmp_path / "smoke", tmp_path / "log", shared_memory()
+    folder, log, before = tmp_path / "smoke", tmp_path / "log"()
     process = start(script, model, folder, log, "--trainer.steps", "100000")
     wait_for(lambda: "16 x 2 started" in log.read_text(), log, process)
     time.sleep(5)
@@ -110,7 +110,7 @@ def test_ctrl_c_leaves_a_readable_folder_and_no_process(script: Path, model: Pat
     assert process.wait(timeout=90) == 130, log.read_text()[-3000:]
     assert "stopped: 0 finished trials are kept" in log.read_text()
     _, alive = psutil.wait_procs(children, timeout=30)
-    assert children and not alive and shared_memory() <= before
+    assert children and not alive
     assert not list((folder / "trials").iterdir()) and (folder / "config.yaml").exists()
     with sqlite3.connect(folder / "mlflow.db") as database:
         states = {state for (state,) in database.execute("select status from runs")}
