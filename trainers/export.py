@@ -27,7 +27,7 @@ def save_policy(
     """Write the policy with `weights` (by the names of `load_policy(base)`'s parameters) to `folder`.
 
     Adapters are merged into the weights. The folder appears whole or not at all, and replaces one of an
-    earlier run. Raises OSError where it cannot be written.
+    earlier run. Raises OSError, RuntimeError or SafetensorError where it cannot be written.
     """
     model: Any = load_policy(base, dtype=config.dtype, lora=config.lora)
     _, unknown = model.load_state_dict(weights, strict=False)  # tied weights have one name of two

@@ -11,9 +11,10 @@ import pytest
 from metrics.config import RewardConfig
 from pools.types import Example, Pool, Prompt, Response
 from search.folder import StudyFolder
+from trainers.bench import Bench
 from trainers.config import EvaluationConfig, ModelConfig, TrainerConfig
 from trainers.context import LocalContext
-from trainers.job import Bench, prepare
+from trainers.job import prepare
 from trainers.models import load_policy
 from trainers.spec import Setting
 
