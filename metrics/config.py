@@ -55,7 +55,10 @@ class RewardConfig(Settings):
         5, ge=2, le=20, description="fitted: parts of the prompts, each judged by a head fitted on the others"
     )
     timeout: float = Field(
-        1800, gt=0, description="longest time that one scoring of all answers may take (seconds)"
+        900,
+        gt=0,
+        description="longest time that one scoring of all answers may take; workers wait 1800 for each other "
+        "(seconds)",
     )
 
     @model_validator(mode="after")
