@@ -96,7 +96,6 @@ def run_on_ray(
     """
     import ray
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
 
     def loop() -> Any:
         context = RayContext(board, label, resources.cpus_per_worker)
@@ -109,7 +108,7 @@ def run_on_ray(
             raise  # the other workers wait for this one: they have to be ended
 
     per_worker = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
-    trainer = TorchTrainer(
+    trainer = _lean_trainer()(
         loop,
         scaling_config=ScalingConfig(
             num_workers=resources.workers,
@@ -131,6 +130,21 @@ def run_on_ray(
     if isinstance(value, _Refusal):
         raise TrainingError(value.reason + _where(logs, name))
     return value
+
+
+def _lean_trainer() -> Any:
+    """Ray's trainer, without the process that would hand out parts of Ray Data sets: a trial has none.
+
+    The method is internal to Ray; where it is gone, that process is started again and nothing else changes.
+    """
+    from ray.train.torch import TorchTrainer
+
+    class LeanTrainer(TorchTrainer):
+        def _create_default_callbacks(self) -> list[Any]:
+            callbacks = super()._create_default_callbacks()
+            return [callback for callback in callbacks if type(callback).__name__ != "DatasetsCallback"]
+
+    return LeanTrainer
 
 
 def _log(logs: str | None, name: str, rank: int) -> Path | None:
