@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from tiny_trial import pool, save_model, setting
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -23,7 +24,7 @@ from trainers.config import CheckpointConfig
 from trainers.context import LocalContext
 from trainers.evaluate import judge
 from trainers.spec import SeedResult
-from trainers.storage import SNAPSHOT, discard, drop_broken, keep_local
+from trainers.storage import SNAPSHOT, discard, drop_broken, keep_local, keep_remote
 
 HERE = Path(__file__).parent
 TIMED = ("seconds", "train_seconds", "tokens_per_second", "peak_memory_gib", "policy")
@@ -140,6 +141,21 @@ def test_a_checkpoint_replaces_one_of_a_run_that_was_killed(tmp_path: Path) -> N
     (tmp_path / ".step1.partial").mkdir()
     keep_local(tmp_path / "step1", lambda folder: (folder / "new").touch(), LocalContext())
     assert [path.name for path in tmp_path.rglob("*")] == ["step1", "new"]
+
+
+def test_an_object_store_is_given_every_workers_files(tmp_path: Path) -> None:
+    store = SubTreeFileSystem(str(tmp_path), LocalFileSystem())  # what is not local is copied to
+
+    def write(folder: Path) -> None:
+        (folder / "engine").mkdir()
+        (folder / "engine" / "shard0").write_text("weights")
+        (folder / "trial.json").write_text("{}")
+
+    assert keep_remote(store, "study/trial-a/step1", write, LocalContext()) == "study/trial-a/step1"
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {"study/trial-a/step1/engine/shard0", "study/trial-a/step1/trial.json"}
+    with pytest.raises(CheckpointError, match="No space left"):
+        keep_remote(store, "study/trial-a/step2", full, LocalContext())
 
 
 def test_a_keeper_says_once_that_it_cannot_keep_and_goes_on(
