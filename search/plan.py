@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from statistics import fmean
 from typing import TypeAlias
 
 import numpy as np
@@ -149,13 +148,17 @@ class Plan:
         )
 
     def setting(self, progress: Progress) -> Setting:
-        """The best setting so far: the highest mean reward at the split that all of them were tried at."""
-        rewards: dict[Setting, list[float]] = {}
-        for point, record in progress.finished:
-            if self._at_anchor(point):
-                rewards.setdefault(point.settings, []).extend(record.rewards)
+        """The best setting: the highest mean reward at the split, and with the seeds, that all were tried at.
+
+        Seeds that a setting got later are left out, so that they never turn the study to another setting.
+        """
+        rewards = {
+            point.settings: record.reward
+            for point, record in progress.finished
+            if self._at_anchor(point) and self.config.seed in point.seeds
+        }
         own = self.space.own_settings
-        return max(rewards, key=lambda s: (fmean(rewards[s]), s == own), default=own)
+        return max(rewards, key=lambda setting: (rewards[setting], setting == own), default=own)
 
     def records(self, progress: Progress) -> list[TrialRecord]:
         """The trials that answer the question of the split: those with the best setting, one a place."""

@@ -12,7 +12,7 @@ from search.config import StudyConfig
 from search.curve import DiversityCurve
 from search.plan import Plan, Progress, Step, Stop, Train, Wait
 from search.record import TrialRecord
-from search.space import Point, Space
+from search.space import Point, Space, seeded
 
 SIZES = (10, 100, 1_000, 10_000, 100_000)
 CURVE = DiversityCurve(SIZES, tuple(2 * float(np.log(n)) for n in SIZES))
@@ -224,6 +224,22 @@ def test_settings_are_compared_at_one_split_and_the_answer_holds_for_the_best() 
     assert of.setting(study.progress) == (("trainer.algorithm.name", "sft"),)
     assert {record.settings["trainer.algorithm.name"] for record in of.records(study.progress)} == {"sft"}
     assert {dict(p.settings)["trainer.algorithm.name"] for p in study.trained[2:]} == {"sft"}
+
+
+def test_later_seeds_never_turn_the_study_to_another_setting() -> None:
+    of = plan(space={"trainer.algorithm.name": ["sft", "pro"]}, setting_trials=2)
+    anchor = of.pilot(of.space.own_settings)[4]
+    values = {"sft": (0.5, 0.2), "pro": (0.4, 0.4)}
+    study = Study(
+        of, lambda point: values[dict(point.settings)["trainer.algorithm.name"]][point.seeds[0] > 1], 0
+    )
+    for name in values:
+        place = of.space.place(anchor.responses, anchor.spend, settings=(("trainer.algorithm.name", name),))
+        study.finish(seeded(of.config, place, ()))
+    assert dict(of.setting(study.progress))["trainer.algorithm.name"] == "sft"
+    best = of.space.place(anchor.responses, anchor.spend, settings=(("trainer.algorithm.name", "sft"),))
+    study.finish(seeded(of.config, best, (0, 1)))
+    assert dict(of.setting(study.progress))["trainer.algorithm.name"] == "sft"
 
 
 def test_the_grid_trains_every_place_once_and_then_stops() -> None:
