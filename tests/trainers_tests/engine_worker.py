@@ -2,7 +2,7 @@
 
 FOLDER holds the model, and `cases.json` with two lists: the cases of one worker, which two processes share
 out, and those that two workers train together. Results, by their place in the list, go to `alone-0.json`,
-`alone-1.json` and `together.json`.
+`alone-1.json` and `together.json`; a whole trial's result goes to `trial.json`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ import gc
 import json
 import multiprocessing
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from tiny_models import random_rankings
+from tiny_trial import job, pool, save_model, setting
 
 from trainers.algorithms import make_algorithm
 from trainers.config import TrainerConfig
 from trainers.context import LocalContext
 from trainers.engine import build_engine, import_deepspeed
 from trainers.generate import generate
+from trainers.job import run_trial
 from trainers.loop import train
 from trainers.models import load_policy
 from trainers.policy import Policy, with_reference
@@ -69,6 +72,27 @@ def work(cases: dict[int, dict[str, Any]], folder: Path, rank: int, world: int, 
     dist.destroy_process_group()
 
 
+def whole_trial(folder: Path) -> None:
+    """One trial through the job itself, with more of what a configuration can ask for."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/trial.store", rank=0, world_size=1)
+    given = setting(
+        save_model(folder / "trial-model"),
+        every=0,
+        policies=str(folder / "policies"),
+        matching="tokens",
+        tokens=900,
+        lora={"rank": 2},
+        activation_checkpointing=True,
+        deepspeed={"zero_optimization": {"reduce_bucket_size": 10_000}},
+    )
+    evaluation = given.evaluation.model_copy(update={"stop": ("e", "a"), "max_new_tokens": 8})
+    short = given.model.model_copy(update={"max_response_tokens": 6})
+    work = job(replace(given, evaluation=evaluation, model=short), (0,), name="trial")
+    (result,) = run_trial(work, pool(), LocalContext())
+    (folder / "trial.json").write_text(json.dumps(asdict(result)))
+    dist.destroy_process_group()
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     torch.set_num_threads(1)
@@ -76,17 +100,19 @@ def main() -> None:
     gc.freeze()  # ZeRO-3 collects garbage at each start, which takes a second over all that is imported
     alone, together = json.loads((folder / "cases.json").read_text())
     halves = [dict(list(enumerate(alone))[part::2]) for part in range(2)]
+    fork = multiprocessing.get_context("fork")
     rounds = [
         [(halves[part], folder, 0, 1, f"alone-{part}") for part in range(2)],
         [(dict(enumerate(together)), folder, rank, 2, "together") for rank in range(2)],
     ]
     for jobs in rounds:
-        processes = [multiprocessing.get_context("fork").Process(target=work, args=job) for job in jobs]
+        processes = [fork.Process(target=work, args=each) for each in jobs]
         for process in processes:
             process.start()
         for process in processes:
             process.join()
         assert all(process.exitcode == 0 for process in processes)
+    whole_trial(folder)
 
 
 if __name__ == "__main__":

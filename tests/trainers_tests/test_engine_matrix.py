@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import torch
 from tiny_models import tiny_llama
+from transformers import AutoModelForCausalLM
 
 from trainers.algorithm_config import AlgorithmName
 
@@ -50,9 +52,13 @@ HALF = [case("sft", "segments", stage, dtype="bf16") for stage in range(4)]
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, Result]]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("matrix")
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> dict[str, dict[int, Result]]:
     """What each case gave, by its JSON text and by the number of workers."""
-    folder = tmp_path_factory.mktemp("matrix")
     tiny_llama().save_pretrained(folder / "model")
     together = [*MATRIX, *VARIANTS, *ADAPTED]
     alone = [*REFERENCES, *together, *HALF]
@@ -109,3 +115,20 @@ def test_half_precision_follows_the_whole(results: dict[str, dict[int, Result]])
         got = results[json.dumps(each)][1]["losses"]
         assert got[0] == pytest.approx(want["losses"][0], rel=2e-2), each
         assert got[-1] < got[0], each
+
+
+@pytest.mark.slow
+def test_a_trial_with_adapters_matched_by_tokens(results: dict[str, dict[int, Result]], folder: Path) -> None:
+    trial = json.loads((folder / "trial.json").read_text())
+    assert 900 <= trial["trained_tokens"] < 1.3 * 900, (
+        "some batches are longer than the average, some shorter"
+    )
+    assert not any(letter in answer for answer in trial["answers"] for letter in "ea")
+    assert any(trial["answers"])
+    telemetry = trial["telemetry"]
+    assert telemetry["responses_truncated"] > 0 and telemetry["rankings"] + telemetry["rankings_dropped"] == 9
+    assert trial["notes"] == []
+    merged = AutoModelForCausalLM.from_pretrained(trial["policy"])
+    base = AutoModelForCausalLM.from_pretrained(folder / "trial-model").state_dict()
+    moved = {name for name, value in merged.state_dict().items() if not torch.equal(value, base[name])}
+    assert moved and all("_proj.weight" in name for name in moved), moved
