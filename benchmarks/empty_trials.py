@@ -1,6 +1,6 @@
 """What trials cost a cluster's head before they train anything, and what 1,000 at a time would need.
 
-    python -m benchmarks.empty_trials [--quick] [--trials 64] [--jobs 4]
+    python -m benchmarks.empty_trials [--quick] [--trials 48] [--jobs 4]
 
 A cluster of one head (no CPUs, as `cluster.yaml` declares it) and two worker nodes runs on this machine
 (`ray.cluster_utils.Cluster`). Three loads are put on it, one after another:
@@ -10,9 +10,9 @@ A cluster of one head (no CPUs, as `cluster.yaml` declares it) and two worker no
 - `jobs`: the same with the whole of Ray Train in each (`trainers.ray_job.run_on_ray`) around no work.
 - `waiting`: placement groups that no node can hold, as trials that wait for machines leave them.
 
-Counted are CPU seconds and memory (proportional set size) of the processes on the head, by kind. Memory at
-1,000 trials is extrapolated by a straight line through the samples taken while the number of trials grows.
-The baseline is the head with no trial on it.
+Counted are CPU seconds and memory (unique set size: what a process has for itself) by kind of process. Memory
+at 1,000 trials is extrapolated: that of the head without any, and 1,000 times what one more has cost. The
+baseline is the head with no trial on it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ import psutil
 
 MARK = "APPORTION_BENCHMARK"
 WORKER_CPUS = 600
+HOLD_S = 8.0
 KINDS = {
     "gcs_server": "gcs",
     "raylet": "raylets",
@@ -47,16 +48,39 @@ class Sample:
 
     running: int
     at: float
-    cpu: Counter[str] = field(default_factory=Counter)
-    memory: Counter[str] = field(default_factory=Counter)
+    cpu: Counter[str]
+    memory: Counter[str]
 
 
-def processes(mark: str) -> Iterator[psutil.Process]:
-    """Everything that the benchmark's cluster consists of, and the benchmark itself."""
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.pid == os.getpid() or process.environ().get(MARK) == mark:
-                yield process
+class Meter:
+    """Counts the processes that carry the benchmark's mark; what the ended ones have spent stays counted."""
+
+    def __init__(self, mark: str) -> None:
+        self._mark, self._begun = mark, time.monotonic()
+        self._others: set[tuple[int, float]] = set()
+        self._spent: dict[tuple[int, float], tuple[str, float]] = {}
+
+    def sample(self) -> Sample:
+        """Count now."""
+        memory: Counter[str] = Counter()
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                name = (process.pid, process.create_time())
+                if name not in self._others and self._is_ours(process):
+                    kind, times = kind_of(process), process.cpu_times()
+                    kind = self._spent[name][0] if kind == "other" and name in self._spent else kind
+                    self._spent[name] = (kind, times.user + times.system)
+                    memory[kind] += process.memory_full_info().uss / 2**20
+                    memory[f"number of {kind}"] += 1
+                else:
+                    self._others.add(name)
+        cpu: Counter[str] = Counter()
+        for kind, seconds in self._spent.values():
+            cpu[kind] += seconds
+        return Sample(memory["number of trials"], time.monotonic() - self._begun, cpu, memory)
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        return process.pid == os.getpid() or process.environ().get(MARK) == self._mark
 
 
 def kind_of(process: psutil.Process) -> str:
@@ -65,18 +89,6 @@ def kind_of(process: psutil.Process) -> str:
         return "driver"
     name = os.path.basename(words[0]) if words else process.name()
     return next((kind for start, kind in KINDS.items() if name.startswith(start)), "other")
-
-
-def sample(mark: str, begun: float) -> Sample:
-    """Count now; a process that ends meanwhile is left out."""
-    now = Sample(0, time.monotonic() - begun)
-    for process in processes(mark):
-        with contextlib.suppress(psutil.Error):
-            kind, spent = kind_of(process), process.cpu_times()
-            now.running += kind == "trials"
-            now.cpu[kind] += spent.user + spent.system
-            now.memory[kind] += process.memory_full_info().pss / 2**20
-    return now
 
 
 @contextlib.contextmanager
@@ -101,16 +113,17 @@ def cluster(mark: str) -> Iterator[None]:
 
 
 class Gate:
-    """Opens when everybody has come; an actor."""
+    """Opens some seconds after everybody has come; an actor."""
 
     def __init__(self, expected: int) -> None:
-        self._left = expected
+        self._left, self._complete = expected, 0.0
 
     def come(self) -> None:
         self._left -= 1
+        self._complete = time.monotonic()
 
     def is_open(self) -> bool:
-        return self._left <= 0
+        return self._left <= 0 and time.monotonic() - self._complete > HOLD_S
 
 
 def run_trials(count: int, gate: Any, pool: Any, *, whole_jobs: bool, folder: str) -> None:
@@ -132,6 +145,7 @@ def run_trials(count: int, gate: Any, pool: Any, *, whole_jobs: bool, folder: st
 def _trial(config: dict[str, Any], gate: Any, pool: Any, folder: str, job: bool) -> None:
     import ray
     from ray import tune
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     def work(context: Any = None) -> int:
         content = len(ray.get(pool["pool"]))
@@ -148,11 +162,12 @@ def _trial(config: dict[str, Any], gate: Any, pool: Any, folder: str, job: bool)
             work, name=f"job-{config['number']}", label="", resources=ResourcesConfig(), storage=folder
         )
     else:
-        ray.get(ray.remote(num_cpus=1)(work).remote())
+        anywhere = PlacementGroupSchedulingStrategy(placement_group=None)  # not within the trial's own group
+        ray.get(ray.remote(num_cpus=1, scheduling_strategy=anywhere)(work).remote())
     tune.report({"done": 1})
 
 
-def measured(mark: str, count: int, *, whole_jobs: bool) -> list[Sample]:
+def measured(meter: Meter, count: int, *, whole_jobs: bool) -> list[Sample]:
     """Samples taken every two seconds, the first before any trial, while `count` trials come and go."""
     import threading
 
@@ -160,12 +175,11 @@ def measured(mark: str, count: int, *, whole_jobs: bool) -> list[Sample]:
 
     gate = ray.remote(num_cpus=0)(Gate).remote(count)
     pool = {"pool": ray.put(np.zeros(50 * 2**20, dtype=np.uint8))}
-    begun, stop = time.monotonic(), threading.Event()
-    taken = [sample(mark, begun)]
+    taken, stop = [meter.sample()], threading.Event()
 
     def watch() -> None:
         while not stop.wait(2):
-            taken.append(sample(mark, begun))
+            taken.append(meter.sample())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -175,7 +189,7 @@ def measured(mark: str, count: int, *, whole_jobs: bool) -> list[Sample]:
     finally:
         stop.set()
         watcher.join()
-    return [*taken, sample(mark, begun)]
+    return [*taken, meter.sample()]
 
 
 def summary(taken: list[Sample], count: int) -> dict[str, float]:
@@ -187,33 +201,32 @@ def summary(taken: list[Sample], count: int) -> dict[str, float]:
     def head(one: Sample) -> float:
         return sum(one.memory[kind] for kind in on_head)
 
-    running = np.array([one.running for one in taken])
-    slope, base = np.polyfit(running, [head(one) for one in taken], 1)
+    each = (head(fullest) - head(first)) / max(fullest.running, 1)
     figures = {
         "trials": count,
         "at_a_time": fullest.running,
-        "seconds": round(last.at, 1),
+        "seconds": round(last.at - first.at, 1),
         "head_mib_without": round(head(first)),
         "head_mib_with": round(head(fullest)),
-        "head_mib_per_trial": round(float(slope), 1),
-        "head_gib_at_1000": round((float(slope) * 1000 + float(base)) / 1024, 1),
+        "head_mib_per_trial": round(each, 1),
+        "head_gib_at_1000": round((head(first) + 1000 * each) / 1024, 1),
     }
     for kind in (*on_head, "raylets", "other"):
         figures[f"cpu_s_per_trial_{kind}"] = round((last.cpu[kind] - first.cpu[kind]) / count, 3)
     return figures
 
 
-def waiting(mark: str, count: int) -> dict[str, float]:
+def waiting(meter: Meter, count: int) -> dict[str, float]:
     """What `count` placement groups that cannot be placed cost the head, in five seconds of waiting."""
     import ray
     from ray.util import placement_group, remove_placement_group
 
-    before, begun = sample(mark, time.monotonic()), time.monotonic()
+    before, begun = meter.sample(), time.monotonic()
     groups = [placement_group([{"GPU": 1}]) for _ in range(count)]
     ray.wait([group.ready() for group in groups[:1]], timeout=0)
     asked = time.monotonic() - begun
     time.sleep(5)
-    after = sample(mark, begun)
+    after = meter.sample()
     for group in groups:
         remove_placement_group(group)
     spent = after.cpu["gcs"] - before.cpu["gcs"]
@@ -229,7 +242,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--trials", type=int, default=64, help="empty trials at a time")
+    parser.add_argument("--trials", type=int, default=48, help="empty trials at a time")
     parser.add_argument("--jobs", type=int, default=4, help="empty Ray Train jobs at a time")
     parser.add_argument("--waiting", type=int, default=1000, help="placement groups that wait at a time")
     parser.add_argument("--quick", action="store_true", help="8 trials, 1 job, 100 waiting")
@@ -237,10 +250,11 @@ def main() -> None:
     sizes = (8, 1, 100) if args.quick else (args.trials, args.jobs, args.waiting)
     mark = f"{os.getpid()}-{time.time():.0f}"
     with cluster(mark):
+        meter = Meter(mark)
         figures = {
-            "trials": summary(measured(mark, sizes[0], whole_jobs=False), sizes[0]),
-            "jobs": summary(measured(mark, sizes[1], whole_jobs=True), sizes[1]),
-            "waiting": waiting(mark, sizes[2]),
+            "trials": summary(measured(meter, sizes[0], whole_jobs=False), sizes[0]),
+            "jobs": summary(measured(meter, sizes[1], whole_jobs=True), sizes[1]),
+            "waiting": waiting(meter, sizes[2]),
         }
     for name, found in figures.items():
         print(name, json.dumps(found, indent=1))

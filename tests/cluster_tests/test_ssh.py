@@ -114,14 +114,15 @@ def test_what_the_readme_says_works_as_typed(sshd: str, model: Path, tmp_path: P
         launcher.write_text(yaml.safe_dump(settings(cluster, address, laptop, shared)))
         mine = {"HOME": str(laptop), MARK: cluster.mark, "PATH": cluster.environment()["PATH"]}
         study = f"--config configs/smoke.yaml --model.name {model} --output-dir {home}/runs/smoke"
-        study += " --tracking.uri none --search.seeds 1 --trainer.learning_rate 0.01"
+        study += " --search.responses 2 --search.trials 2 --search.plan grid --search.seeds 1"
+        study += " --trainer.learning_rate 0.01 --tracking.uri none"
         try:
             run(f"ray up -y --no-config-cache {launcher}", mine, 200)
             said = run(f"ray submit {launcher} search/run.py -- {study}", mine, 300)
             assert "ray attach clusters/local.yaml -p 8265 -p 5000" in said
             assert f"the study is also in {shared}/smoke" in said
             found = json.loads((shared / "smoke" / "study" / "recommendation.json").read_text())
-            assert found["budget"] == 32 and found["trials"] == 4
+            assert found["budget"] == 32 and found["trials"] == 2
             token = {**mine, "RAY_AUTH_MODE": "token"}
             again = f"ray job submit --address {cluster.dashboard} -- apportion study {study}"
             assert "nothing is left to train" in run(again, token, 120)
