@@ -63,7 +63,9 @@ class Keeper:
         """
         training = Training()
         if self._folder is not None and self._state["seed"] == seed:
-            engine.load_checkpoint(str(self._folder), tag=ENGINE)
+            engine.load_checkpoint(
+                str(self._folder), tag=ENGINE, load_module_strict=not _partly_frozen(engine)
+            )
             own = torch.load(self._own(self._folder), weights_only=False)
             best.reward, best.step, best.weights = own["best"]
             set_random_states(own["random"])
@@ -110,11 +112,10 @@ class Keeper:
                 (folder / STATE).write_text(json.dumps(state))
 
         started = time.perf_counter()
+        self._since = 0  # where it fails, the next attempt is a whole interval away
         try:
             self.last = self._context.save(f"step{self._steps:08d}", write)
-            self._since = 0
         except CheckpointError as error:
-            self._since = 0  # the next attempt is a whole interval away
             if self.trouble is None:
                 _log.warning("no checkpoint could be kept: %s", error)
             self.trouble = str(error)
@@ -127,13 +128,20 @@ class Keeper:
 def save_engine(engine: Any, folder: Path) -> None:
     """DeepSpeed's checkpoint of `engine` under `folder`: a collective, also where one worker cannot write.
 
-    DeepSpeed ends with a barrier, so an error on the way there would leave the other workers waiting in it.
+    Weights that are not trained, under LoRA nearly all of them, are left out. DeepSpeed ends with a barrier,
+    so an error on the way there would leave the other workers waiting in it.
     """
     failures: list[Exception] = []
     with _patient(engine.checkpoint_engine, "save", failures), _patient(engine, "_copy_recovery_script", []):
-        engine.save_checkpoint(str(folder), tag=ENGINE, save_latest=False, exclude_frozen_parameters=False)
+        engine.save_checkpoint(
+            str(folder), tag=ENGINE, save_latest=False, exclude_frozen_parameters=_partly_frozen(engine)
+        )
     if failures:
         raise failures[0]
+
+
+def _partly_frozen(engine: Any) -> bool:
+    return any(not parameter.requires_grad for parameter in engine.module.parameters())
 
 
 @contextmanager

@@ -32,7 +32,9 @@ def cluster() -> Iterator[None]:
     from search.cluster import WORKERS
 
     path = f"{HERE.parent.parent}{os.pathsep}{HERE}"
-    ray.init(num_cpus=2, runtime_env={"env_vars": {**WORKERS, "PYTHONPATH": path}}, log_to_driver=False)
+    ray.init(
+        "local", num_cpus=2, runtime_env={"env_vars": {**WORKERS, "PYTHONPATH": path}}, log_to_driver=False
+    )
     yield
     ray.shutdown()
 
