@@ -159,7 +159,7 @@ def test_the_tracking_server_of_a_head_is_for_its_own_machine(tmp_path: Path) ->
     subprocess.run(script, env=environment, check=True, timeout=20)
     servers = [p for p in psutil.process_iter() if str(tmp_path) in " ".join(_command(p))]
     try:
-        assert wait_for(lambda: _status(port, "localhost") == 200, 60, "tracking server")
+        assert wait_for(lambda: _status(port, "localhost") == 200, 120, "tracking server")
         assert _status(port, f"127.0.0.1:{port}") == 200
         assert _status(port, "evil.example.com") == 403  # a page elsewhere that points its name here
         servers = [p for p in psutil.process_iter() if str(tmp_path) in " ".join(_command(p))]
@@ -186,7 +186,9 @@ def _command(process: psutil.Process) -> list[str]:
 
 
 def _status(port: int, host: str) -> int:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/health", headers={"Host": host})
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search?max_results=1", headers={"Host": host}
+    )
     try:
         with urllib.request.urlopen(request, timeout=5) as reply:
             return int(reply.status)
