@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from trainers.chatter import captured
 from trainers.config import ResourcesConfig
 from trainers.context import Writer
 from trainers.storage import drop_broken, keep_local, keep_remote
+
+PAUSE_S = 15.0  # in which Ray notices that a machine is gone
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def run_on_ray(
     )
     drop_broken(storage, name, ray.__version__)
     try:
-        value = trainer.fit().return_value
+        value = _fit(trainer, resources.max_failures)
     except Exception as error:
         raise TrainingError(_cause(error) + _where(logs, name)) from error
     if isinstance(value, _Refusal):
@@ -145,6 +148,34 @@ def _lean_trainer() -> Any:
             return [callback for callback in callbacks if type(callback).__name__ != "DatasetsCallback"]
 
     return LeanTrainer
+
+
+def _fit(trainer: Any, retries: int) -> Any:
+    """The run's value; a run that lost a machine is begun again, at most `retries` times.
+
+    Ray Train starts lost workers again by itself, but gives up where one is lost while it starts them, or
+    where it puts them on a dead machine that Ray still takes for alive.
+    """
+    for left in range(retries, -1, -1):
+        try:
+            return trainer.fit().return_value
+        except Exception as error:
+            if not left or not _lost_a_machine(error):
+                raise
+        time.sleep(PAUSE_S)
+
+
+def _lost_a_machine(error: Exception) -> bool:
+    """Whether a worker was lost with its machine, and not by what it did."""
+    from ray.exceptions import ActorUnavailableError, RayActorError
+
+    if isinstance(getattr(error, "controller_failure", None), RayActorError):
+        return True
+    failures = getattr(error, "worker_failures", None) or {}
+    causes = [getattr(one, "health_check_failure", one) for one in failures.values()]
+    return any(
+        isinstance(cause, ActorUnavailableError) or "node was terminated" in str(cause) for cause in causes
+    )
 
 
 def _log(logs: str | None, name: str, rank: int) -> Path | None:
