@@ -17,6 +17,8 @@ def command(script: Path, model: Path, folder: Path, *more: str) -> list[str]:
     fixed = ["--config", "configs/smoke.yaml", "--cluster.address", "local", "--output-dir", str(folder)]
     fixed += ["--model.name", str(model), "--diversity.embedding_model", str(model)]
     fixed += ["--tracking.log_system_metrics", "false"]
+    # So much that three steps change what a random model answers: equal rewards are no ground for an answer.
+    fixed += ["--trainer.learning_rate", "0.003"]
     return [sys.executable, str(script), *fixed, *more]
 
 
