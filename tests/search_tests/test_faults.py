@@ -21,7 +21,7 @@ def rows(database: Path, query: str) -> list[tuple[str, ...]]:
 
 def test_killed_at_every_level_and_run_again(script: Path, model: Path, tmp_path: Path) -> None:
     pool, folder, log = tmp_path / "pool.jsonl.gz", tmp_path / "smoke", tmp_path / "log"
-    demo, before = ROOT / "pools" / "demo" / "demo.jsonl.gz"()
+    demo = ROOT / "pools" / "demo" / "demo.jsonl.gz"
     shutil.copy(demo, pool)
     more = ("--pool.path", str(pool), "--search.max_concurrent", "1", "--trainer.steps", "60")
     process = start(script, model, folder, log, *more)
