@@ -44,14 +44,14 @@ def start_ray(config: StudyConfig, log: Path) -> None:
     """
     for name, value in DRIVER.items():
         os.environ.setdefault(name, value)
-    if (Path.home() / ".ray" / "auth_token").exists():
-        # Ray uses the token by itself when it starts a cluster, but not when it joins one.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     _check_address(config.cluster.address)
-    import ray
-
     logging.getLogger("ray").setLevel(logging.ERROR)
     alone = config.cluster.address in ("", "local") and "RAY_ADDRESS" not in os.environ
+    if not alone and (Path.home() / ".ray" / "auth_token").exists():
+        # Ray uses the token by itself when it starts a cluster, but not when it joins one.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    import ray
+
     wanted = WORKERS | (ALONE if alone else {})
     try:
         ray.init(

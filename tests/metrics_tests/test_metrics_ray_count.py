@@ -28,7 +28,7 @@ def test_ray_counts_what_one_process_counts() -> None:
 
     sources = ["a", "b", "c"]
     expected = tokenize((text for source in sources for text in read(source)), load_tokenizer())
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         measured = count_on_ray(sources, read, load_tokenizer, parts=3)
     finally:
