@@ -47,7 +47,7 @@ def start_ray(config: StudyConfig, log: Path) -> None:
     _check_address(config.cluster.address)
     logging.getLogger("ray").setLevel(logging.ERROR)
     alone = config.cluster.address in ("", "local") and "RAY_ADDRESS" not in os.environ
-    if not alone and (Path.home() / ".ray" / "auth_token").exists():
+    if config.cluster.address != "local" and (Path.home() / ".ray" / "auth_token").exists():
         # Ray uses the token by itself when it starts a cluster, but not when it joins one.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sqlite3
+import time
 from pathlib import Path
 
 import psutil
 import pytest
-from studies import ROOT, family, named, run, start, wait_for
+from studies import ROOT, family, named, start, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(500)]
 TUNE, TRAIN = "ray::ImplicitFunc", "ray::RayTrainWorker"
@@ -19,11 +21,11 @@ def rows(database: Path, query: str) -> list[tuple[str, ...]]:
         return list(opened.execute(query))
 
 
-def test_killed_at_every_level_and_run_again(script: Path, model: Path, tmp_path: Path) -> None:
+def test_killed_at_every_level_resumed_and_interrupted(script: Path, model: Path, tmp_path: Path) -> None:
     pool, folder, log = tmp_path / "pool.jsonl.gz", tmp_path / "smoke", tmp_path / "log"
     demo = ROOT / "pools" / "demo" / "demo.jsonl.gz"
     shutil.copy(demo, pool)
-    more = ("--pool.path", str(pool), "--search.max_concurrent", "1", "--trainer.steps", "60")
+    more = ("--pool.path", str(pool), "--search.max_concurrent", "1", "--trainer.steps", "30")
     process = start(script, model, folder, log, *more)
 
     wait_for(lambda: named(process, TRAIN) and named(process, TUNE), log, process)
@@ -42,11 +44,21 @@ def test_killed_at_every_level_and_run_again(script: Path, model: Path, tmp_path
     kept = {path: path.stat().st_mtime_ns for path in (folder / "trials").iterdir()}
 
     shutil.copy(demo, pool)
-    done = run(script, model, folder, *more)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert f"{len(kept)} finished trials of an earlier run are kept" in done.stdout
+    process = start(script, model, folder, log, *more, "--resume")
+    wait_for(lambda: named(process, TRAIN), log, process)
+    children = family(process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) == 130, log.read_text()[-3000:]
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert children and not alive
+    said = log.read_text()
+    assert f"{len(kept)} finished trials of an earlier run are kept" in said
+    assert f"stopped: {len(kept)} finished trials are kept" in said
     assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
     runs = rows(folder / "mlflow.db", "select name, status from runs")
-    assert len(runs) == len(set(runs)) == 5 and {status for _, status in runs} == {"FINISHED"}
-    states = rows(folder / "optuna.db", "select state from trials where state != 'FAIL'")
-    assert states == [("COMPLETE",)] * 4
+    assert len(runs) == len({name for name, _ in runs})
+    assert sorted(status for _, status in runs) == ["FINISHED"] * len(kept) + ["KILLED"] * 2
+    states = rows(folder / "optuna.db", "select state from trials where state = 'COMPLETE'")
+    assert len(states) == len(kept)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
 import sqlite3
-import time
 from pathlib import Path
 
-import psutil
 import pytest
-from studies import family, run, start, wait_for
+from studies import run
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -96,22 +93,3 @@ def test_a_changed_field_is_refused_before_ray_starts(
     assert done.returncode == 2
     assert "trainer.learning_rate" in done.stderr and "Traceback" not in done.stderr
     assert "starting Ray" not in done.stdout
-
-
-def test_ctrl_c_leaves_a_readable_folder_and_no_process(script: Path, model: Path, tmp_path: Path) -> None:
-    folder, log = tmp_path / "smoke", tmp_path / "log"
-    process = start(script, model, folder, log, "--trainer.steps", "100000")
-    wait_for(lambda: " started: " in log.read_text(), log, process)
-    time.sleep(5)
-    children = family(process)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=90) == 130, log.read_text()[-3000:]
-    assert "stopped: 0 finished trials are kept" in log.read_text()
-    _, alive = psutil.wait_procs(children, timeout=30)
-    assert children and not alive
-    assert not list((folder / "trials").iterdir()) and (folder / "config.yaml").exists()
-    with sqlite3.connect(folder / "mlflow.db") as database:
-        states = {state for (state,) in database.execute("select status from runs")}
-    assert states == {"KILLED"}
