@@ -1,6 +1,25 @@
-"""Property tests judge results, not the load of the machine: no deadline for a single example."""
+"""What tests of several packages share."""
 
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
+# Property tests judge results, not the load of the machine: no deadline for a single example.
 settings.register_profile("apportion", deadline=None)
 settings.load_profile("apportion")
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A local directory as `from_pretrained` takes it: a random two-layer Llama and a byte tokenizer."""
+    sys.path.insert(0, str(Path(__file__).parent / "trainers_tests"))
+    from tiny_models import byte_tokenizer, tiny_llama
+
+    folder = tmp_path_factory.mktemp("model")
+    tiny_llama(vocab_size=300, max_position_embeddings=512).save_pretrained(folder)
+    byte_tokenizer(chat=True).save_pretrained(folder)
+    return folder

@@ -21,18 +21,6 @@ ROOT = Path(__file__).parent.parent.parent
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A local directory as `from_pretrained` takes it: a random two-layer Llama and a byte tokenizer."""
-    sys.path.insert(0, str(ROOT / "tests" / "trainers_tests"))
-    from tiny_models import byte_tokenizer, tiny_llama
-
-    folder = tmp_path_factory.mktemp("model")
-    tiny_llama(vocab_size=300, max_position_embeddings=512).save_pretrained(folder)
-    byte_tokenizer(chat=True).save_pretrained(folder)
-    return folder
-
-
 def test_workers_come_a_lost_one_is_made_good_and_all_leave(model: Path, tmp_path: Path) -> None:
     folder, log = tmp_path / "smoke", tmp_path / "log"
     command = [sys.executable, ROOT / "search" / "run.py", "--config", "configs/smoke.yaml"]

@@ -45,18 +45,6 @@ def sshd() -> str:
     return found
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A local directory as `from_pretrained` takes it: a random two-layer Llama and a byte tokenizer."""
-    sys.path.insert(0, str(ROOT / "tests" / "trainers_tests"))
-    from tiny_models import byte_tokenizer, tiny_llama
-
-    folder = tmp_path_factory.mktemp("model")
-    tiny_llama(vocab_size=300, max_position_embeddings=512).save_pretrained(folder)
-    byte_tokenizer(chat=True).save_pretrained(folder)
-    return folder
-
-
 @contextlib.contextmanager
 def machine(sshd: str, cluster: OwnRay, home: Path, laptop: Path) -> Iterator[str]:
     """The address of a machine whose only user's home is `home`, and to which the key in `laptop` opens."""
