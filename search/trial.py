@@ -134,7 +134,6 @@ def run_point(point: Point, shared: Shared) -> TrialOutcome:
         keep_checkpoints=shared.config.checkpoints.keep,
         logs=shared.logs,
     )
-    shared.board.forget.remote(point.label)
     record = TrialRecord(
         trial=key,
         prompts=point.prompts,

@@ -130,6 +130,9 @@ def run_on_ray(
         value = _fit(trainer, resources.max_failures)
     except Exception as error:
         raise TrainingError(_cause(error) + _where(logs, name)) from error
+    finally:
+        if board is not None:
+            board.forget.remote(label)
     if isinstance(value, _Refusal):
         raise TrainingError(value.reason + _where(logs, name))
     return value
