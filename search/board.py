@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+OF_TRIAL = ("seeds_done", "reward")  # what a row says of the whole trial; the rest is of the seed in training
+
 
 class Board:
-    """The latest progress of each running trial, by label."""
+    """How far each running trial is, by label: the latest of every figure that it told."""
 
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, float]] = {}
 
     def update(self, label: str, row: Mapping[str, float]) -> None:
-        """Replace the trial's row."""
-        self._rows[label] = dict(row)
+        """Add to the trial's row; what was said of a seed goes when another begins."""
+        kept = self._rows.get(label, {})
+        if row.get("seed", kept.get("seed")) != kept.get("seed"):
+            kept = {name: kept[name] for name in OF_TRIAL if name in kept}
+        self._rows[label] = kept | dict(row)
 
     def forget(self, label: str) -> None:
         """Take the row of a trial that has ended away."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
+from operator import itemgetter
+from statistics import fmean
 from typing import Any
 
 from search.belief import Belief
 from search.budget import Split
 from search.display import Display
 from search.ledger import Ledger
+from search.live import Running, Standing
+from search.outlook import seconds_left, trials_left
 from search.plan import Plan, Progress, Step, Stop, Train, Wait
 from search.proposals import Proposals
 from search.record import TrialRecord
@@ -23,13 +29,14 @@ class Conductor:
     def __init__(self, plan: Plan, proposals: Proposals, ledger: Ledger, display: Display) -> None:
         self.plan, self._proposals, self._ledger, self._display = plan, proposals, ledger, display
         self.stopped: Stop | None = None
-        self._running: dict[str, Point] = {}
+        self._running: dict[str, tuple[Point, float]] = {}  # and since when, by the monotonic clock
         self._failed: list[Point] = []
         self._interrupted: Sequence[Point] = proposals.restore(
             {key: (plan.space.known(o.point), o.record.reward) for key, o in ledger.outcomes.items()}
         )
         self._ahead: Step | None = None
         self._waiting = False
+        self._believed = ""
 
     @property
     def progress(self) -> Progress:
@@ -37,11 +44,34 @@ class Conductor:
         return Progress(
             finished=[
                 (self.plan.space.known(outcome.point), outcome.record)
-                for outcome in self._ledger.outcomes.values()
+                for outcome in list(self._ledger.outcomes.values())
             ],
-            running=list(self._running.values()),
+            running=[point for point, _ in list(self._running.values())],
             failed=self._failed,
             interrupted=self._interrupted,
+        )
+
+    def standing(self, concurrent: int) -> Standing:
+        """What the terminal shows of the study, `concurrent` trials running at a time; for any thread."""
+        running, now = list(self._running.values()), time.monotonic()
+        progress = replace(self.progress, running=[point for point, _ in running])
+        elapsed = [now - since for _, since in running]
+        rewards: dict[Point, list[float]] = {}
+        for point, record in progress.finished:
+            rewards.setdefault(point.place, []).extend(record.rewards)
+        means = {place.label: fmean(found) for place, found in rewards.items()}
+        return Standing(
+            finished=len(progress.finished),
+            failed=len(progress.failed),
+            trials=len(progress.started) + trials_left(self.plan, progress),
+            best=max(means.items(), key=itemgetter(1), default=None),
+            base_reward=self._ledger.base_reward,
+            belief=self._believed if progress.finished else "",
+            running=[
+                Running(label=point.label, seeds=point.seeds, seconds=seconds)
+                for (point, _), seconds in zip(running, elapsed, strict=True)
+            ],
+            seconds_left=seconds_left(self.plan, progress, elapsed, concurrent),
         )
 
     @property
@@ -93,11 +123,13 @@ class Conductor:
             return step
         if self._waiting:
             return Wait()
-        step = self.plan.next(self.progress, self._proposals.propose)
+        progress = self.progress
+        step = self.plan.next(progress, self._proposals.propose)
+        self._believed = self.plan.believed(progress)
         self._waiting = isinstance(step, Wait)
         if isinstance(step, Train):
             key = step.point.key(self._ledger.identity)
-            self._running[key] = step.point
+            self._running[key] = step.point, time.monotonic()
             self._proposals.start(key, step.point)
             self._display.say(f"next {step.point.label}: {step.why}")
         if isinstance(step, Stop):
@@ -107,6 +139,7 @@ class Conductor:
 
     def started(self, point: Point) -> None:
         """The trial of `point` has begun."""
+        self._running[point.key(self._ledger.identity)] = point, time.monotonic()
         self._ledger.started(point)
 
     def finished(self, outcome: TrialOutcome) -> None:

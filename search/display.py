@@ -1,31 +1,51 @@
-"""What a study says in the terminal while it runs: bars where there is a terminal, plain lines elsewhere."""
+"""What a study says in the terminal: a live view while trials run, and plain lines where there is none."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.live import Live
+from rich.text import Text
 
-Rows = Mapping[str, Mapping[str, float]]
-PLAIN_EVERY_S = 20.0
+from search.live import TRIALS, Rows, Standing, drawn, facts, notes, time_left
+
+LIVE_EVERY_S, PLAIN_EVERY_S = 1.0, 20.0
+
+
+class _Terminal(Console):
+    """Standard output, whoever reads it and whatever letters it has: a study does not end with its reader."""
+
+    def __init__(self) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")
+        super().__init__(highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
 
 
 class Display:
-    """Writes messages at once, and the progress of running trials about once a second."""
+    """Writes messages at once, and how far the study is about once a second; it never ends a study."""
 
     def __init__(self, console: Console | None = None) -> None:
-        console = console or Console(highlight=False)
+        console = console or _Terminal()
         if not console.is_terminal:
             console.width = 120  # a log file has no width of its own; tables must not be squeezed into 80
         self.console = console
+        self._lock = threading.RLock()  # a message between the live view's erasure and its drawing tears it
 
     def say(self, text: str = "") -> None:
-        """One line, as it is."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        """One line, as it is, above the live view where there is one."""
+        with self._lock, contextlib.suppress(OSError):
+            self.console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:
@@ -37,48 +57,59 @@ class Display:
             self.say(f"  done in {seconds:.0f} s")
 
     @contextmanager
-    def watching(self, read: Callable[[], Rows]) -> Iterator[None]:
-        """Show what `read` returns until the block ends; a failing `read` shows nothing and ends nothing."""
+    def watching(self, standing: Callable[[], Standing], rows: Callable[[], Rows]) -> Iterator[None]:
+        """Show where the study and its trials stand until the block ends, and leave the terminal clean.
+
+        Both are called in another thread; what cannot be read is not shown.
+        """
         stop = threading.Event()
-        show = self._bars if self.console.is_terminal else self._lines
-        thread = threading.Thread(target=show, args=(read, stop), daemon=True)
-        thread.start()
+        live = Live(console=self.console, auto_refresh=False, transient=True)
+
+        def draw(now: Standing, told: Rows | None) -> None:
+            live.update(drawn(now, told), refresh=True)
+
+        show, every = (draw, LIVE_EVERY_S) if self.console.is_interactive else (self._news(), PLAIN_EVERY_S)
+
+        def watch() -> None:
+            while not stop.wait(every):
+                now, told = _read(standing), _read(rows)
+                with self._lock, contextlib.suppress(OSError):
+                    if now and not stop.is_set():
+                        show(now, told)
+
+        thread = threading.Thread(target=watch, daemon=True)
         try:
+            if self.console.is_interactive:
+                live.start()
+            thread.start()
             yield
         finally:
             stop.set()
+            with self._lock, contextlib.suppress(OSError):
+                live.update(Text())  # rich draws once more on stopping, also what is too high to be erased
+                live.stop()
             thread.join(timeout=5)
 
-    def _bars(self, read: Callable[[], Rows], stop: threading.Event) -> None:
-        columns = (
-            TextColumn("  {task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            tasks: dict[str, TaskID] = {}
-            while not stop.wait(1.0):
-                for label, row in _readable(read).items():
-                    if label not in tasks:
-                        tasks[label] = progress.add_task(label, note="")
-                    progress.update(tasks[label], completed=row["step"], total=row["steps"], note=_note(row))
-
-    def _lines(self, read: Callable[[], Rows], stop: threading.Event) -> None:
+    def _news(self) -> Callable[[Standing, Rows | None], None]:
+        """Says of what it is shown the lines that it has not said last time."""
         said: dict[str, str] = {}
-        while not stop.wait(PLAIN_EVERY_S):
-            for label, row in _readable(read).items():
-                if said.get(label) != (note := _note(row)):
-                    self.say(f"  {label}: {note}")
-                    said[label] = note
+
+        def tell(now: Standing, told: Rows | None) -> None:
+            lines = facts(now) | notes(now, told)
+            for name, line in lines.items():
+                if said.get(name) != line:
+                    self.say(f"  {line}{time_left(now) if name == TRIALS else ''}")
+            said.clear()
+            said.update(lines)
+
+        return tell
 
 
-def _readable(read: Callable[[], Rows]) -> Rows:
+T = TypeVar("T")
+
+
+def _read(source: Callable[[], T]) -> T | None:
     try:
-        return read()
-    except Exception:  # the study ends when the trials do, not when the board cannot be read
-        return {}
-
-
-def _note(row: Mapping[str, float]) -> str:
-    return f"seed {row['seed']:.0f}, step {row['step']:.0f} of {row['steps']:.0f}, loss {row['loss']:.3f}"
+        return source()
+    except Exception:  # the study ends when its trials do, not when they cannot be looked at
+        return None

@@ -272,7 +272,7 @@ class Plan:
             return min(places, key=progress.seeds_at)
         pair = self._points(self._pair(belief, progress))
         now, after = gap_variance(belief.ensemble, pair, self._points(places), self.search.seeds)
-        worth = [(now - then) / self._work(place) for place, then in zip(places, after, strict=True)]
+        worth = [(now - then) / self.work(place) for place, then in zip(places, after, strict=True)]
         return places[worth.index(max(worth))]
 
     def _points(self, places: Sequence[Point]) -> Points:
@@ -282,7 +282,7 @@ class Plan:
             np.array([self.curve.at(place.prompts)[0] for place in places]),
         )
 
-    def _work(self, place: Point) -> float:
+    def work(self, place: Point) -> float:
         """Responses that one training encodes, as far as they differ between places."""
         visits = applied(self.config.trainer, dict(place.settings)).visits(place.prompts)
         return 1.0 if visits is None else float(visits * place.responses)
@@ -355,6 +355,10 @@ class Plan:
                 f"search.max_cost ({search.max_cost:g}) is reached with {hours * search.price_per_hour:.2f}"
             )
         return ""
+
+    def believed(self, progress: Progress) -> str:
+        """What is believed of the splits, or why nothing is, in one line."""
+        return _words(self._belief(progress))
 
     def _belief(self, progress: Progress) -> Belief | str:
         """The belief, or why there is none; computed once for each number of finished trials."""

@@ -193,7 +193,9 @@ def train_all(
     shared = replace(shared, setting=replace(setting, reward_artifact=folder.kept_reward_model()))
     display.say(f"base model: reward {ledger.base_reward:.4f} on {len(pool.held_out)} held-out prompts")
     display.say(f"up to {config.search.trials} trials of {config.search.seeds} seeds, {concurrent} at a time")
-    with display.watching(lambda: ray.get(board.read.remote(), timeout=5)):
+    with display.watching(
+        partial(conductor.standing, concurrent), lambda: ray.get(board.read.remote(), timeout=5)
+    ):
         run_trials(
             partial(run_point, shared=shared),
             conductor,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from metrics.config import RewardConfig
@@ -33,12 +35,20 @@ def run_trial(job: TrialJob, pool: Pool, context: WorkerContext) -> list[SeedRes
         done = {result.seed for result in keeper.results}
         left = [seed for seed in job.orders if seed not in done]
         for seed in left:
+            _tell(keeper.results, context)
             order = job.orders[seed]
             examples = draw(pool.train, prompts=len(order), responses=job.responses, seed=seed, order=order)
             result = train_and_judge(examples, seed, bench, keeper, job)
             keeper.finished(result, more=seed != left[-1])
             gc.collect()
         return keeper.results
+
+
+def _tell(results: Sequence[SeedResult], context: WorkerContext) -> None:
+    """Let whoever watches know of the seeds that are finished."""
+    if results:
+        mean = fmean(result.reward for result in results)
+        context.progress({"seeds_done": float(len(results)), "reward": mean})
 
 
 def prepare(setting: Setting, pool: Pool, *, seed: int, context: WorkerContext) -> Prepared:

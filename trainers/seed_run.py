@@ -131,6 +131,7 @@ class _SeedRun:
             seconds = time.perf_counter() - started
             training.note({"dev_reward": reward, "seconds_evaluate": seconds})
             training.spend({"evaluate": seconds})
+            self.bench.context.progress({"dev_reward": reward})
             self.best.offer(reward, training.step, self.model)
         self.keeper.after_step(self.seed, self.engine, training, self.best, last=last)
 

@@ -98,5 +98,5 @@ class MortalContext(LocalContext):
 
     def progress(self, update: Any) -> None:
         super().progress(update)
-        if self.lives and len(self.updates) == self.lives:
+        if self.lives and sum("step" in row for row in self.updates) == self.lives:
             raise KilledError

@@ -1,0 +1,65 @@
+"""How far a study may still go and how long that may take: upper estimates, from what it has trained."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+
+from search.plan import AT_ONCE, Plan, Progress
+from search.space import Point
+
+
+def trials_left(plan: Plan, progress: Progress) -> int:
+    """How many trials may still be started, by their number alone; the study may decide sooner."""
+    left = plan.search.trials - len(progress.started)
+    if plan.search.plan == "grid":
+        left = min(left, sum(place not in progress.settled for place in plan.space.grid()))
+    return max(left, 0)
+
+
+def seconds_left(plan: Plan, progress: Progress, elapsed: Sequence[float], concurrent: int) -> float | None:
+    """About how long the study takes at most (seconds); None where no finished trial tells.
+
+    `elapsed` are the seconds since each of `progress.running` began, `concurrent` is how many trials run at a
+    time. A trial takes as long as the finished ones on average, and longer in proportion where it trains more
+    responses than they did; one that has not started is taken to train the most that a trial may.
+    """
+    total = sum(record.seconds for _, record in progress.finished)
+    if not total:
+        return None
+    mean = total / len(progress.finished)
+    usual = sum(_work(plan, point) for point, _ in progress.finished) / len(progress.finished)
+
+    def lasts(work: float) -> float:
+        return mean * max(1.0, work / usual)
+
+    places = {*plan.space.grid(), *(point.place for point in progress.started)}
+    longest = lasts(max(map(plan.work, places)) * plan.search.seeds)
+    # Only a grid keeps the whole cluster busy to its end: a confirmation does not.
+    slots = concurrent if plan.search.plan == "grid" else min(concurrent, AT_ONCE)
+    running = zip(progress.running, elapsed, strict=True)
+    rests = heapq.nlargest(slots, (max(lasts(_work(plan, point)) - since, 0.0) for point, since in running))
+    ends = sorted([*rests, *[0.0] * (slots - len(rests))])
+    for _ in range(_startable(plan, progress, longest)):
+        heapq.heapreplace(ends, ends[0] + longest)
+    return max(ends)
+
+
+def _startable(plan: Plan, progress: Progress, longest: float) -> int:
+    """How many trials of `longest` seconds may still be started within all limits of the study."""
+    search, records = plan.search, [record for _, record in progress.finished]
+    seconds, tokens = sum(r.seconds for r in records), sum(r.trained_tokens for r in records)
+    limits = [math.inf]
+    if search.max_hours is not None:
+        limits.append(search.max_hours * 3600)
+    if search.max_cost is not None:
+        limits.append(search.max_cost / search.price_per_hour * 3600)
+    if search.max_tokens is not None and tokens:
+        limits.append(search.max_tokens / tokens * seconds)
+    within = min(max(min(limits) - seconds, 0.0) / longest, search.trials)
+    return min(trials_left(plan, progress), math.ceil(within))
+
+
+def _work(plan: Plan, point: Point) -> float:
+    return plan.work(point) * len(point.seeds)
