@@ -21,6 +21,7 @@ REASONS = {
     "shared_with_held_out": "prompt is held out (the train row is dropped)",
     "too_few_responses": "fewer good responses than asked",
 }
+LATE = {"shared_with_held_out": 1, "too_few_responses": 2}  # found in this order when all rows are read
 
 
 class Flaw(NamedTuple):

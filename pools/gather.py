@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Any
+from typing import Any, Protocol
 
 from pools.adapters import Adapter
-from pools.check import Checked, check
+from pools.check import check
 from pools.errors import PoolError
 from pools.flaws import Flaw, RowFlaw, shown
 from pools.readers import Row
@@ -16,14 +16,30 @@ from pools.report import Findings
 from pools.subset import order
 from pools.types import Example, Prompt, Response
 
-_HELD_OUT_SALT = 0x4E1D  # held-out prompts are not simply the first of the order that trials draw from
+HELD_OUT_SALT = 0x4E1D  # held-out prompts are not simply the first of the order that trials draw from
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One good row: the `at`-th that was read, at the place `place` of its source.
+
+    `pairwise` rows of one prompt add up.
+    """
+
+    at: int
+    place: str
+    held_out: bool
+    pairwise: bool
+    prompt: Prompt
+    responses: tuple[Response, ...]
 
 
 @dataclass(slots=True)
-class _Entry:
+class Entry:
     """A prompt, where it was first met, and its responses by text (white space at the ends aside)."""
 
     prompt: Prompt
+    at: int
     place: str
     responses: dict[str, list[Response]] = field(default_factory=dict)
 
@@ -31,55 +47,73 @@ class _Entry:
         return Example(self.prompt, tuple(map(_averaged, self.responses.values())))
 
 
-class Gathered:
-    """The prompts met so far, by part and `Prompt.key`, and the findings."""
+class Gathering(Protocol):
+    """Whoever takes in rows and gives back the two parts of a pool, in this order.
 
-    def __init__(self) -> None:
-        self.rows = 0
-        self.merged_rows = 0
-        self.findings = Findings()
-        self._train: dict[str, _Entry] = {}
-        self._held_out: dict[str, _Entry] = {}
+    `findings` grow at every step; `rows` and `merged_rows` count.
+    """
+
+    rows: int
+    merged_rows: int
+    findings: Findings
 
     def add(self, row: Row, adapter: Adapter, part: str, place: str) -> None:
         """Take in one row, or count why not; a `part` given here overrules the row's own."""
-        self.rows += 1
-        try:
-            checked = check(adapter.draft(_fields(row)))
-        except RowFlaw as error:
-            self.findings.add(error.flaw, place)
-            return
-        for flaw in checked.flaws:
-            self.findings.add(flaw, place)
-        held_out = (part or checked.part) == "held_out"
-        self._merge(checked, self._held_out if held_out else self._train, adapter.pairwise, place)
-
-    def _merge(self, checked: Checked, entries: dict[str, _Entry], pairwise: bool, place: str) -> None:
-        entry = entries.setdefault(checked.prompt.key, _Entry(checked.prompt, place))
-        if entry.place != place and not pairwise:
-            self.findings.add(Flaw("duplicate_prompt", f"first at {entry.place}"), place)
-            return
-        self.merged_rows += entry.place != place
-        self._add_responses(entry, checked.responses, pairwise, place)
-
-    def _add_responses(
-        self, entry: _Entry, responses: Sequence[Response], pairwise: bool, place: str
-    ) -> None:
-        """Add each response; a text met again counts as one more score in pairs, as a flaw elsewhere."""
-        for response in responses:
-            same = entry.responses.setdefault(response.text.strip(), [])
-            if same and not pairwise:
-                self.findings.add(Flaw("duplicate_response", shown(response.text)), place)
-            else:
-                same.append(response)
+        ...
 
     def take_held_out(self, seed: int, count: int | None) -> tuple[tuple[Example, ...], int]:
         """The held-out examples, whose prompts leave the train part, and how many marked ones are left over.
 
         `count` of them in the seeded order, from those marked or, where none is, from the train part.
         """
+        ...
+
+    def train(self, min_responses: int) -> Sequence[Example]:
+        """The train examples with enough responses; the others are counted."""
+        ...
+
+
+class Gathered:
+    """The prompts met so far, by part and `Prompt.key`, in memory, and the findings."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.merged_rows = 0
+        self.findings = Findings()
+        self._train: dict[str, Entry] = {}
+        self._held_out: dict[str, Entry] = {}
+
+    def add(self, row: Row, adapter: Adapter, part: str, place: str) -> None:
+        """See `Gathering`."""
+        self.rows += 1
+        if (good := sighting(row, adapter, part, place, self.rows, self.findings)) is not None:
+            self.merge(good)
+
+    def merge(self, good: Sighting) -> None:
+        """Take in a row that was checked; rows come in the order in which they were read."""
+        entries = self._held_out if good.held_out else self._train
+        entry = entries.setdefault(good.prompt.key, Entry(good.prompt, good.at, good.place))
+        if entry.at != good.at and not good.pairwise:
+            self.findings.add(Flaw("duplicate_prompt", f"first at {entry.place}"), good.place, good.at)
+            return
+        self.merged_rows += entry.at != good.at
+        for response in good.responses:
+            same = entry.responses.setdefault(response.text.strip(), [])
+            if same and not good.pairwise:
+                self.findings.add(Flaw("duplicate_response", shown(response.text)), good.place, good.at)
+            else:
+                same.append(response)
+
+    def part(self) -> tuple[Iterable[Entry], Iterable[Entry]]:
+        """The entries of both parts as first met, train first, without train prompts that are held out."""
         for key in [key for key in self._train if key in self._held_out]:
-            self.findings.add(Flaw("shared_with_held_out"), self._train.pop(key).place)
+            entry = self._train.pop(key)
+            self.findings.add(Flaw("shared_with_held_out"), entry.place, entry.at)
+        return self._train.values(), self._held_out.values()
+
+    def take_held_out(self, seed: int, count: int | None) -> tuple[tuple[Example, ...], int]:
+        """See `Gathering`."""
+        self.part()
         source = self._held_out or (self._train if count is not None else {})
         kept = _first_of(source, seed, count)
         left_over = len(self._held_out) - len(kept) if self._held_out else 0
@@ -88,25 +122,49 @@ class Gathered:
         return tuple(entry.example() for entry in kept.values()), left_over
 
     def train(self, min_responses: int) -> tuple[Example, ...]:
-        """The train examples with enough responses; the others are counted."""
+        """See `Gathering`."""
         enough = []
         for entry in self._train.values():
             if len(entry.responses) >= min_responses:
                 enough.append(entry.example())
             else:
-                detail = f"{len(entry.responses)}, asked {min_responses}"
-                self.findings.add(Flaw("too_few_responses", detail), entry.place)
+                self.findings.add(too_few(len(entry.responses), min_responses), entry.place, entry.at)
         return tuple(enough)
 
 
-def _first_of(entries: Mapping[str, _Entry], seed: int, count: int | None) -> dict[str, _Entry]:
+def sighting(
+    row: Row, adapter: Adapter, part: str, place: str, at: int, findings: Findings
+) -> Sighting | None:
+    """The row, checked; None where it cannot be used. What is wrong with it goes to `findings`."""
+    try:
+        checked = check(adapter.draft(_fields(row)))
+    except RowFlaw as error:
+        findings.add(error.flaw, place, at)
+        return None
+    for flaw in checked.flaws:
+        findings.add(flaw, place, at)
+    held_out = (part or checked.part) == "held_out"
+    return Sighting(at, place, held_out, adapter.pairwise, checked.prompt, checked.responses)
+
+
+def too_few(found: int, asked: int) -> Flaw:
+    """The flaw of a train prompt with fewer good responses than asked."""
+    return Flaw("too_few_responses", f"{found}, asked {asked}")
+
+
+def too_few_to_hold_out(asked: int, found: int) -> PoolError:
+    """The error where more prompts are to be held out than there are."""
+    return PoolError(f"held_out_prompts is {asked}, but there are {found} prompts to hold out")
+
+
+def _first_of(entries: Mapping[str, Entry], seed: int, count: int | None) -> dict[str, Entry]:
     """The first `count` entries of the seeded order, or all; PoolError where there are not that many."""
     if count is None:
         return dict(entries)
     if count > len(entries):
-        raise PoolError(f"held_out_prompts is {count}, but there are {len(entries)} prompts to hold out")
+        raise too_few_to_hold_out(count, len(entries))
     keys = list(entries)
-    ranked = order([Example(entries[key].prompt, ()) for key in keys], seed ^ _HELD_OUT_SALT)
+    ranked = order([Example(entries[key].prompt, ()) for key in keys], seed ^ HELD_OUT_SALT)
     return {keys[index]: entries[keys[index]] for index in ranked[:count]}
 
 

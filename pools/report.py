@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import chain
-from statistics import fmean
+from math import fsum, inf
 from typing import Any
 
-from pools.flaws import REASONS, Flaw
+from pools.flaws import LATE, REASONS, Flaw
 from pools.types import Example
 
 _PLACES_KEPT = 5
@@ -32,20 +31,34 @@ class Findings:
     """All flaws met while loading: a count for each reason, and its first few places."""
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self._first: dict[str, list[Finding]] = {}
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, list[tuple[int, Finding]]] = {}
 
-    def add(self, flaw: Flaw, place: str) -> None:
-        """Count one flaw at `file:line`."""
-        self.counts[flaw.reason] += 1
+    def add(self, flaw: Flaw, place: str, at: int) -> None:
+        """Count one flaw at `file:line`, the `at`-th row that was read."""
+        self._counts[flaw.reason] += 1
         kept = self._first.setdefault(flaw.reason, [])
         if len(kept) < _PLACES_KEPT:
-            kept.append(Finding(flaw.reason, place, flaw.detail))
+            kept.append((at, Finding(flaw.reason, place, flaw.detail)))
+
+    def include(self, others: Findings) -> None:
+        """Count those of `others` too, as if the rows of both had been read in their order."""
+        self._counts.update(others._counts)
+        for reason, kept in others._first.items():
+            both = [*self._first.get(reason, []), *kept]
+            self._first[reason] = sorted(both, key=lambda found: found[0])[:_PLACES_KEPT]
+        by_row = sorted(self._first.items(), key=lambda item: (LATE.get(item[0], 0), item[1][0][0]))
+        self._first = dict(by_row)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many of each reason, the reason that was met first at the beginning."""
+        return {reason: self._counts[reason] for reason in self._first}
 
     @property
     def first(self) -> tuple[Finding, ...]:
         """The first few of each reason."""
-        return tuple(chain.from_iterable(self._first.values()))
+        return tuple(finding for kept in self._first.values() for _, finding in kept)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,19 +75,21 @@ class Shape:
     domains: dict[str, int]
 
     @classmethod
-    def of(cls, examples: Sequence[Example]) -> Shape:
-        """Measure a part."""
-        scores = [response.score for example in examples for response in example.responses]
-        counts = Counter(len(example.responses) for example in examples)
+    def of(cls, examples: Iterable[Example]) -> Shape:
+        """Measure a part, in one pass that holds one example at a time."""
+        tally = _Tally()
+        score_sum = fsum(tally.scores(examples))
+        count = tally.responses.total()
+        responses = sum(each * prompts for each, prompts in tally.responses.items())
         return cls(
-            prompts=len(examples),
-            responses=len(scores),
-            responses_per_prompt=dict(sorted(counts.items())),
-            score_min=min(scores, default=None),
-            score_mean=fmean(scores) if scores else None,
-            score_max=max(scores, default=None),
-            words_mean=fmean(len(e.prompt.text.split()) for e in examples) if examples else None,
-            domains=dict(Counter(example.prompt.domain for example in examples).most_common()),
+            prompts=count,
+            responses=responses,
+            responses_per_prompt=dict(sorted(tally.responses.items())),
+            score_min=tally.lowest if responses else None,
+            score_mean=score_sum / responses if responses else None,
+            score_max=tally.highest if responses else None,
+            words_mean=tally.words / count if count else None,
+            domains=dict(tally.domains.most_common()),
         )
 
     def lines(self, part: str) -> Iterator[str]:
@@ -87,6 +102,26 @@ class Shape:
             yield f"  score: {self.score_min:.4g} to {self.score_max:.4g}, mean {self.score_mean:.4g}"
         if any(self.domains):
             yield f"  domains: {_domains(self.domains)}"
+
+
+class _Tally:
+    """What `Shape.of` counts on its way through the scores."""
+
+    def __init__(self) -> None:
+        self.responses: Counter[int] = Counter()
+        self.domains: Counter[str] = Counter()
+        self.words = 0
+        self.lowest, self.highest = inf, -inf
+
+    def scores(self, examples: Iterable[Example]) -> Iterator[float]:
+        for example in examples:
+            self.responses[len(example.responses)] += 1
+            self.domains[example.prompt.domain] += 1
+            self.words += len(example.prompt.text.split())
+            for response in example.responses:
+                self.lowest = min(self.lowest, response.score)
+                self.highest = max(self.highest, response.score)
+                yield response.score
 
 
 @dataclass(frozen=True, kw_only=True)
