@@ -24,7 +24,10 @@ from search.settings import applied
 from search.space import Point
 
 if TYPE_CHECKING:
+    from trainers.ray_job import Crew
     from trainers.spec import SeedResult, Setting
+
+_kept_crew: Crew | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +107,6 @@ def run_point(point: Point, shared: Shared) -> TrialOutcome:
     import ray
 
     from trainers.job import run_trial
-    from trainers.ray_job import run_on_ray
     from trainers.spec import TrialJob
 
     started = time.perf_counter()
@@ -124,15 +126,8 @@ def run_point(point: Point, shared: Shared) -> TrialOutcome:
         setting=setting, responses=point.responses, orders=orders, name=f"trial-{key}", facts=facts
     )
     pool_ref = shared.pool
-    seeds = run_on_ray(
-        lambda context: run_trial(job, ray.get(pool_ref), context),
-        name=job.name,
-        label=point.label,
-        resources=shared.config.resources,
-        storage=shared.checkpoints,
-        board=shared.board,
-        keep_checkpoints=shared.config.checkpoints.keep,
-        logs=shared.logs,
+    seeds = _crew(shared).run(
+        lambda context: run_trial(job, ray.get(pool_ref), context), name=job.name, label=point.label
     )
     record = TrialRecord(
         trial=key,
@@ -151,6 +146,22 @@ def run_point(point: Point, shared: Shared) -> TrialOutcome:
         seconds=time.perf_counter() - started,
     )
     return TrialOutcome(record=record, point=point, seeds=seeds)
+
+
+def _crew(shared: Shared) -> Crew:
+    """The workers of this process, which Tune keeps from one trial to the next: they stay as well."""
+    global _kept_crew
+    if _kept_crew is None:
+        from trainers.ray_job import Crew
+
+        _kept_crew = Crew(
+            shared.config.resources,
+            storage=shared.checkpoints,
+            board=shared.board,
+            keep_checkpoints=shared.config.checkpoints.keep,
+            logs=shared.logs,
+        )
+    return _kept_crew
 
 
 def _mean_by_domain(seeds: Sequence[SeedResult]) -> dict[str, float]:

@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from trainers.storage import Checkpoints
 
 Writer = Callable[[Path], None]
 
@@ -52,11 +55,13 @@ class LocalContext:
         self.updates.append(dict(update))
 
     def save(self, name: str, write: Writer) -> str:
-        from trainers.storage import keep_local
-
-        assert self.checkpoints is not None, "a LocalContext without a folder keeps no checkpoints"
-        return keep_local(self.checkpoints / name, write, self)
+        return self._kept().save(name, write, self)
 
     def restored(self) -> AbstractContextManager[Path | None]:
-        found = self.checkpoints.glob("[!.]*") if self.checkpoints else ()
-        return nullcontext(max(found, default=None))
+        return self._kept().newest() if self.checkpoints else nullcontext(None)
+
+    def _kept(self) -> Checkpoints:
+        from trainers.storage import Checkpoints
+
+        assert self.checkpoints is not None, "a LocalContext without a folder keeps no checkpoints"
+        return Checkpoints(str(self.checkpoints.parent), self.checkpoints.name)

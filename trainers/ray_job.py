@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +17,25 @@ from pools.errors import ApportionError, RefusedError, TrainingError
 from trainers.chatter import captured
 from trainers.config import ResourcesConfig
 from trainers.context import Writer
-from trainers.storage import drop_broken, keep_local, keep_remote
+from trainers.mailbox import Mailbox
+from trainers.storage import RUNS, Checkpoints
 
 PAUSE_S = 15.0  # in which Ray notices that a machine is gone
+PATIENCE_S = 60.0  # that workers wait for more work before they go, and free what they hold
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A piece of work: `work` is a list with the reference of a function of the worker's context."""
+
+    name: str
+    label: str
+    work: list[Any]
+
+
+@dataclass(frozen=True)
+class _Done:
+    value: Any
 
 
 @dataclass(frozen=True)
@@ -28,17 +48,14 @@ class _Refusal:
 class RayContext:
     """The worker that Ray Train started; progress goes to the study's board, an actor, without waiting."""
 
-    def __init__(self, board: Any, label: str, cpus: float) -> None:
+    def __init__(self, place: Checkpoints, board: Any, label: str) -> None:
         import ray.train
         import ray.train.torch
-        import torch
 
         train = ray.train.get_context()
         self.rank, self.world_size = train.get_world_rank(), train.get_world_size()
         self.device = str(ray.train.torch.get_device())
-        self._board, self._label = board, label
-        if self.device == "cpu":
-            torch.set_num_threads(max(1, int(cpus)))
+        self._place, self._board, self._label = place, board, label
 
     def progress(self, update: Mapping[str, float]) -> None:
         if self.rank == 0 and self._board is not None:
@@ -46,36 +63,203 @@ class RayContext:
                 self._board.update.remote(self._label, dict(update))
 
     def save(self, name: str, write: Writer) -> str:
-        """See `WorkerContext.save`. Ray Train learns of a checkpoint once all of it is where it belongs.
+        """See `WorkerContext.save`.
 
-        Its own upload would fail on one worker alone, and leave the others waiting.
+        Not through Ray Train: its upload would fail on one worker alone and leave the others waiting.
         """
-        import ray.train
-        from pyarrow.fs import LocalFileSystem
+        return self._place.save(name, write, self)
 
-        storage = ray.train.get_context().get_storage()
-        filesystem, path = storage.storage_filesystem, f"{storage.experiment_fs_path}/{name}"
-        if isinstance(filesystem, LocalFileSystem):
-            keep_local(Path(path), write, self)
-        else:
-            keep_remote(filesystem, path, write, self)
-        ray.train.report(
-            {"checkpoint": name},
-            checkpoint=ray.train.Checkpoint(path, filesystem),
-            checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
-        )
-        return path
-
-    @contextlib.contextmanager
-    def restored(self) -> Iterator[Path | None]:
+    def restored(self) -> AbstractContextManager[Path | None]:
         """See `WorkerContext.restored`."""
-        import ray.train
+        return self._place.newest()
 
-        if (checkpoint := ray.train.get_checkpoint()) is None:
-            yield None
-            return
-        with checkpoint.as_directory() as folder:
-            yield Path(folder)
+
+class Crew:
+    """Workers of a Ray Train run that stay for one piece of work after another.
+
+    Starting them costs more than a small training does. They are let go, and new ones started for the next
+    piece, whenever a piece fails, and when none has come for PATIENCE_S seconds.
+    """
+
+    def __init__(
+        self,
+        resources: ResourcesConfig,
+        *,
+        storage: str,
+        board: Any = None,
+        keep_checkpoints: int = 1,
+        logs: str | None = None,
+    ) -> None:
+        """`storage` is where checkpoints lie, a folder that all machines share or a URI.
+
+        What a worker and its libraries print goes to a file for each piece of work in the folder `logs`.
+        """
+        import ray
+
+        self._resources, self._storage, self._logs = resources, storage, logs
+        self._equipment = _Equipment(
+            storage=storage,
+            keep=keep_checkpoints,
+            board=board,
+            logs=logs,
+            threads=max(1, int(resources.cpus_per_worker)),
+            patience_s=PATIENCE_S,
+        )
+        here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
+        self._mailbox = ray.remote(num_cpus=0, label_selector=here)(Mailbox).remote()
+        self._number = 0
+        self._shift: _Shift | None = None
+
+    def run(self, work: Callable[[RayContext], Any], *, name: str, label: str) -> Any:
+        """Have `work` done by all workers; returns rank 0's value.
+
+        `name` is unique in the storage: work of the same name goes on from its newest checkpoint, also after
+        its driver was killed. Workers that are lost are replaced and begin it again, at most
+        resources.max_failures times; an error that all workers raise does not. Raises TrainingError with the
+        worker's own message, which names the file with its output.
+        """
+        import ray
+
+        self._post(_Task(name, label, [ray.put(work)]))
+        try:
+            outcome = self._outcome(self._resources.max_failures)
+        except Exception as error:
+            raise TrainingError(_cause(error) + _where(self._logs, name)) from error
+        finally:
+            self._number += 1
+            if self._equipment.board is not None:
+                self._equipment.board.forget.remote(label)
+        if isinstance(outcome, _Refusal):
+            self.close()  # what failed may have left memory or threads behind
+            raise TrainingError(outcome.reason + _where(self._logs, name))
+        return outcome.value
+
+    def close(self) -> None:
+        """Let the workers go."""
+        import ray
+
+        ray.get(self._mailbox.post.remote(self._number, None))
+        self._number += 1
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._shift is not None:
+            self._shift.thread.join()
+            self._shift = None
+
+    def _post(self, task: _Task) -> None:
+        import ray
+
+        if not ray.get(self._mailbox.post.remote(self._number, task)):  # the workers have gone home
+            self._number += 1
+            self._leave()
+            ray.get(self._mailbox.post.remote(self._number, task))
+
+    def _outcome(self, retries: int) -> Any:
+        """What comes of the posted work; workers that are lost on the way are replaced `retries` times.
+
+        Always by a new run: Ray Train starts lost workers again by itself, but gives up where one is lost
+        while it starts them, or where it puts them on a dead machine that Ray still takes for alive.
+        """
+        for left in range(retries, -1, -1):
+            if self._shift is None:
+                self._shift = _Shift(self._trainer())
+            try:
+                return self._shift.wait(self._mailbox.outcome.remote(self._number))
+            except Exception as error:
+                self._shift = None
+                if not left:
+                    raise
+                if _lost_a_machine(error):
+                    time.sleep(PAUSE_S)
+        raise AssertionError("unreachable")
+
+    def _trainer(self) -> Any:
+        from ray.train import RunConfig, ScalingConfig
+
+        resources = self._resources
+        per_worker = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
+        mailbox, first, equipment = self._mailbox, self._number, self._equipment
+        return _lean_trainer()(
+            lambda: _serve(mailbox, first, equipment),
+            scaling_config=ScalingConfig(
+                num_workers=resources.workers,
+                use_gpu=resources.gpus_per_worker > 0,
+                resources_per_worker={kind: amount for kind, amount in per_worker.items() if amount},
+            ),
+            # Ray Train looks here whether all workers see the same storage.
+            run_config=RunConfig(name=uuid.uuid4().hex, storage_path=f"{self._storage}/{RUNS}"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Equipment:
+    """What workers need besides work."""
+
+    storage: str
+    keep: int
+    board: Any
+    logs: str | None
+    threads: int
+    patience_s: float
+
+
+class _Shift:
+    """One run of Ray Train, in a thread of its own, from when its workers start until they are let go."""
+
+    def __init__(self, trainer: Any) -> None:
+        self._error: Exception | None = None
+        self.thread = threading.Thread(target=self._run, args=[trainer], name="workers", daemon=True)
+        self.thread.start()
+
+    def _run(self, trainer: Any) -> None:
+        try:
+            trainer.fit()
+        except Exception as error:
+            self._error = error
+
+    def wait(self, outcome: Any) -> Any:
+        """The value behind the reference `outcome`, or the error that ended the run before it came."""
+        import ray
+
+        while True:
+            ended = not self.thread.is_alive()
+            if ray.wait([outcome], timeout=0.1)[0]:
+                return ray.get(outcome)
+            if ended:
+                raise self._error or TrainingError("the workers ended without an answer")
+
+
+def _serve(mailbox: Any, number: int, equipment: _Equipment) -> None:
+    """What a worker does: one piece of work after another, from `number` on, until it is told to go."""
+    import ray
+    import ray.train
+    import torch
+
+    if not torch.cuda.is_available():
+        torch.set_num_threads(equipment.threads)
+    while (task := ray.get(mailbox.work.remote(number, equipment.patience_s))) is not None:
+        outcome = _do(task, equipment)
+        if ray.train.get_context().get_world_rank() == 0:
+            ray.get(mailbox.deliver.remote(number, outcome))
+        number += 1
+
+
+def _do(task: _Task, equipment: _Equipment) -> _Done | _Refusal:
+    """A worker's part of one piece of work; frees what it held."""
+    import ray
+
+    place = Checkpoints(equipment.storage, task.name, keep=equipment.keep)
+    context = RayContext(place, equipment.board, task.label)
+    try:
+        with captured(_log(equipment.logs, task.name, context.rank)):
+            return _Done(ray.get(task.work[0])(context))
+    except ApportionError as error:
+        if isinstance(error, RefusedError) or context.world_size == 1:
+            return _Refusal(str(error))
+        raise  # the other workers wait for this one: they have to be ended
+    finally:
+        gc.collect()
 
 
 def run_on_ray(
@@ -85,57 +269,14 @@ def run_on_ray(
     label: str,
     resources: ResourcesConfig,
     storage: str,
-    board: Any = None,
-    keep_checkpoints: int = 1,
     logs: str | None = None,
 ) -> Any:
-    """Run `work` on a group of Ray Train workers and return rank 0's value.
-
-    `name` is unique in `storage`: a run of the same name goes on from the newest of its last
-    `keep_checkpoints` checkpoints, also after its driver was killed. A worker that is lost starts the work
-    again, at most resources.max_failures times; an error that all workers raise does not. Raises
-    TrainingError with the worker's own message. What a worker and its libraries print goes to a file of its
-    own in the folder `logs`, which the error names.
-    """
-    import ray
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-
-    def loop() -> Any:
-        context = RayContext(board, label, resources.cpus_per_worker)
-        try:
-            with captured(_log(logs, name, context.rank)):
-                return work(context)
-        except ApportionError as error:
-            if isinstance(error, RefusedError) or context.world_size == 1:
-                return _Refusal(str(error))
-            raise  # the other workers wait for this one: they have to be ended
-
-    per_worker = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
-    trainer = _lean_trainer()(
-        loop,
-        scaling_config=ScalingConfig(
-            num_workers=resources.workers,
-            use_gpu=resources.gpus_per_worker > 0,
-            resources_per_worker={kind: amount for kind, amount in per_worker.items() if amount},
-        ),
-        run_config=RunConfig(
-            name=name,
-            storage_path=storage,
-            failure_config=FailureConfig(max_failures=resources.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=keep_checkpoints),
-        ),
-    )
-    drop_broken(storage, name, ray.__version__)
+    """Have one piece of work done by workers of its own: see `Crew`."""
+    crew = Crew(resources, storage=storage, logs=logs)
     try:
-        value = _fit(trainer, resources.max_failures)
-    except Exception as error:
-        raise TrainingError(_cause(error) + _where(logs, name)) from error
+        return crew.run(work, name=name, label=label)
     finally:
-        if board is not None:
-            board.forget.remote(label)
-    if isinstance(value, _Refusal):
-        raise TrainingError(value.reason + _where(logs, name))
-    return value
+        crew.close()
 
 
 def _lean_trainer() -> Any:
@@ -151,21 +292,6 @@ def _lean_trainer() -> Any:
             return [callback for callback in callbacks if type(callback).__name__ != "DatasetsCallback"]
 
     return LeanTrainer
-
-
-def _fit(trainer: Any, retries: int) -> Any:
-    """The run's value; a run that lost a machine is begun again, at most `retries` times.
-
-    Ray Train starts lost workers again by itself, but gives up where one is lost while it starts them, or
-    where it puts them on a dead machine that Ray still takes for alive.
-    """
-    for left in range(retries, -1, -1):
-        try:
-            return trainer.fit().return_value
-        except Exception as error:
-            if not left or not _lost_a_machine(error):
-                raise
-        time.sleep(PAUSE_S)
 
 
 def _lost_a_machine(error: Exception) -> bool:

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from trainers.together import together
 
 # What a full or read-only disk raises; torch's own writer makes it a RuntimeError.
 _UNWRITABLE = (OSError, RuntimeError)
-SNAPSHOT = "checkpoint_manager_snapshot.json"  # Ray Train's own list of a run's checkpoints
+LIST = "checkpoints.json"
+RUNS = "runs"  # where Ray Train notes what it needs for itself
 
 
 def keep_local(folder: Path, write: Writer, context: WorkerContext) -> str:
@@ -55,6 +58,7 @@ def keep_remote(filesystem: Any, path: str, write: Writer, context: WorkerContex
 
     with tempfile.TemporaryDirectory() as own, together(context, *_UNWRITABLE, raising=CheckpointError):
         write(Path(own))
+        filesystem.create_dir(path, recursive=True)
         copy_files(own, path, destination_filesystem=filesystem, use_threads=False)
     return path
 
@@ -66,25 +70,69 @@ def discard(storage: str, name: str) -> None:
         filesystem.delete_dir(folder)
 
 
-def drop_broken(storage: str, name: str, ray_version: str) -> None:
-    """Discard the run `name` if Ray Train would refuse to go on with it, so that it starts again instead.
+class Checkpoints:
+    """The newest checkpoints of one run, in `folder` of a machine or an object store, and how they are found.
 
-    That is where its list of checkpoints was cut off while it was written, is another version's, or names
-    a checkpoint that is gone.
+    A list beside them names those that are whole, the newest last: a checkpoint counts from the moment the
+    list names it. Where the list cannot be read, or what it names is gone, the run has none and starts again.
     """
-    filesystem, folder = _run(storage, name)
-    if not _exists(filesystem, f"{folder}/{SNAPSHOT}"):
-        return
-    with filesystem.open_input_stream(f"{folder}/{SNAPSHOT}") as stream:
-        text = stream.read().decode(errors="replace")
-    try:
-        known = json.loads(text)
-        names = [result["checkpoint_dir_name"] for result in known["checkpoint_results"]]
-        whole = known["ray_version"] == ray_version
-    except (ValueError, KeyError, TypeError):
-        names, whole = [], False
-    if not whole or not all(_exists(filesystem, f"{folder}/{each}") for each in names):
-        filesystem.delete_dir(folder)
+
+    def __init__(self, storage: str, name: str, *, keep: int = 1) -> None:
+        self._filesystem, self._folder = _run(storage, name)
+        self._keep = keep
+
+    def save(self, name: str, write: Writer, context: WorkerContext) -> str:
+        """See `WorkerContext.save`."""
+        path = f"{self._folder}/{name}"
+        if self._local:
+            keep_local(Path(path), write, context)
+        else:
+            keep_remote(self._filesystem, path, write, context)
+        with together(context, *_UNWRITABLE, raising=CheckpointError):
+            if context.rank == 0:
+                self._list([*(known for known in self._names() if known != name), name])
+        return path
+
+    @contextmanager
+    def newest(self) -> Iterator[Path | None]:
+        """The newest whole checkpoint, as a folder of this machine; None where there is none."""
+        from pyarrow.fs import copy_files
+
+        whole = [name for name in self._names() if _exists(self._filesystem, f"{self._folder}/{name}")]
+        if not whole:
+            yield None
+        elif self._local:
+            yield Path(self._folder) / whole[-1]
+        else:
+            with tempfile.TemporaryDirectory() as own:
+                path = f"{self._folder}/{whole[-1]}"
+                copy_files(path, own, source_filesystem=self._filesystem, use_threads=False)
+                yield Path(own)
+
+    @property
+    def _local(self) -> bool:
+        from pyarrow.fs import LocalFileSystem
+
+        return isinstance(self._filesystem, LocalFileSystem)
+
+    def _names(self) -> list[str]:
+        try:
+            with self._filesystem.open_input_stream(f"{self._folder}/{LIST}") as stream:
+                return [str(name) for name in json.loads(stream.read())]
+        except (OSError, ValueError, TypeError):
+            return []
+
+    def _list(self, names: list[str]) -> None:
+        """Name the last of `names` as those that are kept, at once, and delete the others."""
+        path = f"{self._folder}/{LIST}"
+        partial = f"{self._folder}/.{LIST}.partial" if self._local else path  # a store writes at once or not
+        with self._filesystem.open_output_stream(partial) as stream:
+            stream.write(json.dumps(names[-self._keep :]).encode())
+        if self._local:
+            os.replace(partial, path)
+        for name in names[: -self._keep]:
+            with suppress(OSError):
+                self._filesystem.delete_dir(f"{self._folder}/{name}")
 
 
 def _run(storage: str, name: str) -> tuple[Any, str]:

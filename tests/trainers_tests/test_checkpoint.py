@@ -25,7 +25,7 @@ from trainers.config import CheckpointConfig
 from trainers.context import LocalContext
 from trainers.evaluate import judge
 from trainers.spec import SeedResult
-from trainers.storage import SNAPSHOT, discard, drop_broken, keep_local, keep_remote
+from trainers.storage import LIST, Checkpoints, discard, keep_local, keep_remote
 
 HERE = Path(__file__).parent
 TIMED = ("seconds", "train_seconds", "tokens_per_second", "peak_memory_gib", "policy")
@@ -139,7 +139,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_no_rest(tmp_path: Path) ->
     context.save("step1", lambda folder: (folder / "a").write_text("1") and None)
     with pytest.raises(CheckpointError, match=r"No space left on device \([\d,]+ MiB are free in "):
         context.save("step2", full)
-    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["step1"]
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"step1", LIST}
     with context.restored() as folder:
         assert folder is not None and (folder / "a").read_text() == "1"
 
@@ -222,23 +222,32 @@ def test_what_a_run_left_is_discarded_and_nothing_else(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["trial-b"]
 
 
-@pytest.mark.parametrize(
-    "left", ["cut off", "of another version", "without its checkpoint", "whole", "nothing"]
-)
-def test_a_run_that_ray_train_would_refuse_starts_again(tmp_path: Path, left: str) -> None:
+@pytest.mark.parametrize("left", ["cut off", "without its checkpoint", "whole", "nothing"])
+def test_a_run_whose_list_cannot_be_trusted_starts_again(tmp_path: Path, left: str) -> None:
     run = tmp_path / "trial-a"
-    run.mkdir()
-    if left not in ("nothing", "without its checkpoint"):
-        (run / "step1").mkdir()
-    version = "1.0" if left == "of another version" else "2.60"
-    text = json.dumps({"ray_version": version, "checkpoint_results": [{"checkpoint_dir_name": "step1"}]})
+    (run / ("step2" if left == "without its checkpoint" else "step1")).mkdir(parents=True)
     if left != "nothing":
-        (run / SNAPSHOT).write_text(text[:20] if left == "cut off" else text)
-    drop_broken(str(tmp_path), "trial-a", "2.60")
-    assert run.exists() == (left in ("whole", "nothing"))
+        (run / LIST).write_text('["st' if left == "cut off" else '["step1"]')
+    with Checkpoints(str(tmp_path), "trial-a").newest() as folder:
+        assert folder == (run / "step1" if left == "whole" else None)
 
 
-def test_ray_train_still_calls_its_list_so() -> None:
-    from ray.train.v2._internal import constants
+@pytest.mark.parametrize("store", ["local", "remote"])
+def test_the_last_checkpoints_are_kept_and_the_newest_found(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(folder: Path) -> None:
+        (folder / "a").write_text("new")
 
-    assert constants.CHECKPOINT_MANAGER_SNAPSHOT_FILENAME == SNAPSHOT
+    kept = Checkpoints(str(tmp_path), "trial-a", keep=2)
+    if store == "remote":
+        monkeypatch.setattr(kept, "_filesystem", SubTreeFileSystem(str(tmp_path), LocalFileSystem()))
+        monkeypatch.setattr(kept, "_folder", "trial-a")
+    for name in ("step1", "step2", "step3"):
+        kept.save(name, write, LocalContext())
+    with pytest.raises(CheckpointError, match="No space left"):
+        kept.save("step4", full, LocalContext())
+    assert {path.name for path in (tmp_path / "trial-a").iterdir()} == {"step2", "step3", LIST}
+    with kept.newest() as folder:
+        assert folder is not None and (folder / "a").read_text() == "new"
+        assert (folder == tmp_path / "trial-a" / "step3") == (store == "local")

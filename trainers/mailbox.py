@@ -1,0 +1,51 @@
+"""Between whoever has work and the workers that do it: a Ray actor, no more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+
+class Mailbox:
+    """Pieces of work and what came of them, both by number, counted from 0.
+
+    Every worker of a group reads the same piece under the same number, so that they all agree on what is
+    done next, and on that nothing is: None.
+    """
+
+    def __init__(self) -> None:
+        self._work: dict[int, asyncio.Future[Any]] = {}
+        self._outcomes: dict[int, asyncio.Future[Any]] = {}
+
+    async def post(self, number: int, work: Any) -> bool:
+        """Leave a piece of work; False where nobody comes for that number any more."""
+        place = _place(self._work, number)
+        if place.done():
+            return False
+        place.set_result(work)
+        return True
+
+    async def work(self, number: int, patience_s: float) -> Any:
+        """That piece of work; None, for all who ask for it, once one has waited `patience_s` seconds."""
+        place = _place(self._work, number)
+        await asyncio.wait([place], timeout=patience_s)
+        if not place.done():
+            place.set_result(None)
+        return place.result()
+
+    async def deliver(self, number: int, outcome: Any) -> None:
+        """Leave what came of it; of several deliveries the first counts."""
+        place = _place(self._outcomes, number)
+        if not place.done():
+            place.set_result(outcome)
+
+    async def outcome(self, number: int) -> Any:
+        """Wait for what comes of it."""
+        found = await _place(self._outcomes, number)
+        self._outcomes.pop(number, None)
+        self._work.pop(number - 1, None)  # this one may still be read by a worker that is behind
+        return found
+
+
+def _place(places: dict[int, asyncio.Future[Any]], number: int) -> asyncio.Future[Any]:
+    return places.setdefault(number, asyncio.get_running_loop().create_future())
