@@ -39,6 +39,12 @@ class PoolConfig(Settings):
     on_bad_row: Literal["drop", "refuse"] = Field(
         "drop", description="drop: leave bad rows and responses out, counted in the report; refuse: stop"
     )
+    stream_above: float = Field(
+        1024,
+        ge=0,
+        description="a larger pool stays on disk, in the study's folder, and a trial reads its own prompts "
+        "of it (MiB, uncompressed)",
+    )
     name: str = Field("", description="name in reports (empty: the file's own, or its file name)")
 
     @model_validator(mode="after")

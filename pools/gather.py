@@ -104,7 +104,7 @@ class Gathered:
             else:
                 same.append(response)
 
-    def part(self) -> tuple[Iterable[Entry], Iterable[Entry]]:
+    def settled(self) -> tuple[Iterable[Entry], Iterable[Entry]]:
         """The entries of both parts as first met, train first, without train prompts that are held out."""
         for key in [key for key in self._train if key in self._held_out]:
             entry = self._train.pop(key)
@@ -113,7 +113,7 @@ class Gathered:
 
     def take_held_out(self, seed: int, count: int | None) -> tuple[tuple[Example, ...], int]:
         """See `Gathering`."""
-        self.part()
+        self.settled()
         source = self._held_out or (self._train if count is not None else {})
         kept = _first_of(source, seed, count)
         left_over = len(self._held_out) - len(kept) if self._held_out else 0

@@ -9,13 +9,15 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from pools.errors import PoolError
 from pools.flaws import Flaw
 
 _BATCH_ROWS = 1024
 _BOM = b"\xef\xbb\xbf"
+_GZIP = b"\x1f\x8b"
+_GZIP_RATIO = 5  # of text; between three and eight in practice
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 
@@ -49,6 +51,10 @@ class PoolSource(Protocol):
         """How much of the source the running `rows` has read, in [0, 1]; 0 where it cannot tell."""
         ...
 
+    def size(self) -> int:
+        """About how many bytes all rows have, uncompressed."""
+        ...
+
 
 class MemorySource:
     """Rows held in a list: the twin that tests and programs use in place of a file."""
@@ -67,6 +73,10 @@ class MemorySource:
     def fraction(self) -> float:
         """Share of the values read."""
         return self._read / max(len(self._values), 1)
+
+    def size(self) -> int:
+        """Length of the values as Python writes them."""
+        return sum(len(repr(value)) for value in self._values)
 
 
 class JsonlSource:
@@ -94,6 +104,11 @@ class JsonlSource:
         if self._raw is None:
             return 0.0
         return 1.0 if self._raw.closed else self._raw.tell() / self._size
+
+    def size(self) -> int:
+        """Bytes of the file, times five where it is compressed."""
+        with self._path.open("rb") as raw:
+            return self._size * (_GZIP_RATIO if raw.read(2) == _GZIP else 1)
 
 
 class ParquetSource:
@@ -126,6 +141,17 @@ class ParquetSource:
         """Share of the rows read."""
         return self._read / max(self._total, 1)
 
+    def size(self) -> int:
+        """Bytes of all columns, uncompressed; 0 for a file that cannot be read."""
+        from pyarrow import ArrowException
+        from pyarrow.parquet import read_metadata
+
+        try:
+            groups = read_metadata(self._path)
+        except (OSError, ArrowException):
+            return 0
+        return sum(groups.row_group(each).total_byte_size for each in range(groups.num_row_groups))
+
 
 class DatasetSource:
     """One split of a Hugging Face data set: a hub id, or a folder (from `save_to_disk`, or of data files)."""
@@ -150,6 +176,11 @@ class DatasetSource:
     def fraction(self) -> float:
         """Share of the rows read."""
         return self._read / max(len(self._data), 1)
+
+    def size(self) -> int:
+        """Bytes of the table that the split lies in."""
+        data: Any = self._data
+        return int(data.data.nbytes)
 
 
 def open_source(path: str, *, split: str = "train", subset: str = "") -> PoolSource:
@@ -181,7 +212,7 @@ def _size_of(path: Path) -> int:
 
 
 def _lines(raw: BinaryIO) -> Iterator[bytes]:
-    zipped = raw.read(2) == b"\x1f\x8b"
+    zipped = raw.read(2) == _GZIP
     raw.seek(0)
     return iter(gzip.GzipFile(fileobj=raw) if zipped else raw)
 

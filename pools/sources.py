@@ -13,7 +13,7 @@ from pools.adapters import ADAPTERS, format_of
 from pools.config import Format, PoolConfig
 from pools.errors import PoolError
 from pools.flaws import shown
-from pools.gather import Gathered
+from pools.gather import Gathered, Gathering
 from pools.readers import PoolSource, Row, open_source
 from pools.report import PoolReport, Shape
 from pools.types import Pool
@@ -24,21 +24,29 @@ _ROWS_BETWEEN_CALLS = 500
 Progress = Callable[[int, float], None]
 
 
-def load_pool(config: PoolConfig, *, seed: int, min_responses: int = 0) -> tuple[Pool, PoolReport]:
+def load_pool(
+    config: PoolConfig, *, seed: int, min_responses: int = 0, store: Path | None = None
+) -> tuple[Pool, PoolReport]:
     """The pool of a configuration, with the report of what was dropped.
 
     `seed` decides which prompts are held out where the pool does not say. Train prompts have at least
-    the larger of `min_responses` and the configuration's; held-out prompts may have none.
+    the larger of `min_responses` and the configuration's; held-out prompts may have none. Of a pool larger
+    than `config.stream_above` the train part is written to the folder `store`, where one is given.
     Raises PoolError where nothing is left to train on, or for any flaw under `on_bad_row: refuse`.
     """
-    pool, report = scan_pool(config, seed=seed, min_responses=min_responses)
+    pool, report = scan_pool(config, seed=seed, min_responses=min_responses, store=store)
     if report.error:
         raise PoolError(report.error)
     return pool, report
 
 
 def scan_pool(
-    config: PoolConfig, *, seed: int, min_responses: int = 0, progress: Progress | None = None
+    config: PoolConfig,
+    *,
+    seed: int,
+    min_responses: int = 0,
+    progress: Progress | None = None,
+    store: Path | None = None,
 ) -> tuple[Pool, PoolReport]:
     """As `load_pool`, but an unusable pool comes back with `report.error` set, for a full account of why.
 
@@ -49,7 +57,9 @@ def scan_pool(
     if config.held_out_path or config.held_out_split:
         path = _resolved(config.held_out_path or config.path)
         held_out = open_source(path, split=config.held_out_split or config.split, subset=config.subset)
-    return assemble(source, held_out, config, seed=seed, min_responses=min_responses, progress=progress)
+    return assemble(
+        source, held_out, config, seed=seed, min_responses=min_responses, progress=progress, store=store
+    )
 
 
 def assemble(
@@ -60,9 +70,10 @@ def assemble(
     seed: int,
     min_responses: int = 0,
     progress: Progress | None = None,
+    store: Path | None = None,
 ) -> tuple[Pool, PoolReport]:
     """The pool of any two sources; the paths in `config` are not looked at."""
-    gathered = Gathered()
+    gathered = _gathering(config, store, source.size() + (held_out.size() if held_out else 0))
     head = _read(source, config.format, gathered, "", progress)
     if held_out is not None:
         _read(held_out, config.format, gathered, "held_out", progress)
@@ -87,6 +98,15 @@ def assemble(
     return pool, report
 
 
+def _gathering(config: PoolConfig, store: Path | None, size: int) -> Gathering:
+    """Where the pool is gathered: in memory, or in `store` where it is larger than the limit."""
+    if store is None or size <= config.stream_above * 2**20:
+        return Gathered()
+    from pools.spilled import Spilled
+
+    return Spilled(store, size)
+
+
 class _Head(NamedTuple):
     """What the beginning of a source tells."""
 
@@ -96,7 +116,7 @@ class _Head(NamedTuple):
 
 
 def _read(
-    source: PoolSource, asked: Format, gathered: Gathered, part: str, progress: Progress | None
+    source: PoolSource, asked: Format, gathered: Gathering, part: str, progress: Progress | None
 ) -> _Head:
     """Read a source to its end; a `part` given here overrules the rows' own."""
     rows = source.rows()

@@ -7,7 +7,10 @@ by a digest of seed and content, so it depends on no random number generator and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pools.errors import PoolError
 from pools.types import Example, Response
@@ -15,8 +18,19 @@ from pools.types import Example, Response
 
 def order(examples: Sequence[Example], seed: int) -> list[int]:
     """Indices of `examples` in the seeded order; the prompts decide it alone."""
-    places = [(_digest(seed, example.prompt.key), index) for index, example in enumerate(examples)]
-    return [index for _, index in sorted(places)]
+    ranked: list[int] = ranking((example.prompt.key for example in examples), seed).tolist()
+    return ranked
+
+
+def ranking(keys: Iterable[str], seed: int) -> NDArray[np.int64]:
+    """Positions of prompts with these `Prompt.key`s in the seeded order; some 40 bytes each while they sort.
+
+    Half of each digest decides: two of a billion prompts share that with a chance of 1 in 10 ** 21.
+    """
+    halves = np.fromiter((digest(seed, key)[:16] for key in keys), np.dtype("S16"))
+    high, low = halves.view(">u8").reshape(-1, 2).T
+    ranked: NDArray[np.int64] = np.lexsort((low, high))
+    return ranked
 
 
 def draw(
@@ -55,10 +69,11 @@ def _with_responses(example: Example, count: int, seed: int) -> Example:
 
 def _shuffled(example: Example, seed: int) -> list[Response]:
     def place(response: Response) -> tuple[bytes, str, float]:
-        return _digest(seed, f"{example.prompt.key}:{response.text}"), response.source, response.score
+        return digest(seed, f"{example.prompt.key}:{response.text}"), response.source, response.score
 
     return sorted(example.responses, key=place)
 
 
-def _digest(seed: int, text: str) -> bytes:
+def digest(seed: int, text: str) -> bytes:
+    """What a text is sorted by in the seeded order."""
     return hashlib.sha256(f"{seed}:{text}".encode()).digest()

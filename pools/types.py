@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -65,9 +65,12 @@ class Example:
 
 @dataclass(frozen=True)
 class Pool:
-    """All that a study may draw on. `train` and `held_out` share no prompt (see `Prompt.key`)."""
+    """All that a study may draw on. `train` and `held_out` share no prompt (see `Prompt.key`).
+
+    `train` may lie on disk (`pools.stored`): go through it, and keep no more of it than you need.
+    """
 
     name: str
-    train: tuple[Example, ...]
+    train: Sequence[Example]
     held_out: tuple[Example, ...]
     description: str = ""

@@ -1,0 +1,138 @@
+"""Collecting a pool that is larger than memory: rows go to disk by their prompt, and are settled in parts."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import operator
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pools.adapters import Adapter
+from pools.gather import HELD_OUT_SALT, Entry, Gathered, Sighting, sighting, too_few, too_few_to_hold_out
+from pools.packed import pack_prompt, pack_responses, unpack_prompt, unpack_responses
+from pools.readers import Row
+from pools.report import Findings
+from pools.stored import Packed, StoredExamples
+from pools.subset import digest
+from pools.types import Example
+
+PART_BYTES = 64 << 20  # of the pool's files; in memory a part takes several times as much
+_MOST_PARTS = 400  # all are open at once, and systems allow a process 1,024 files
+
+
+class _Settled(NamedTuple):
+    """One prompt with all that the pool says of it; `at` and `place` are those of its first row."""
+
+    at: int
+    place: str
+    responses: int
+    row: Packed
+
+
+class Spilled:
+    """`pools.gather.Gathered` in bounded memory, with the same outcome to the letter.
+
+    Rows that speak of one prompt land in the same of `parts` files in `folder`, so that each file can be
+    settled alone. What stays in memory is one such part, the held-out examples and the first findings. On
+    disk `folder` takes at most twice the pool and, in the end, once: `train` leaves it as an Arrow file.
+    """
+
+    def __init__(self, folder: Path, source_bytes: int) -> None:
+        self.rows = 0
+        self.merged_rows = 0
+        self.findings = Findings()
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._parts = min(max(source_bytes // PART_BYTES, 1) + 1, _MOST_PARTS)
+        self._open = ExitStack()
+        self._rows = [
+            self._open.enter_context(self._file("rows", part).open("w")) for part in range(self._parts)
+        ]
+        self._taken: set[str] = set()
+
+    def add(self, row: Row, adapter: Adapter, part: str, place: str) -> None:
+        """See `Gathering`."""
+        self.rows += 1
+        good = sighting(row, adapter, part, place, self.rows, self.findings)
+        if good is not None:
+            texts = (pack_prompt(good.prompt), pack_responses(good.responses))
+            line = json.dumps([good.at, good.place, good.held_out, good.pairwise, *texts])
+            self._rows[int(good.prompt.key[:8], 16) % self._parts].write(line + "\n")
+
+    def take_held_out(self, seed: int, count: int | None) -> tuple[tuple[Example, ...], int]:
+        """See `Gathering`."""
+        self._open.close()
+        sizes = [self._settle(part) for part in range(self._parts)]
+        train, marked = (sum(each) for each in zip(*sizes, strict=True))
+        if count is None:
+            kept = list(self._settled("held_out"))
+        elif count > (found := marked or train):
+            raise too_few_to_hold_out(count, found)
+        else:
+            salted, source = seed ^ HELD_OUT_SALT, self._settled("held_out" if marked else "train")
+            kept = heapq.nsmallest(count, source, key=lambda one: digest(salted, one.row.key))
+        self._taken = set() if marked else {one.row.key for one in kept}
+        return tuple(one.row.example() for one in kept), marked - len(kept) if marked else 0
+
+    def train(self, min_responses: int) -> StoredExamples:
+        """See `Gathering`."""
+        stored = StoredExamples.write(self._folder / "train.arrow", self._enough(min_responses))
+        for part in range(self._parts):
+            for name in ("train", "held_out"):
+                self._file(name, part).unlink()
+        return stored
+
+    def _enough(self, min_responses: int) -> Iterator[Packed]:
+        late = Findings()
+        for one in self._settled("train"):
+            if one.row.key in self._taken:
+                continue
+            if one.responses >= min_responses:
+                yield one.row
+            else:
+                late.add(too_few(one.responses, min_responses), one.place, one.at)
+        self.findings.include(late)
+
+    def _settle(self, part: int) -> tuple[int, int]:
+        """Make one line a prompt of a part's rows; how many there are, train and held out."""
+        gathered, rows = Gathered(), self._file("rows", part)
+        for line in _lines(rows):
+            gathered.merge(_sighting(*line))
+        rows.unlink()
+        train, held_out = gathered.settled()
+        self.merged_rows += gathered.merged_rows
+        self.findings.include(gathered.findings)
+        return _write(self._file("train", part), train), _write(self._file("held_out", part), held_out)
+
+    def _settled(self, name: str) -> Iterator[_Settled]:
+        """The prompts of one kind, of all parts, in the order in which they were met."""
+        parts = (_lines(self._file(name, part)) for part in range(self._parts))
+        for at, place, responses, *row in heapq.merge(*parts, key=operator.itemgetter(0)):
+            yield _Settled(at, place, responses, Packed(*row))
+
+    def _file(self, name: str, part: int) -> Path:
+        return self._folder / f"{name}-{part}.jsonl"
+
+
+def _write(path: Path, entries: Iterable[Entry]) -> int:
+    """Write the entries and return how many there were."""
+    count = 0
+    with path.open("w") as file:
+        for count, entry in enumerate(entries, start=1):  # noqa: B007
+            row = Packed.of(entry.example())
+            file.write(json.dumps([entry.at, entry.place, len(entry.responses), *row]) + "\n")
+    return count
+
+
+def _lines(path: Path) -> Iterator[list[Any]]:
+    with path.open() as file:
+        yield from map(json.loads, file)
+
+
+def _sighting(at: int, place: str, held_out: bool, pairwise: bool, prompt: str, responses: str) -> Sighting:
+    return Sighting(at, place, held_out, pairwise, unpack_prompt(prompt), unpack_responses(responses))

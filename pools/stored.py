@@ -1,0 +1,146 @@
+"""Examples that need not fit in memory: an Arrow file, of which only what is asked for is read."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, overload
+
+from pools.errors import PoolError
+from pools.packed import pack_prompt, pack_responses, unpack_prompt, unpack_responses
+from pools.types import Example, Pool, Prompt
+
+_BATCH = 256  # rows of one Arrow batch: all of the file that is in memory at a time
+
+T = TypeVar("T")
+
+
+class Packed(NamedTuple):
+    """One row of the file: `Prompt.key`, and the prompt and its responses as `pools.packed` writes them."""
+
+    key: str
+    prompt: str
+    responses: str
+
+    @classmethod
+    def of(cls, example: Example) -> Packed:
+        """The row of an example."""
+        prompt = example.prompt
+        return cls(prompt.key, pack_prompt(prompt), pack_responses(example.responses))
+
+    def example(self) -> Example:
+        """The example of a row."""
+        return _example(self.prompt, self.responses)
+
+
+class StoredExamples(Sequence[Example]):
+    """Examples in the Arrow file `path`, made anew at each access; it is pickled as the path alone.
+
+    Going through them holds one batch in memory at a time. The file is opened where it is read: PoolError
+    where this machine does not have it.
+    """
+
+    def __init__(self, path: Path, count: int) -> None:
+        self.path, self._count = path, count
+
+    @classmethod
+    def write(cls, path: Path, rows: Iterable[Packed]) -> StoredExamples:
+        """Write the file anew, with one batch of `rows` in memory at a time."""
+        import pyarrow
+
+        kinds = {"key": pyarrow.string(), "prompt": pyarrow.string(), "responses": pyarrow.string()}
+        schema, count, stream = pyarrow.schema(list(kinds.items())), 0, iter(rows)
+        with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_file(sink, schema) as out:
+            while batch := list(itertools.islice(stream, _BATCH)):
+                count += len(batch)
+                columns = [pyarrow.array(column, pyarrow.string()) for column in zip(*batch, strict=True)]
+                out.write_batch(pyarrow.record_batch(columns, schema=schema))
+        return cls(path, count)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+        places = range(self._count)[index]
+        return self.take([places])[0] if isinstance(places, int) else self.take(places)
+
+    def __iter__(self) -> Iterator[Example]:
+        return self._stream(["prompt", "responses"], _example)
+
+    def keys(self) -> Iterator[str]:
+        """`Prompt.key` of each example."""
+        return self._stream(["key"], str)
+
+    def prompts(self) -> Iterator[Prompt]:
+        """The prompt of each example, for less than the whole of it."""
+        return self._stream(["prompt"], unpack_prompt)
+
+    def take(self, indices: Sequence[int]) -> list[Example]:
+        """The examples at these places, in their order; each batch is read once where they rise."""
+        import pyarrow
+
+        batch: Any = None
+        found, held = [], -1
+        with _opened(self.path, pyarrow.memory_map) as file:
+            for index in indices:
+                if held != index // _BATCH:
+                    held, batch = index // _BATCH, file.get_batch(index // _BATCH)
+                row = index % _BATCH
+                found.append(_example(*(batch[name][row].as_py() for name in ("prompt", "responses"))))
+        return found
+
+    def _stream(self, columns: Sequence[str], make: Callable[..., T]) -> Iterator[T]:
+        import pyarrow
+
+        # Read, not mapped: the system would leave a map's pages in memory for as long as it has room.
+        with _opened(self.path, pyarrow.OSFile) as file:
+            for number in range(file.num_record_batches):
+                batch = file.get_batch(number)
+                yield from map(make, *(batch[name].to_pylist() for name in columns))
+
+
+def _example(prompt: str, responses: str) -> Example:
+    return Example(unpack_prompt(prompt), unpack_responses(responses))
+
+
+@contextmanager
+def _opened(path: Path, how: Callable[[str], Any]) -> Iterator[Any]:
+    import pyarrow
+
+    try:
+        source = how(str(path))
+    except OSError as error:
+        raise PoolError(
+            f"the pool's copy {path} cannot be read ({error}): trials read it on the cluster's head, "
+            "so start the study there"
+        ) from error
+    with source, pyarrow.ipc.open_file(source) as file:
+        yield file
+
+
+def keys_of(examples: Sequence[Example]) -> Iterator[str]:
+    """`Prompt.key` of each example."""
+    if isinstance(examples, StoredExamples):
+        return examples.keys()
+    return (example.prompt.key for example in examples)
+
+
+def texts_of(examples: Sequence[Example]) -> Iterator[str]:
+    """The text of each example's prompt."""
+    if isinstance(examples, StoredExamples):
+        return (prompt.text for prompt in examples.prompts())
+    return (example.prompt.text for example in examples)
+
+
+def excerpt(pool: Pool, rows: Sequence[int]) -> Pool:
+    """The pool with these train examples alone, in memory; all held-out ones stay."""
+    train = pool.train
+    taken = train.take(rows) if isinstance(train, StoredExamples) else [train[row] for row in rows]
+    return replace(pool, train=tuple(taken))
