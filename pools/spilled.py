@@ -29,7 +29,6 @@ class _Settled(NamedTuple):
 
     at: int
     place: str
-    responses: int
     row: Packed
 
 
@@ -92,10 +91,10 @@ class Spilled:
         for one in self._settled("train"):
             if one.row.key in self._taken:
                 continue
-            if one.responses >= min_responses:
+            if one.row.size >= min_responses:
                 yield one.row
             else:
-                late.add(too_few(one.responses, min_responses), one.place, one.at)
+                late.add(too_few(one.row.size, min_responses), one.place, one.at)
         self.findings.include(late)
 
     def _settle(self, part: int) -> tuple[int, int]:
@@ -112,8 +111,8 @@ class Spilled:
     def _settled(self, name: str) -> Iterator[_Settled]:
         """The prompts of one kind, of all parts, in the order in which they were met."""
         parts = (_lines(self._file(name, part)) for part in range(self._parts))
-        for at, place, responses, *row in heapq.merge(*parts, key=operator.itemgetter(0)):
-            yield _Settled(at, place, responses, Packed(*row))
+        for at, place, *row in heapq.merge(*parts, key=operator.itemgetter(0)):
+            yield _Settled(at, place, Packed(*row))
 
     def _file(self, name: str, part: int) -> Path:
         return self._folder / f"{name}-{part}.jsonl"
@@ -125,7 +124,7 @@ def _write(path: Path, entries: Iterable[Entry]) -> int:
     with path.open("w") as file:
         for count, entry in enumerate(entries, start=1):  # noqa: B007
             row = Packed.of(entry.example())
-            file.write(json.dumps([entry.at, entry.place, len(entry.responses), *row]) + "\n")
+            file.write(json.dumps([entry.at, entry.place, *row]) + "\n")
     return count
 
 

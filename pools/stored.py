@@ -19,17 +19,18 @@ T = TypeVar("T")
 
 
 class Packed(NamedTuple):
-    """One row of the file: `Prompt.key`, and the prompt and its responses as `pools.packed` writes them."""
+    """One row of the file: `Prompt.key`, how many responses, and both as `pools.packed` writes them."""
 
     key: str
+    size: int
     prompt: str
     responses: str
 
     @classmethod
     def of(cls, example: Example) -> Packed:
         """The row of an example."""
-        prompt = example.prompt
-        return cls(prompt.key, pack_prompt(prompt), pack_responses(example.responses))
+        prompt, responses = example.prompt, example.responses
+        return cls(prompt.key, len(responses), pack_prompt(prompt), pack_responses(responses))
 
     def example(self) -> Example:
         """The example of a row."""
@@ -51,12 +52,13 @@ class StoredExamples(Sequence[Example]):
         """Write the file anew, with one batch of `rows` in memory at a time."""
         import pyarrow
 
-        kinds = {"key": pyarrow.string(), "prompt": pyarrow.string(), "responses": pyarrow.string()}
-        schema, count, stream = pyarrow.schema(list(kinds.items())), 0, iter(rows)
+        kinds = (pyarrow.string(), pyarrow.int64(), pyarrow.string(), pyarrow.string())
+        schema = pyarrow.schema(list(zip(Packed._fields, kinds, strict=True)))
+        count, stream = 0, iter(rows)
         with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_file(sink, schema) as out:
             while batch := list(itertools.islice(stream, _BATCH)):
                 count += len(batch)
-                columns = [pyarrow.array(column, pyarrow.string()) for column in zip(*batch, strict=True)]
+                columns = [pyarrow.array(*each) for each in zip(zip(*batch, strict=True), kinds, strict=True)]
                 out.write_batch(pyarrow.record_batch(columns, schema=schema))
         return cls(path, count)
 
@@ -77,6 +79,10 @@ class StoredExamples(Sequence[Example]):
     def keys(self) -> Iterator[str]:
         """`Prompt.key` of each example."""
         return self._stream(["key"], str)
+
+    def sizes(self) -> Iterator[int]:
+        """How many responses each example has."""
+        return self._stream(["size"], int)
 
     def prompts(self) -> Iterator[Prompt]:
         """The prompt of each example, for less than the whole of it."""
@@ -137,6 +143,13 @@ def texts_of(examples: Sequence[Example]) -> Iterator[str]:
     if isinstance(examples, StoredExamples):
         return (prompt.text for prompt in examples.prompts())
     return (example.prompt.text for example in examples)
+
+
+def fewest_responses(examples: Sequence[Example]) -> int:
+    """Responses of the example that has the fewest."""
+    if isinstance(examples, StoredExamples):
+        return min(examples.sizes())
+    return min(len(example.responses) for example in examples)
 
 
 def excerpt(pool: Pool, rows: Sequence[int]) -> Pool:

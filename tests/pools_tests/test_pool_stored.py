@@ -15,7 +15,7 @@ from pools.errors import PoolError
 from pools.readers import MemorySource
 from pools.report import PoolReport
 from pools.sources import assemble, load_pool
-from pools.stored import StoredExamples, excerpt, keys_of, texts_of
+from pools.stored import StoredExamples, excerpt, fewest_responses, keys_of, texts_of
 from pools.types import Pool
 from search.space import digest
 
@@ -93,7 +93,7 @@ def test_no_more_can_be_held_out_than_there_is(tmp_path: Path) -> None:
 
 
 def test_examples_are_read_where_they_are_asked_for(tmp_path: Path) -> None:
-    (memory, _), (disk, _) = both(tmp_path, rows(1200), held_out_prompts=5)
+    (memory, _), (disk, _) = both(tmp_path, rows(1800), held_out_prompts=5)
     train, stored = memory.train, disk.train
     assert isinstance(stored, StoredExamples)
     assert len(stored) == len(train) > 512  # more than two batches
@@ -104,6 +104,7 @@ def test_examples_are_read_where_they_are_asked_for(tmp_path: Path) -> None:
         stored[len(train)]
     assert list(keys_of(stored)) == list(keys_of(train))
     assert list(texts_of(stored)) == list(texts_of(train))
+    assert fewest_responses(stored) == fewest_responses(train) == 2
     assert excerpt(disk, [7, 2]) == excerpt(memory, [7, 2])
     assert [path.name for path in (tmp_path / "pool").iterdir()] == ["train.arrow"]
 
