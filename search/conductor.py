@@ -29,7 +29,7 @@ class Conductor:
     def __init__(self, plan: Plan, proposals: Proposals, ledger: Ledger, display: Display) -> None:
         self.plan, self._proposals, self._ledger, self._display = plan, proposals, ledger, display
         self.stopped: Stop | None = None
-        self._running: dict[str, tuple[Point, float]] = {}  # and since when, by the monotonic clock
+        self._running: dict[str, tuple[Point, float | None]] = {}  # and since when, by the monotonic clock
         self._failed: list[Point] = []
         self._interrupted: Sequence[Point] = proposals.restore(
             {key: (plan.space.known(o.point), o.record.reward) for key, o in ledger.outcomes.items()}
@@ -53,23 +53,25 @@ class Conductor:
 
     def standing(self, concurrent: int) -> Standing:
         """What the terminal shows of the study, `concurrent` trials running at a time; for any thread."""
-        running, now = list(self._running.values()), time.monotonic()
+        kept, now = self._ledger.outcomes, time.monotonic()
+        running = [trial for key, trial in list(self._running.items()) if key not in kept]
         progress = replace(self.progress, running=[point for point, _ in running])
-        elapsed = [now - since for _, since in running]
-        rewards: dict[Point, list[float]] = {}
+        elapsed = [0.0 if since is None else now - since for _, since in running]
+        rewards: dict[str, list[float]] = {}
         for point, record in progress.finished:
-            rewards.setdefault(point.place, []).extend(record.rewards)
-        means = {place.label: fmean(found) for place, found in rewards.items()}
+            rewards.setdefault(point.label, []).extend(record.rewards)
+        means = {label: fmean(found) for label, found in rewards.items()}
         return Standing(
             finished=len(progress.finished),
             failed=len(progress.failed),
             trials=len(progress.started) + trials_left(self.plan, progress),
             best=max(means.items(), key=itemgetter(1), default=None),
             base_reward=self._ledger.base_reward,
-            belief=self._believed if progress.finished else "",
+            belief=self._believed if len(progress.finished) > 1 else "",
             running=[
                 Running(label=point.label, seeds=point.seeds, seconds=seconds)
-                for (point, _), seconds in zip(running, elapsed, strict=True)
+                for (point, since), seconds in zip(running, elapsed, strict=True)
+                if since is not None
             ],
             seconds_left=seconds_left(self.plan, progress, elapsed, concurrent),
         )
@@ -129,7 +131,7 @@ class Conductor:
         self._waiting = isinstance(step, Wait)
         if isinstance(step, Train):
             key = step.point.key(self._ledger.identity)
-            self._running[key] = step.point, time.monotonic()
+            self._running[key] = step.point, None
             self._proposals.start(key, step.point)
             self._display.say(f"next {step.point.label}: {step.why}")
         if isinstance(step, Stop):

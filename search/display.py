@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import IO, Any, TypeVar, cast
 
 from rich.console import Console
 from rich.live import Live
@@ -20,23 +18,31 @@ from search.live import TRIALS, Rows, Standing, drawn, facts, notes, time_left
 LIVE_EVERY_S, PLAIN_EVERY_S = 1.0, 20.0
 
 
-class _Terminal(Console):
-    """Standard output, whoever reads it and whatever letters it has: a study does not end with its reader."""
+class _Patient:
+    """A stream to which nothing that becomes of the terminal or the log (closed, full, ASCII) is an error."""
 
-    def __init__(self) -> None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")
-        super().__init__(highlight=False)
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
 
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
+    def write(self, text: str) -> None:
+        encoding = self._stream.encoding or "utf-8"
+        with contextlib.suppress(OSError):
+            self._stream.write(text.encode(encoding, "replace").decode(encoding))
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Display:
     """Writes messages at once, and how far the study is about once a second; it never ends a study."""
 
     def __init__(self, console: Console | None = None) -> None:
-        console = console or _Terminal()
+        console = console or Console(highlight=False)
+        console.file = cast("IO[str]", _Patient(console.file))
         if not console.is_terminal:
             console.width = 120  # a log file has no width of its own; tables must not be squeezed into 80
         self.console = console
@@ -44,7 +50,7 @@ class Display:
 
     def say(self, text: str = "") -> None:
         """One line, as it is, above the live view where there is one."""
-        with self._lock, contextlib.suppress(OSError):
+        with self._lock:
             self.console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
@@ -73,7 +79,7 @@ class Display:
         def watch() -> None:
             while not stop.wait(every):
                 now, told = _read(standing), _read(rows)
-                with self._lock, contextlib.suppress(OSError):
+                with self._lock:
                     if now and not stop.is_set():
                         show(now, told)
 
@@ -85,7 +91,7 @@ class Display:
             yield
         finally:
             stop.set()
-            with self._lock, contextlib.suppress(OSError):
+            with self._lock:
                 live.update(Text())  # rich draws once more on stopping, also what is too high to be erased
                 live.stop()
             thread.join(timeout=5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -109,10 +110,8 @@ def _share(trial: Running, row: Row) -> float:
 
 
 def _span(seconds: float) -> str:
-    """A rough duration, rounded up: `40 s`, `12 min`, `3 h 20 min`, `2 d 5 h`."""
-    if seconds <= 60:
-        return f"{-int(-seconds // 10) * 10} s"
-    minutes = -int(-seconds // 60)
+    """A rough duration, rounded up: `12 min`, `3 h 20 min`, `2 d 5 h`."""
+    minutes = math.ceil(seconds / 60)
     hours, days = minutes // 60, minutes // 1440
     if not hours:
         return f"{minutes} min"

@@ -19,35 +19,33 @@ def trials_left(plan: Plan, progress: Progress) -> int:
 
 
 def seconds_left(plan: Plan, progress: Progress, elapsed: Sequence[float], concurrent: int) -> float | None:
-    """About how long the study takes at most (seconds); None where no finished trial tells.
+    """How long the study still takes at most (seconds), as far as its finished trials tell; else None.
 
     `elapsed` are the seconds since each of `progress.running` began, `concurrent` is how many trials run at a
-    time. A trial takes as long as the finished ones on average, and longer in proportion where it trains more
-    responses than they did; one that has not started is taken to train the most that a trial may.
+    time. A trial takes as long as the longest finished one, and longer in proportion where it trains more
+    responses than any of them; one that has not started is taken to train the most that a trial may. A
+    running trial that takes longer shows that they tell nothing.
     """
-    total = sum(record.seconds for _, record in progress.finished)
-    if not total:
+    longest = max((record.seconds for _, record in progress.finished), default=0.0)
+    most = max((_work(plan, point) for point, _ in progress.finished), default=0.0)
+    if not longest:
         return None
-    mean = total / len(progress.finished)
-    usual = sum(_work(plan, point) for point, _ in progress.finished) / len(progress.finished)
-
-    def lasts(work: float) -> float:
-        return mean * max(1.0, work / usual)
-
+    running = zip(progress.running, elapsed, strict=True)
+    rests = [longest * max(1.0, _work(plan, point) / most) - since for point, since in running]
+    if min(rests, default=0.0) < 0:
+        return None
     places = {*plan.space.grid(), *(point.place for point in progress.started)}
-    longest = lasts(max(map(plan.work, places)) * plan.search.seeds)
+    each = longest * max(1.0, max(map(plan.work, places)) * plan.search.seeds / most)
     # Only a grid keeps the whole cluster busy to its end: a confirmation does not.
     slots = concurrent if plan.search.plan == "grid" else min(concurrent, AT_ONCE)
-    running = zip(progress.running, elapsed, strict=True)
-    rests = heapq.nlargest(slots, (max(lasts(_work(plan, point)) - since, 0.0) for point, since in running))
-    ends = sorted([*rests, *[0.0] * (slots - len(rests))])
-    for _ in range(_startable(plan, progress, longest)):
-        heapq.heapreplace(ends, ends[0] + longest)
+    ends = sorted([*heapq.nlargest(slots, rests), *[0.0] * (slots - len(rests))])
+    for _ in range(_startable(plan, progress, each)):
+        heapq.heapreplace(ends, ends[0] + each)
     return max(ends)
 
 
-def _startable(plan: Plan, progress: Progress, longest: float) -> int:
-    """How many trials of `longest` seconds may still be started within all limits of the study."""
+def _startable(plan: Plan, progress: Progress, each: float) -> int:
+    """How many trials of `each` seconds may still be started within all limits of the study."""
     search, records = plan.search, [record for _, record in progress.finished]
     seconds, tokens = sum(r.seconds for r in records), sum(r.trained_tokens for r in records)
     limits = [math.inf]
@@ -57,7 +55,7 @@ def _startable(plan: Plan, progress: Progress, longest: float) -> int:
         limits.append(search.max_cost / search.price_per_hour * 3600)
     if search.max_tokens is not None and tokens:
         limits.append(search.max_tokens / tokens * seconds)
-    within = min(max(min(limits) - seconds, 0.0) / longest, search.trials)
+    within = min(max(min(limits) - seconds, 0.0) / each, search.trials)
     return min(trials_left(plan, progress), math.ceil(within))
 
 
