@@ -11,9 +11,11 @@ from metrics.tokens import offsets_of
 Positions = NDArray[np.int64]
 
 # N-grams looked up at once: few repeat among so many, and they stay in the processor's cache, as most of
-# the slots do. A larger table knows more n-grams but answers more slowly (benchmarks/diversity.md).
+# the slots do. A larger table knows more n-grams but answers more slowly (benchmarks/diversity.md), so it
+# grows once it knows too few.
 _BLOCK = 1 << 15
-_SLOTS = 20  # log2 of the n-grams remembered as seen
+_SLOTS = (19, 20)  # log2 of the n-grams remembered as seen: at first, and
+_MANY = 1 << 20  # once so many are held
 _SLACK = 1 << 22  # n-grams gathered before duplicates among them are dropped
 
 
@@ -31,6 +33,7 @@ class Firsts:
         self.total = 0
         self._counts: list[Positions] = []
         self._cache: Codes | None = None
+        self._bits = _SLOTS[0]
         self._codes: list[Codes] = []
         self._positions: list[Positions] = []
         self._pending = self._merged = 0
@@ -87,14 +90,15 @@ class Firsts:
     def _unknown(self, codes: Codes) -> NDArray[np.bool_]:
         if not self._codes:  # small pools fit one block and need no cache
             return np.ones(len(codes), dtype=np.bool_)
-        if self._cache is None:
-            self._cache = np.zeros(1 << _SLOTS, dtype=codes.dtype)
+        if self._cache is None or (self._bits < _SLOTS[1] and self.held > _MANY):
+            self._bits = _SLOTS[self._cache is not None]
+            self._cache = np.zeros(1 << self._bits, dtype=codes.dtype)
             self._cache[0] = 1  # an empty slot must not look like the n-gram 0; 1 belongs in another
-        return np.not_equal(self._cache.take(_slots(codes)), codes)
+        return np.not_equal(self._cache.take(_slots(codes, self._bits)), codes)
 
     def _remember(self, codes: Codes) -> None:
         if self._cache is not None:
-            self._cache[_slots(codes)] = codes
+            self._cache[_slots(codes, self._bits)] = codes
 
 
 def first_seen(table: NgramTable) -> Positions:
@@ -104,12 +108,12 @@ def first_seen(table: NgramTable) -> Positions:
     return firsts.per_prompt()
 
 
-def _slots(codes: Codes) -> Codes:
+def _slots(codes: Codes, bits: int) -> Codes:
     """Where in the cache each n-gram belongs: the top bits of a product (Knuth's multiplicative hash)."""
     kind = codes.dtype.type
     width = codes.dtype.itemsize * 8
     factor = kind(0x9E3779B1 if width == 32 else 0x9E3779B97F4A7C15)
-    slots: Codes = (codes * factor) >> kind(width - _SLOTS)
+    slots: Codes = (codes * factor) >> kind(width - bits)
     return slots
 
 

@@ -29,12 +29,11 @@ def brute_force(rows: list[list[int]]) -> list[int]:
     return gains
 
 
-@pytest.fixture(params=[(1, 2, 0), (4, 1, 3), (1 << 15, 22, 1 << 22)], ids=["tiny", "small", "as shipped"])
+@pytest.fixture(params=["tiny", "small", "as shipped"])
 def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    block, slots, slack = request.param
-    monkeypatch.setattr(module, "_BLOCK", block)
-    monkeypatch.setattr(module, "_SLOTS", slots)
-    monkeypatch.setattr(module, "_SLACK", slack)
+    given = {"tiny": (1, (2, 3), 5, 0), "small": (4, (1, 5), 20, 3)}.get(request.param)
+    for name, value in zip(("_BLOCK", "_SLOTS", "_MANY", "_SLACK"), given or (), strict=False):
+        monkeypatch.setattr(module, name, value)
 
 
 @pytest.mark.usefixtures("sizes")
