@@ -25,7 +25,7 @@ class _Patient:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        encoding = self._stream.encoding or "utf-8"
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
         with contextlib.suppress(OSError):
             self._stream.write(text.encode(encoding, "replace").decode(encoding))
 

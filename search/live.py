@@ -59,8 +59,8 @@ def facts(standing: Standing) -> dict[str, str]:
 
 
 def time_left(standing: Standing) -> str:
-    """`; at most 12 min left`, or nothing where nothing tells."""
-    return f"; at most {_span(standing.seconds_left)} left" if standing.seconds_left else ""
+    """`; at most about 12 min left`, or nothing where nothing tells."""
+    return f"; at most about {_span(standing.seconds_left)} left" if standing.seconds_left else ""
 
 
 def notes(standing: Standing, rows: Rows | None) -> dict[str, str]:
@@ -98,7 +98,7 @@ def _note(trial: Running, row: Row) -> str:
     if "dev_reward" in row:
         parts.append(f"dev reward {row['dev_reward']:.4f}")
     if done := int(row.get("seeds_done", 0)):
-        parts.append(f"reward {row['reward']:.4f} ({done} seed{'s' * (done > 1)} done)")
+        parts.append(f"reward {row['reward']:.4f} ({done} seed{'s' * (done > 1)})")
     return ", ".join(parts)
 
 

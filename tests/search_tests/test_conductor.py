@@ -122,3 +122,24 @@ def test_it_waits_while_the_pilot_runs_and_is_not_asked_again_until_something_en
     assert isinstance(step := life.conductor.next(), Train) and step.point.spend == 1.0
     states = [t.state.name for t in life.proposals.trials]
     assert states.count("FAIL") == 1 and states.count("COMPLETE") == 6
+
+
+def test_the_terminal_is_shown_what_runs_what_was_best_and_what_is_believed(tmp_path: Path) -> None:
+    life = Life(tmp_path)
+    first = life.conductor.next()
+    assert isinstance(first, Train) and life.conductor.standing(2).running == []
+    life.conductor.started(first.point)
+    assert [trial.label for trial in life.conductor.standing(2).running] == [first.point.label]
+    life.conductor.finished(life.train(first.point))
+    life.run(6)
+    lost = life.conductor.next()
+    assert isinstance(lost, Train)
+    life.conductor.started(lost.point)
+    life.conductor.failed(lost.point, "the worker died")
+    life.conductor.next()
+
+    seen = life.conductor.standing(2)
+    assert (seen.finished, seen.failed, seen.trials, seen.running) == (7, 1, CONFIG.search.trials, [])
+    best = max(life.ledger.records, key=lambda record: record.reward)
+    assert seen.best == (f"{best.prompts:,} x {best.responses}", best.reward)
+    assert "leads" in seen.belief and seen.seconds_left is None  # these trials took no time

@@ -98,11 +98,11 @@ def picture(standing: Standing, rows: Rows | None) -> str:
 def test_the_view_holds_the_study_and_its_running_trials() -> None:
     lines = [line.strip() for line in picture(STANDING, ROWS).splitlines()]
     assert lines[:3] == [
-        "2 of 24 trials finished, 1 failed; at most 12 min left",
+        "2 of 24 trials finished, 1 failed; at most about 12 min left",
         "best reward so far 0.5312 (24 x 4); base model 0.5000",
         "belief: 24 x 4 leads 12 x 8 by 0.0130",
     ]
-    note = "seed 2 of 2, step 15 of 30, loss 1.250, reward 0.4000 (1 seed done)"
+    note = "seed 2 of 2, step 15 of 30, loss 1.250, reward 0.4000 (1 seed)"
     assert lines[3].startswith("16 x 2 ") and lines[3].endswith(f"1:15  {note}")
     assert lines[4].startswith("48 x 2 [narrow] ") and lines[4].endswith("0:03  starting")
     assert len(lines) == 5
@@ -126,7 +126,9 @@ def test_a_row_left_by_an_earlier_trial_of_the_same_point_is_not_this_trials() -
     [(1, "1 min"), (61, "2 min"), (3600, "1 h 0 min"), (12_000, "3 h 20 min"), (190_000, "2 d 4 h"), (0, "")],
 )
 def test_time_left_is_rounded_up(seconds: float, words: str) -> None:
-    assert time_left(replace(STANDING, seconds_left=seconds)) == (f"; at most {words} left" if words else "")
+    assert time_left(replace(STANDING, seconds_left=seconds)) == (
+        f"; at most about {words} left" if words else ""
+    )
 
 
 def test_the_board_keeps_what_was_told_of_the_trial_when_the_next_seed_begins() -> None:
@@ -152,11 +154,11 @@ def test_plain_lines_say_the_same_and_nothing_twice(plain: Watched) -> None:
         plain.standing = replace(STANDING, finished=3, running=STANDING.running[1:])
         plain.looked()
     assert plain.written.splitlines() == [
-        "  2 of 24 trials finished, 1 failed; at most 12 min left",
+        "  2 of 24 trials finished, 1 failed; at most about 12 min left",
         "  best reward so far 0.5312 (24 x 4); base model 0.5000",
         "  belief: 24 x 4 leads 12 x 8 by 0.0130",
-        "  16 x 2: seed 2 of 2, step 15 of 30, loss 1.250, reward 0.4000 (1 seed done)",
-        "  3 of 24 trials finished, 1 failed; at most 12 min left",
+        "  16 x 2: seed 2 of 2, step 15 of 30, loss 1.250, reward 0.4000 (1 seed)",
+        "  3 of 24 trials finished, 1 failed; at most about 12 min left",
     ]
     assert set(facts(STANDING).values()) < {
         line.strip().split("; at most")[0] for line in plain.written.splitlines()
