@@ -7,7 +7,7 @@ one call with a dense mask is quicker than many small ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from transformers.masking_utils import sdpa_mask
 from trainers.batching import Segment
 
 ATTENTION = "apportion_shared_prefix"
+_BLOCK = 128  # queries whose scores are made at one time: of later keys only those of the block are wasted
 
 
 def register() -> None:
@@ -77,7 +78,10 @@ def spans(segment: Segment) -> list[tuple[int, int]]:
 
 
 class _SegmentAttention(torch.autograd.Function):
-    """Softmax attention span by span with plain matrix products, gradients written into one buffer each."""
+    """Softmax attention block by block with plain matrix products, gradients written into one buffer each.
+
+    Keys and values gather their gradients in float32 at least: a prompt's are sums over all its responses.
+    """
 
     @staticmethod
     def forward(
@@ -87,13 +91,13 @@ class _SegmentAttention(torch.autograd.Function):
         grouped = (query * scale).view(groups, -1, total, width)
         out = torch.empty_like(grouped)
         weights: list[Tensor] = []
-        future = _future(segments, query.device)
-        for segment in segments:
-            for start, stop in spans(segment):
-                keys, values = _visible(key, segment, start, stop), _visible(value, segment, start, stop)
-                span = grouped[:, :, start:stop].flatten(1, 2)
-                weight = _causal_softmax(span @ keys.transpose(1, 2), future[: stop - start, : stop - start])
-                out[:, :, start:stop] = (weight @ values).view(groups, -1, stop - start, width)
+        future = torch.ones(_BLOCK, _BLOCK, dtype=torch.bool, device=query.device).triu(1)
+        for segment, start, stop in _spans(segments):
+            keys, values = _visible(key, segment, start, stop), _visible(value, segment, start, stop)
+            for rows, seen in _blocks(start, stop, keys.shape[1]):
+                block = grouped[:, :, rows].flatten(1, 2)
+                weight = _causal_softmax(block @ keys[:, :seen].transpose(1, 2), future, rows)
+                out[:, :, rows] = (weight @ values[:, :seen]).view(groups, -1, rows.stop - rows.start, width)
                 weights.append(weight)
         ctx.save_for_backward(grouped, key, value, *weights)
         ctx.segments, ctx.scale = segments, scale
@@ -103,20 +107,33 @@ class _SegmentAttention(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grouped, key, value, *weights = ctx.saved_tensors
         grad = grads[0].view_as(grouped)
-        d_query, d_key, d_value = torch.empty_like(grouped), torch.zeros_like(key), torch.zeros_like(value)
+        d_query = torch.empty_like(grouped)
+        d_key, d_value = (torch.zeros_like(row, dtype=_precise(row.dtype)) for row in (key, value))
         groups, _, width = key.shape
         remaining = iter(weights)
-        for segment in ctx.segments:
-            for start, stop in spans(segment):
-                keys, values = _visible(key, segment, start, stop), _visible(value, segment, start, stop)
-                weight, span_grad = next(remaining), grad[:, :, start:stop].flatten(1, 2)
-                d_weight = span_grad @ values.transpose(1, 2)
+        for segment, start, stop in _spans(ctx.segments):
+            keys, values = _visible(key, segment, start, stop), _visible(value, segment, start, stop)
+            for rows, seen in _blocks(start, stop, keys.shape[1]):
+                weight, block_grad = next(remaining), grad[:, :, rows].flatten(1, 2)
+                d_weight = block_grad @ values[:, :seen].transpose(1, 2)
                 d_score = torch._softmax_backward_data(d_weight, weight, -1, weight.dtype)
-                _add_visible(d_value, weight.transpose(1, 2) @ span_grad, segment, start, stop)
-                span = grouped[:, :, start:stop].flatten(1, 2)
-                _add_visible(d_key, d_score.transpose(1, 2) @ span, segment, start, stop)
-                d_query[:, :, start:stop] = (d_score @ keys).view(groups, -1, stop - start, width)
-        return (d_query * ctx.scale).flatten(0, 1), d_key, d_value, None, None
+                _add_visible(d_value, weight.transpose(1, 2) @ block_grad, segment, start, rows.stop)
+                block = grouped[:, :, rows].flatten(1, 2)
+                _add_visible(d_key, d_score.transpose(1, 2) @ block, segment, start, rows.stop)
+                d_query[:, :, rows] = (d_score @ keys[:, :seen]).view(groups, -1, rows.stop - rows.start, width)
+        return (d_query * ctx.scale).flatten(0, 1), d_key.to(key), d_value.to(value), None, None
+
+
+def _spans(segments: Sequence[Segment]) -> Iterator[tuple[Segment, int, int]]:
+    for segment in segments:
+        yield from ((segment, start, stop) for start, stop in spans(segment))
+
+
+def _blocks(start: int, stop: int, visible: int) -> Iterator[tuple[slice, int]]:
+    """Rows of the span start..stop a few at a time, and how many of the span's `visible` keys they see."""
+    for first in range(start, stop, _BLOCK):
+        last = min(first + _BLOCK, stop)
+        yield slice(first, last), visible - (stop - last)
 
 
 def _visible(row: Tensor, segment: Segment, start: int, stop: int) -> Tensor:
@@ -133,15 +150,13 @@ def _add_visible(row: Tensor, grad: Tensor, segment: Segment, start: int, stop: 
         row[:, segment.start : segment.start + segment.prompt] += grad[:, :-own]
 
 
-def _future(segments: Sequence[Segment], device: torch.device) -> Tensor:
-    """[L, L] bool, L the longest span: whether the key comes after the query."""
-    longest = max(stop - start for segment in segments for start, stop in spans(segment))
-    return torch.ones(longest, longest, dtype=torch.bool, device=device).triu(1)
-
-
-def _causal_softmax(scores: Tensor, future: Tensor) -> Tensor:
-    """Softmax of scores [G, heads a group x L, S], the last L keys being the span itself; overwrites them."""
-    length = len(future)
+def _causal_softmax(scores: Tensor, future: Tensor, rows: slice) -> Tensor:
+    """Softmax of scores [G, heads a group x L, S], the last L keys being the rows' own; overwrites them."""
+    length = rows.stop - rows.start
     by_head = scores.view(len(scores), -1, length, scores.shape[2])
-    by_head[..., -length:].masked_fill_(future, float("-inf"))
+    by_head[..., -length:].masked_fill_(future[:length, :length], float("-inf"))
     return scores.softmax(-1)
+
+
+def _precise(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Path = Literal["auto", "segments", "mask", "plain"]
 _CHUNK = 512  # predicted tokens whose scores over the vocabulary exist at one time
+_ROWS = 16  # of them, rows that are made float32 at one time: they stay in the processor's cache
 _NO_MASK = torch.ones(1, 1, 1, 1)
 _RESHAPED = ("final_logit_softcapping", "attn_logit_softcapping", "logit_scale", "logits_scaling")
 
@@ -124,8 +125,29 @@ def _checkpointed(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
 
 def _pick(logits: Tensor, targets: Tensor) -> Tensor:
     """Log-probability of `targets` [N] under `logits` [N, V], in float32 at least."""
-    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return -nn.functional.cross_entropy(precise, targets, reduction="none")
+    picked: Tensor = _LogSoftmaxAt.apply(logits, targets)  # type: ignore[no-untyped-call]
+    return picked
+
+
+class _LogSoftmaxAt(torch.autograd.Function):
+    """log_softmax(logits)[target], with no more than a few rows of scores in float32 at one time."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        precise = torch.promote_types(logits.dtype, torch.float32)
+        total = torch.cat([rows.to(precise).logsumexp(-1) for rows in logits.split(_ROWS)])
+        ctx.save_for_backward(logits, targets, total)
+        return logits.gather(1, targets[:, None])[:, 0].to(precise) - total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        logits, targets, total = ctx.saved_tensors
+        result = torch.empty_like(logits)
+        parts = (tensor.split(_ROWS) for tensor in (logits, targets, total, grads[0], result))
+        for rows, target, norm, grad, out in zip(*parts, strict=True):
+            share = (rows - norm[:, None]).exp_().mul_(-grad[:, None])
+            out.copy_(share.scatter_add_(1, target[:, None], grad[:, None]))
+        return result, None
 
 
 def _sequences(batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
