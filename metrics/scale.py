@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metrics.diversity import EXPONENT, ORDER, score
 from metrics.firsts import Firsts
@@ -16,6 +17,7 @@ from metrics.tokens import TokenTable
 from pools.errors import PoolError
 
 EXACT_LIMIT = 50_000_000  # n-grams and prompts held by the exact count: about 2 GB
+_PIECE = 2048  # prompts taken at once
 Engine = Literal["auto", "exact", "approximate"]
 
 
@@ -37,6 +39,25 @@ class Measured:
     def heaps(self, exponent: float = EXPONENT) -> HeapsFit | None:
         """Heaps' law over the nested curve, where there is one long enough."""
         return fit_heaps(self.curve, exponent=exponent) if self.curve else None
+
+
+def nested_diversity_at(
+    tokens: TokenTable,
+    order: NDArray[np.int64],
+    prompts: NDArray[np.int64],
+    *,
+    limit: int = EXACT_LIMIT,
+) -> NDArray[np.float64]:
+    """D of the first n of `order` (places in `tokens`), for each n of `prompts`; shape as `prompts`.
+
+    `metrics.diversity.nested_diversity` of the tokens in that order, with one piece of them in memory at a
+    time; past `limit` distinct n-grams and prompts an estimate (`StreamCounter`).
+    """
+    vocabulary = int(tokens.ids.max(initial=0)) + 1
+    counter = StreamCounter(vocabulary, limit=limit)
+    for start in range(0, len(order), _PIECE):
+        counter.add(tokens.take(order[start : start + _PIECE]))
+    return counter.diversity_at(prompts)
 
 
 class StreamCounter:
@@ -88,6 +109,21 @@ class StreamCounter:
             error=0.0 if self._firsts is not None else DistinctSketch.STANDARD_ERROR,
             curve=curve,
         )
+
+    def diversity_at(self, prompts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """D of the first n prompts added, for each n of `prompts`: exact, or read off the sketch's curve."""
+        if self._firsts is not None:
+            totals = np.cumsum(self._firsts.totals())[prompts - 1]
+            distinct = np.cumsum(self._firsts.per_prompt())[prompts - 1]
+        else:
+            known = self.result().curve
+            assert known is not None
+            distinct, totals = (
+                np.exp(np.interp(np.log(prompts), np.log(known.prompts), np.log(np.maximum(values, 1))))
+                for values in (known.distinct, known.total)
+            )
+        shares: NDArray[np.float64] = distinct / np.maximum(totals, 1)
+        return prompts.astype(np.float64) ** EXPONENT * shares
 
     def _held(self) -> int:
         assert self._firsts is not None

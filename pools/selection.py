@@ -43,7 +43,7 @@ def select_order(
     strength: float = 1.0,
     seed: int = 0,
     prompts: int | None = None,
-    shuffled: Sequence[int] | None = None,
+    shuffled: Sequence[int] | Indices | None = None,
     given: Ngrams | None = None,
     mean_length: float | None = None,
 ) -> tuple[Indices, Indices]:

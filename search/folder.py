@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from search.record import TrialRecord
 from search.space import Point, digest
 from search.trial import TrialOutcome
 from trainers.spec import SeedResult
+from trainers.storage import discard
 
 # Fields that may change between two runs of one study, because no finished trial depends on them.
 FREE = (
@@ -30,6 +31,7 @@ FREE = (
     "search.",
     "name",
     "trainer.micro_batch_tokens",
+    "pool.stream_above",
     "reward.timeout",
     "dev_reward.timeout",
 )
@@ -38,22 +40,27 @@ FREE = (
 class StudyFolder:
     """`config.yaml`, `study.json`, one file a finished trial under `trials/`, and the study's results.
 
-    `checkpoints` is where Ray keeps those of running trials: a URI or folder that all nodes of a cluster see.
+    `checkpoints` and `policies` are where workers keep those of running trials, and what they have trained:
+    URIs or folders that all nodes of a cluster see.
     """
 
-    def __init__(self, path: Path, checkpoints: str = "") -> None:
+    def __init__(self, path: Path, checkpoints: str = "", policies: str = "") -> None:
         self.path = path.absolute()
         self.trials = self.path / "trials"
         self.ray = self.path / "ray"
         self.checkpoints = checkpoints or str(self.ray)
         self.reward_model = self.path / "reward_model"
         self.optuna = self.path / "optuna.db"
-        self.policies = self.path / "policies"
+        self.policies = policies or str(self.path / "policies")
         self.logs = self.path / "logs"
+        self.pool = self.path / "pool"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder; a second study in the same folder is refused while it is held."""
+        """Hold the folder; a second study in the same folder is refused while it is held.
+
+        A pool that was kept on disk for the study is deleted at the end: it would be read anew in any case.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
         try:
@@ -65,6 +72,7 @@ class StudyFolder:
         try:
             yield
         finally:
+            shutil.rmtree(self.pool, ignore_errors=True)
             lock.release()
 
     @property
@@ -116,9 +124,14 @@ class StudyFolder:
         return {path.name: path.read_bytes() for path in self.reward_model.glob("*")}
 
     def prune_policies(self, outcomes: Iterable[TrialOutcome]) -> None:
-        """Of the policies that these trials saved keep one: the best seed's of the best trial, by reward."""
+        """Of the policies that these trials saved keep one: the best seed's of the best trial, by reward.
+
+        One that cannot be reached now is deleted when the next trial ends.
+        """
         for _, policy in saved_policies(outcomes)[:-1]:
-            shutil.rmtree(policy, ignore_errors=True)
+            place, _, name = policy.rpartition("/")
+            with suppress(OSError):
+                discard(place, name)
 
     def outcomes(self) -> dict[str, TrialOutcome]:
         """The finished trials in the folder, by key."""
@@ -136,15 +149,15 @@ class StudyFolder:
         return json.loads(path.read_text()) if path.exists() else None
 
 
-def saved_policies(outcomes: Iterable[TrialOutcome]) -> list[tuple[str, Path]]:
-    """Trial and folder of each policy that these trials saved, the best seed's of the best trial last."""
+def saved_policies(outcomes: Iterable[TrialOutcome]) -> list[tuple[str, str]]:
+    """Trial and place of each policy that these trials saved, the best seed's of the best trial last."""
     saved = [
         (outcome.record.reward, seed.reward, outcome.record.trial, seed.policy)
         for outcome in outcomes
         for seed in outcome.seeds
         if seed.policy
     ]
-    return [(trial, Path(policy)) for *_, trial, policy in sorted(saved)]
+    return [(trial, policy) for *_, trial, policy in sorted(saved)]
 
 
 def study_identity(config: StudyConfig, pool_digest: str) -> str:

@@ -249,15 +249,16 @@ class MlflowSink:
     def _register_policy(self, event: Event, ids: dict[str, str]) -> None:
         from mlflow.exceptions import MlflowException
 
-        run, path, name = _known(ids, event["key"]), Path(event["path"]), event["name"]
-        self._upload(run, path)
+        run, source, name = _known(ids, event["key"]), event["path"], event["name"]
+        if "://" not in source:
+            self._upload(run, Path(source))
+            source = f"{self._client.get_run(run).info.artifact_uri}/{Path(source).name}"
         try:
             self._client.create_registered_model(name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         if not any(v.run_id == run for v in self._client.search_model_versions(f"name = '{name}'")):
-            source = f"{self._client.get_run(run).info.artifact_uri}/{path.name}"
             self._client.create_model_version(name, source, run_id=run, await_creation_for=0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -68,7 +68,21 @@ class Point:
 
 def digest(value: Any) -> str:
     """Twelve hexadecimal digits that stand for a JSON value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    return hashlib.sha256(_json(value)).hexdigest()[:12]
+
+
+def digest_of_list(values: Iterable[Any]) -> str:
+    """`digest` of a list of these values, of which one is held at a time."""
+    found, before = hashlib.sha256(), b"["
+    for value in values:
+        found.update(before + _json(value))
+        before = b", "
+    found.update(b"[]" if before == b"[" else b"]")
+    return found.hexdigest()[:12]
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, default=str).encode()
 
 
 def seeded(config: StudyConfig, place: Point, used: Collection[int]) -> Point:

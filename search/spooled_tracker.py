@@ -88,8 +88,10 @@ class SpooledTracker:
     def log_dataset(self, dataset: Dataset) -> None:
         self._add("log_dataset", dataset={**asdict(dataset), "source": redact(dataset.source)})
 
-    def register_policy(self, path: Path, *, key: str, name: str) -> None:
-        self._add("register_policy", key=key, path=str(path.absolute()), name=name)
+    def register_policy(self, place: str, *, key: str, name: str) -> None:
+        local = place.removeprefix("file://")
+        path = local if "://" in local else str(Path(local).absolute())
+        self._add("register_policy", key=key, path=path, name=name)
 
     def finish_study(self, *, metrics: Mapping[str, float | None], status: Status) -> None:
         self._add("finish", key="", metrics=numbers(metrics), status=status)

@@ -11,13 +11,13 @@ from typing import Any
 from pools.errors import ConfigError
 
 EVERY_S = 5.0
-# Ray's state is of no use elsewhere. A database in use cannot be copied, nor need it be: MLflow's events lie
-# in `tracking`, and Optuna's history is made again from the trials.
-LEFT_OUT = ("ray", "mlartifacts")
+# Ray's state is of no use elsewhere, and a large pool is read again. A database in use cannot be copied, nor
+# need it be: MLflow's events lie in `tracking`, and Optuna's history is made again from the trials.
+LEFT_OUT = ("ray", "pool", "mlartifacts")
 
 
 class Place:
-    """Where one study lies in the storage: its results under `study`, Ray's checkpoints under `checkpoints`.
+    """Where one study lies in the storage: results under `study`, and what workers keep there themselves.
 
     A `fresh` study gets a folder of its own beside the earlier ones (`name`, `name.2`, `name.3`, ...), of
     which the last is the one that goes on. Raises ConfigError where the storage cannot be reached.
@@ -40,6 +40,11 @@ class Place:
     def checkpoints(self) -> str:
         """Where Ray Train keeps its checkpoints."""
         return f"{self.uri}/checkpoints"
+
+    @property
+    def policies(self) -> str:
+        """Where workers put trained policies."""
+        return f"{self.uri}/policies"
 
     def _last(self, root: str, name: str, fresh: bool) -> str:
         number = 1

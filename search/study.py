@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from metrics.diversity import nested_diversity
 from metrics.embedding import check_embedding_model
 from metrics.reward import load_reward_model
+from metrics.scale import nested_diversity_at
+from metrics.stored_tokens import store_tokens
 from metrics.tokens import TokenTable, tokenize
 from pools.dev import set_apart
 from pools.errors import ApportionError, NoGroundError, PoolError
 from pools.sources import load_pool
-from pools.subset import order
+from pools.stored import StoredExamples, fewest_responses, keys_of, texts_of
+from pools.subset import ranking
 from pools.types import Pool, Prompt
 from search.answer import Recommendation
 from search.capacity import concurrent_trials
@@ -33,7 +36,7 @@ from search.mlflow_tracker import open_tracker
 from search.plan import Plan
 from search.recommend import recommend
 from search.report import write_report
-from search.space import Space, check_responses, digest
+from search.space import Space, check_responses, digest_of_list
 from search.tracking import Dataset
 from search.trial import Shared, run_point
 from trainers.models import load_light_tokenizer, resolve_model
@@ -60,7 +63,7 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
     finished trials are kept, runs are marked KILLED, Ray ends, and KeyboardInterrupt is raised.
     """
     check_models(config)
-    pool, pool_digest = read_pool(config, display)
+    pool, pool_digest = read_pool(config, folder, display)
     pool, dev = set_apart(pool, config.evaluation.dev_prompts, seed=config.seed)
     space = Space(config, max_prompts=len(pool.train))
     for note in space.notes():
@@ -115,10 +118,15 @@ def check_models(config: StudyConfig) -> None:
             load_light_tokenizer(reward.model)
 
 
-def read_pool(config: StudyConfig, display: Display) -> tuple[Pool, str]:
+def read_pool(config: StudyConfig, folder: StudyFolder, display: Display) -> tuple[Pool, str]:
     """The study's pool and a digest of its content; raises PoolError or ConfigError where it cannot serve."""
     with display.stage(f"reading pool {config.pool.path}"):
-        pool, report = load_pool(config.pool, seed=config.seed, min_responses=max(config.search.responses))
+        pool, report = load_pool(
+            config.pool,
+            seed=config.seed,
+            min_responses=max(config.search.responses),
+            store=folder.pool,
+        )
     for line in report.lines():
         display.say(f"  {line}")
     if not pool.held_out:
@@ -126,14 +134,14 @@ def read_pool(config: StudyConfig, display: Display) -> tuple[Pool, str]:
             f"{config.pool.path} has no held-out prompts to judge a policy on: set pool.held_out_prompts, "
             "or give them in pool.held_out_path"
         )
-    check_responses(config, min(len(example.responses) for example in pool.train))
+    check_responses(config, fewest_responses(pool.train))
     widest = _widest(config, len(pool.train))
     if (visits := config.trainer.visits(widest)) is not None and visits < widest:
         display.say(
             f"  note: {config.trainer.matched}, so that {visits:,} of the {widest:,} prompts of the widest "
             "split are visited; the labels of the others are paid for and not used"
         )
-    return pool, digest([asdict(example) for example in (*pool.train, *pool.held_out)])
+    return pool, digest_of_list(asdict(example) for example in chain(pool.train, pool.held_out))
 
 
 def _widest(config: StudyConfig, max_prompts: int) -> int:
@@ -145,7 +153,10 @@ def tokenize_pool(config: StudyConfig, pool: Pool, display: Display) -> TokenTab
     """The token ids of all train prompts, found once for the whole study."""
     with display.stage(f"loading the tokenizer of {config.model.name}, reading {len(pool.train):,} prompts"):
         tokenizer = load_light_tokenizer(resolve_model(config.model.name))
-        return tokenize((example.prompt.text for example in pool.train), tokenizer)
+        texts = texts_of(pool.train)
+        if isinstance(pool.train, StoredExamples):
+            return store_tokens(texts, tokenizer, pool.train.path.with_name("tokens"))
+        return tokenize(texts, tokenizer)
 
 
 def train_all(
@@ -174,7 +185,7 @@ def train_all(
         dev_prompts=dev,
         dev_reward=config.dev_reward,
         checkpoints=config.checkpoints,
-        policies=None if config.checkpoints.keep_policies == "none" else str(folder.policies),
+        policies=None if config.checkpoints.keep_policies == "none" else folder.policies,
     )
     shared = Shared(
         config=config,
@@ -189,7 +200,7 @@ def train_all(
         board=board,
     )
     if ledger.base_reward is None:
-        ledger.keep_base(_prepare(shared, display))
+        ledger.keep_base(_prepare(shared, pool, display))
     shared = replace(shared, setting=replace(setting, reward_artifact=folder.kept_reward_model()))
     display.say(f"base model: reward {ledger.base_reward:.4f} on {len(pool.held_out)} held-out prompts")
     display.say(f"up to {config.search.trials} trials of {config.search.seeds} seeds, {concurrent} at a time")
@@ -206,30 +217,38 @@ def train_all(
 
 
 def _embed(config: StudyConfig, pool: Pool) -> Any:
-    """A reference to the sentence embeddings of the train prompts, found once, away from the driver."""
+    """A reference to the sentence embeddings of the train prompts, found once, away from the driver.
+
+    None where there is no model for them, or a trial embeds the prompts that it selects (`search.trial`).
+    """
     import ray
 
     from metrics.embedding import embed_texts
 
-    if (model := config.diversity.embedding_model) is None:
+    model = config.diversity.embedding_model
+    if model is None or isinstance(pool.train, StoredExamples):
         return None
     return ray.remote(embed_texts).remote([example.prompt.text for example in pool.train], model)
 
 
-def _prepare(shared: Shared, display: Display) -> Prepared:
+def _prepare(shared: Shared, pool: Pool, display: Display) -> Prepared:
     """Fit the reward model, where one is asked for, and judge the base model."""
     import ray
 
-    from trainers.job import prepare
+    from trainers.job import fitted_config, prepare
     from trainers.ray_job import run_on_ray
 
-    setting, pool_ref, seed = shared.setting, shared.pool, shared.config.seed
-    fitting = "fitting the reward model and " if setting.reward.kind == "fitted" else ""
+    setting, pool_ref, sample = shared.setting, shared.pool, None
+    if fitted := fitted_config(shared.setting):
+        from metrics.reward.fitted import fit_sample
+
+        sample = fit_sample(pool.train, fitted, seed=shared.config.seed)
+    fitting = "fitting the reward model and " if fitted else ""
     with display.stage(f"{fitting}judging the base model"):
         # In a process of its own, as trials are: in the driver Ray Train would take over Ctrl-C.
         prepared: Prepared = ray.get(
             ray.remote(num_cpus=0, resources=ON_HEAD)(run_on_ray).remote(
-                lambda context: prepare(setting, ray.get(pool_ref), seed=seed, context=context),
+                lambda context: prepare(setting, ray.get(pool_ref), sample=sample, context=context),
                 name=f"prepare-{shared.identity}",
                 label="base model",
                 resources=shared.config.resources,
@@ -266,7 +285,7 @@ def conclude(
             budget=config.budget,
             cost_model=config.cost,
             curve=curve,
-            responses=range(1, min(len(example.responses) for example in pool.train) + 1),
+            responses=range(1, fewest_responses(pool.train) + 1),
             max_prompts=len(pool.train),
             seed=config.seed,
         )
@@ -299,11 +318,10 @@ def diversity_curve(pool: Pool, tokens: TokenTable, *, seed: int) -> DiversityCu
     The first of them are those that the study's seeds draw from; at up to CURVE_POINTS numbers of prompts.
     """
     seeds = range(seed, seed + CURVE_DRAWS)
-    scores = np.mean([nested_diversity(tokens.take(order(pool.train, one))) for one in seeds], axis=0)
-    places = np.unique(np.geomspace(1, len(scores), CURVE_POINTS).round().astype(int))
-    return DiversityCurve(
-        prompts=tuple(int(n) for n in places), diversity=tuple(float(scores[n - 1]) for n in places)
-    )
+    places = np.unique(np.geomspace(1, len(tokens), CURVE_POINTS).round().astype(int))
+    orders = (ranking(keys_of(pool.train), one) for one in seeds)
+    scores = np.mean([nested_diversity_at(tokens, order, places) for order in orders], axis=0)
+    return DiversityCurve(prompts=tuple(places.tolist()), diversity=tuple(scores.tolist()))
 
 
 def _study_params(config: StudyConfig) -> dict[str, Any]:
@@ -325,7 +343,7 @@ def _study_json(config: StudyConfig, pool: Pool, ledger: Ledger) -> dict[str, An
         "base_reward": ledger.base_reward,
         "budget": config.budget,
         "cost": config.cost.model_dump(mode="json"),
-        "responses": list(range(1, min(len(example.responses) for example in pool.train) + 1)),
+        "responses": list(range(1, fewest_responses(pool.train) + 1)),
         "max_prompts": len(pool.train),
         "failures": ledger.failures,
     }

@@ -66,8 +66,11 @@ class Tracker(Protocol):
     def log_dataset(self, dataset: Dataset) -> None:
         """Note which pool the study drew on."""
 
-    def register_policy(self, path: Path, *, key: str, name: str) -> None:
-        """Keep the folder of a trained policy with its trial and register it as a version of `name`."""
+    def register_policy(self, place: str, *, key: str, name: str) -> None:
+        """Register a trained policy as a version of `name`.
+
+        A folder is kept with its trial; what lies at a URI stays where it is, and the version points there.
+        """
 
     def finish_study(self, *, metrics: Mapping[str, float | None], status: Status) -> None:
         """Write the study's final figures and close its run."""
@@ -138,8 +141,9 @@ class MemoryTracker:
         if dataset not in self.datasets:
             self.datasets.append(dataset)
 
-    def register_policy(self, path: Path, *, key: str, name: str) -> None:
-        self.log_artifact(path, key=key)
+    def register_policy(self, place: str, *, key: str, name: str) -> None:
+        if "://" not in place:
+            self.log_artifact(Path(place), key=key)
         if key in self.trials and key not in self.registered.setdefault(name, []):
             self.registered[name].append(key)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.diversity import diversity
-from metrics.embedding import embedding_rivals
+from metrics.embedding import embed_texts, embedding_rivals
 from metrics.rivals import all_rivals
 from metrics.tokens import TokenTable
-from pools.subset import order as seeded_order
+from pools.stored import StoredExamples, excerpt, keys_of
+from pools.subset import ranking
 from pools.types import Pool
 from search.config import StudyConfig
 from search.record import TrialRecord
@@ -24,8 +25,9 @@ from search.settings import applied
 from search.space import Point
 
 if TYPE_CHECKING:
+    from trainers.context import WorkerContext
     from trainers.ray_job import Crew
-    from trainers.spec import SeedResult, Setting
+    from trainers.spec import SeedResult, Setting, TrialJob
 
 _kept_crew: Crew | None = None
 
@@ -34,7 +36,8 @@ _kept_crew: Crew | None = None
 class Shared:
     """What every trial of a study needs; `pool`, `tokens` and `vectors` lie in Ray's object store.
 
-    `vectors` are the sentence embeddings of the train prompts, None unless a model for them was named.
+    `vectors` are the sentence embeddings of the train prompts, None unless a model for them was named and
+    the pool is in memory.
     """
 
     config: StudyConfig
@@ -61,7 +64,7 @@ class TrialOutcome:
 def choose_orders(pool: Pool, tokens: TokenTable, point: Point) -> dict[int, list[int]]:
     """For each seed of `point`, which prompts it labels: indices into `pool.train`, in labelling order."""
     if point.selection == "random":
-        return {seed: seeded_order(pool.train, seed)[: point.prompts] for seed in point.seeds}
+        return {seed: ranking(keys_of(pool.train), seed)[: point.prompts].tolist() for seed in point.seeds}
     from metrics.ngrams import pack_ngrams
     from pools.selection import select_order
 
@@ -75,10 +78,23 @@ def choose_orders(pool: Pool, tokens: TokenTable, point: Point) -> dict[int, lis
             strength=point.strength,
             seed=seed,
             prompts=point.prompts,
-            shuffled=seeded_order(pool.train, seed),
+            shuffled=ranking(keys_of(pool.train), seed),
         )
         orders[seed] = [int(index) for index in chosen]
     return orders
+
+
+def selected(
+    pool: Pool, tokens: TokenTable, orders: Mapping[int, Sequence[int]]
+) -> tuple[Pool, TokenTable, dict[int, list[int]]]:
+    """The train prompts that any of `orders` labels, in memory, with their tokens, and the orders among them.
+
+    That is all that a trial's workers need of a pool that lies on the head's disk.
+    """
+    rows = sorted({index for order in orders.values() for index in order})
+    places = {index: place for place, index in enumerate(rows)}
+    moved = {seed: [places[index] for index in order] for seed, order in orders.items()}
+    return excerpt(pool, rows), tokens.take(rows), moved
 
 
 def measure(
@@ -91,29 +107,38 @@ def measure(
 
     `vectors` [train prompts, width] add the rivals that look at sentence embeddings.
     """
-    scores, rivals = [], defaultdict(list)
+    scores, rivals = [], []
     for order in orders.values():
         subset = tokens.take(order)
         scores.append(diversity(subset))
         found = all_rivals(subset, [pool.train[i].prompt.text for i in order])
-        found |= {} if vectors is None else embedding_rivals(vectors[list(order)])
-        for name, value in found.items():
-            rivals[name].append(value)
-    return fmean(scores), {name: fmean(values) for name, values in rivals.items()}
+        rivals.append(found | ({} if vectors is None else embedding_rivals(vectors[list(order)])))
+    return fmean(scores), mean_rivals(rivals)
+
+
+def mean_rivals(draws: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Rivals by name, each averaged over the draws."""
+    values = defaultdict(list)
+    for draw in draws:
+        for name, value in draw.items():
+            values[name].append(value)
+    return {name: fmean(each) for name, each in values.items()}
 
 
 def run_point(point: Point, shared: Shared) -> TrialOutcome:
     """Train and judge `point`, for each of its seeds in turn, in one Ray Train job."""
     import ray
 
-    from trainers.job import run_trial
     from trainers.spec import TrialJob
 
     started = time.perf_counter()
     key = point.key(shared.identity)
     pool, tokens = ray.get([shared.pool, shared.tokens])
+    orders, pool_ref = choose_orders(pool, tokens, point), shared.pool
+    if isinstance(pool.train, StoredExamples):
+        pool, tokens, orders = selected(pool, tokens, orders)
+        pool_ref = ray.put(pool)
     vectors = ray.get(shared.vectors) if shared.vectors else None
-    orders = choose_orders(pool, tokens, point)
     score, rivals = measure(pool, tokens, orders, vectors)
     facts = {
         "pool": pool.name,
@@ -125,10 +150,12 @@ def run_point(point: Point, shared: Shared) -> TrialOutcome:
     job = TrialJob(
         setting=setting, responses=point.responses, orders=orders, name=f"trial-{key}", facts=facts
     )
-    pool_ref = shared.pool
-    seeds = _crew(shared).run(
-        lambda context: run_trial(job, ray.get(pool_ref), context), name=job.name, label=point.label
+    model = None if shared.vectors else shared.config.diversity.embedding_model
+    seeds, made = _crew(shared).run(
+        lambda context: _work(job, ray.get(pool_ref), model, context), name=job.name, label=point.label
     )
+    if made is not None:
+        rivals |= mean_rivals(embedding_rivals(made[order]) for order in orders.values())
     record = TrialRecord(
         trial=key,
         prompts=point.prompts,
@@ -146,6 +173,18 @@ def run_point(point: Point, shared: Shared) -> TrialOutcome:
         seconds=time.perf_counter() - started,
     )
     return TrialOutcome(record=record, point=point, seeds=seeds)
+
+
+def _work(
+    job: TrialJob, pool: Pool, model: str | None, context: WorkerContext
+) -> tuple[list[SeedResult], NDArray[np.float32] | None]:
+    """The trial, and the embeddings of the train prompts where a `model` for them is given."""
+    from trainers.job import run_trial
+
+    seeds = run_trial(job, pool, context)
+    if model is None or context.rank:
+        return seeds, None
+    return seeds, embed_texts([example.prompt.text for example in pool.train], model)
 
 
 def _crew(shared: Shared) -> Crew:

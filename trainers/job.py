@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metrics.config import RewardConfig
 from pools.subset import draw
@@ -19,6 +19,9 @@ from trainers.memory import told_when_full
 from trainers.models import load_policy, resolve_model
 from trainers.spec import Prepared, SeedResult, Setting, TrialJob
 from trainers.together import gathered
+
+if TYPE_CHECKING:
+    from metrics.reward.fitted import FitSample
 
 
 def run_trial(job: TrialJob, pool: Pool, context: WorkerContext) -> list[SeedResult]:
@@ -51,18 +54,24 @@ def _tell(results: Sequence[SeedResult], context: WorkerContext) -> None:
         context.progress({"seeds_done": float(len(results)), "reward": mean})
 
 
-def prepare(setting: Setting, pool: Pool, *, seed: int, context: WorkerContext) -> Prepared:
+def fitted_config(setting: Setting) -> RewardConfig | None:
+    """The reward model that is to be fitted on the pool's scores, if there is one."""
+    models = filter(None, (setting.reward, setting.dev_reward))
+    return next((config for config in models if config.kind == "fitted"), None)
+
+
+def prepare(setting: Setting, pool: Pool, *, sample: FitSample | None, context: WorkerContext) -> Prepared:
     """What trials stand on: the fitted reward model, where one is asked for, and the base model's own reward.
 
-    The head is fitted once, on rank 0, on the pool's train scores. Its files (a few kilobytes) are
-    returned, since trials may run on other machines.
+    The head is fitted once, on rank 0, on the scores of `sample` (`metrics.reward.fitted`). Its files (a few
+    kilobytes) are returned, since trials may run on other machines.
     """
     files: dict[str, bytes] = {}
     report: dict[str, Any] | None = None
-    fitted = [config for config in (setting.reward, setting.dev_reward) if config and config.kind == "fitted"]
-    if fitted and context.rank == 0:
-        files, report = _fit(fitted[0], setting.model.name, pool, seed, context.device)
-    if fitted:
+    config = fitted_config(setting)
+    if config and sample and context.rank == 0:
+        files, report = _fit(config, setting.model.name, sample, context.device)
+    if config:
         files = gathered(files, context)[0]
     bench = Bench(replace(setting, reward_artifact=files), pool, context)
     model = load_policy(bench.path, dtype=setting.trainer.dtype).to(context.device)
@@ -71,18 +80,17 @@ def prepare(setting: Setting, pool: Pool, *, seed: int, context: WorkerContext) 
 
 
 def _fit(
-    config: RewardConfig, model: str, pool: Pool, seed: int, device: str
+    config: RewardConfig, model: str, sample: FitSample, device: str
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """The fitted reward model's files by name, and its report."""
     from metrics.reward.fitted import fit_reward_model
 
     with tempfile.TemporaryDirectory() as folder:
         report = fit_reward_model(
-            pool.train,
+            sample,
             base_model=resolve_model(model),
             directory=Path(folder),
             config=config,
-            seed=seed,
             device=device,
         )
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}, asdict(report)

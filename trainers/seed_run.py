@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -158,15 +157,15 @@ def _keep_policy(result: SeedResult, model: Any, bench: Bench, job: TrialJob) ->
     if not first:
         return result
     name = f"{job.name}-seed{result.seed}"
-    folder = Path(setting.policies or "") / name
+    place = f"{setting.policies}/{name}"
     card = model_card(name, base=setting.model.name, facts={**job.facts, **_facts(result, setting)})
     try:
         save_policy(
-            weights, folder, base=bench.path, config=setting.trainer, tokenizer=bench.tokenizer, card=card
+            weights, place, base=bench.path, config=setting.trainer, tokenizer=bench.tokenizer, card=card
         )
     except (OSError, RuntimeError, SafetensorError) as error:
-        return replace(result, notes=[*result.notes, f"the policy could not be saved to {folder}: {error}"])
-    return replace(result, policy=str(folder))
+        return replace(result, notes=[*result.notes, f"the policy could not be saved to {place}: {error}"])
+    return replace(result, policy=place)
 
 
 def _facts(result: SeedResult, setting: Setting) -> dict[str, Any]:

@@ -16,8 +16,8 @@ class Setting:
     """What all trials of a study share.
 
     `reward_artifact` holds the files of the fitted reward model, by name. `dev_prompts` choose the best
-    checkpoint, judged by `dev_reward` or, where that is None, by `reward`. `policies` is the folder for
-    trained policies, None where none are kept.
+    checkpoint, judged by `dev_reward` or, where that is None, by `reward`. `policies` is the folder or
+    URI for trained policies, None where none are kept.
     """
 
     model: ModelConfig
@@ -51,8 +51,8 @@ class SeedResult:
     """One training's outcome. `rewards` and `answers` follow the order of the pool's held-out prompts.
 
     With evaluations on dev prompts, the policy judged is that of `best_step`, whose mean dev reward was
-    `dev_reward`. `telemetry` holds the training's totals (`Training.telemetry`), `policy` the folder that the
-    policy was saved to ("" for none), `notes` what the user should know of it.
+    `dev_reward`. `telemetry` holds the training's totals (`Training.telemetry`), `policy` the folder or
+    URI that the policy was saved to ("" for none), `notes` what the user should know of it.
     """
 
     seed: int

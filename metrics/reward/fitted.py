@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit
@@ -85,26 +85,50 @@ class FittedReward:
             )
 
 
+class FitSample(NamedTuple):
+    """The prompts that a head is fitted on, and the generator that goes on to draw the folds."""
+
+    examples: Sequence[Example]
+    rng: np.random.Generator
+
+
+def fit_sample(examples: Sequence[Example], config: RewardConfig, *, seed: int) -> FitSample:
+    """At most `config.fit_prompts` of those examples that have responses with unequal scores.
+
+    Raises `RewardError` where there are fewer than two a fold. Only those drawn are kept in memory.
+    """
+    rng = np.random.default_rng(seed)
+    telling = [
+        index
+        for index, example in enumerate(examples)
+        if len({response.score for response in example.responses}) > 1
+    ]
+    needed = 2 * config.fit_folds
+    if len(telling) < needed:
+        raise RewardError(
+            f"{len(telling)} of {len(examples)} train prompts have answers with unequal scores; "
+            f'reward.kind "fitted" needs at least {needed} with reward.fit_folds {config.fit_folds}'
+        )
+    drawn = rng.permutation(len(telling))[: config.fit_prompts]
+    return FitSample([examples[telling[index]] for index in drawn], rng)
+
+
 def fit_reward_model(
-    examples: Sequence[Example],
+    sample: FitSample,
     *,
     base_model: str,
     directory: Path,
     config: RewardConfig,
-    seed: int,
     device: str,
     progress: Progress | None = None,
 ) -> FittedReport:
-    """Fit a Bradley-Terry head on the scores of `examples` and write it to `directory` (no pickle).
+    """Fit a Bradley-Terry head on the scores of a sample and write it to `directory` (no pickle).
 
-    `base_model` is a local directory or a hub id. `seed` draws at most `config.fit_prompts` prompts and the
-    folds. Features are the whole cost: one forward pass over each answer, cut to the configured window;
-    `progress` is called with the number of answers read after each batch. The report's accuracy is
-    cross-fitted; the head that is written is fitted on all prompts drawn. Raises `RewardError` where fewer
-    than two prompts a fold have answers with unequal scores.
+    `base_model` is a local directory or a hub id. Features are the whole cost: one forward pass over each
+    answer, cut to the configured window; `progress` is called with the number of answers read after each
+    batch. The report's accuracy is cross-fitted; the head that is written is fitted on all prompts drawn.
     """
-    rng = np.random.default_rng(seed)
-    drawn = _draw(examples, config, rng)
+    drawn, rng = sample
     prompts = [example.prompt for example in drawn for _ in example.responses]
     texts = [response.text for example in drawn for response in example.responses]
     pairs = pairs_of([[response.score for response in example.responses] for example in drawn])
@@ -127,17 +151,6 @@ def fit_reward_model(
     facts |= {field: getattr(config, field) for field in _WINDOW_FIELDS}
     _write(directory, {"weights": raw, "probe": _probe(extract)}, facts)
     return report
-
-
-def _draw(examples: Sequence[Example], config: RewardConfig, rng: np.random.Generator) -> list[Example]:
-    telling = [example for example in examples if len({response.score for response in example.responses}) > 1]
-    needed = 2 * config.fit_folds
-    if len(telling) < needed:
-        raise RewardError(
-            f"{len(telling)} of {len(examples)} train prompts have answers with unequal scores; "
-            f'reward.kind "fitted" needs at least {needed} with reward.fit_folds {config.fit_folds}'
-        )
-    return [telling[index] for index in rng.permutation(len(telling))[: config.fit_prompts]]
 
 
 def _standardised(features: Matrix) -> tuple[Vector, Vector]:

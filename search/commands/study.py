@@ -58,7 +58,7 @@ def _run(config: StudyConfig, path: Path, *, fresh: bool, resume: bool) -> int:
 
     display, storage = Display(), config.cluster.shared()
     place = Place(storage, path.absolute().name, fresh=fresh) if storage else None
-    folder = StudyFolder(path, checkpoints=place.checkpoints if place else "")
+    folder = StudyFolder(path, place.checkpoints, place.policies) if place else StudyFolder(path)
     if fresh and (moved := folder.set_aside()):
         display.say(f"the earlier study was moved to {moved}")
     display.say(f"study {config.name}: {config.budget:g} {config.cost.unit}, folder {folder.path}")

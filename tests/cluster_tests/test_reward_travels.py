@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from metrics.config import RewardConfig
+from metrics.reward.fitted import fit_sample
 from pools.types import Example, Pool, Prompt, Response
 from search.folder import StudyFolder
 from trainers.bench import Bench
@@ -40,7 +41,9 @@ def test_what_was_fitted_elsewhere_judges_here_and_after_a_restart(setting: Sett
         for n in range(12)
     )
     pool = Pool(name="counting", train=train, held_out=(Example(Prompt("Say more."), ()),))
-    prepared = prepare(setting, pool, seed=0, context=LocalContext())
+    prepared = prepare(
+        setting, pool, sample=fit_sample(train, setting.reward, seed=0), context=LocalContext()
+    )
     assert set(prepared.reward_artifact) == {"head.json", "head.safetensors"}
     assert sum(map(len, prepared.reward_artifact.values())) < 10_000
 

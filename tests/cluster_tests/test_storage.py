@@ -106,6 +106,7 @@ def test_a_fresh_study_leaves_the_earlier_one(folder: Path, storage: str, tmp_pa
     second = Place(storage, "smoke", fresh=True)
     assert (first.uri, second.uri) == (f"{storage}/smoke", f"{storage}/smoke.2")
     assert second.checkpoints == f"{storage}/smoke.2/checkpoints"
+    assert second.policies == f"{storage}/smoke.2/policies"
     assert second.pull(tmp_path / "none") == 0
     (folder / "config.yaml").write_text("name: second")
     second.push(folder)

@@ -8,7 +8,7 @@ import pytest
 
 from metrics.config import RewardConfig
 from metrics.reward import RewardModel, load_reward_model
-from metrics.reward.fitted import fit_reward_model
+from metrics.reward.fitted import fit_reward_model, fit_sample
 from metrics.reward.memory import MemoryReward
 from pools.demo.grammar import make_prompts
 from pools.errors import RewardError
@@ -58,8 +58,8 @@ def fitted(folder: Path) -> RewardModel:
     base = str(save_base_model(folder / "base"))
     config = RewardConfig(kind="fitted", fit_folds=2, batch_tokens=400)
     artifact = folder / "head"
-    examples = examples_rewarding("a", prompts=12)
-    fit_reward_model(examples, base_model=base, directory=artifact, config=config, seed=0, device="cpu")
+    sample = fit_sample(examples_rewarding("a", prompts=12), config, seed=0)
+    fit_reward_model(sample, base_model=base, directory=artifact, config=config, device="cpu")
     return load_reward_model(config, artifact=artifact, base_model=base, device="cpu")
 
 

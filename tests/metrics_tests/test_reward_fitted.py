@@ -15,7 +15,7 @@ from metrics.config import RewardConfig
 from metrics.reward.bradley_terry import Pairs, accuracy, cross_fit, fit, pairs_of, split_prompts
 from metrics.reward.dialogue import Window, encode
 from metrics.reward.features import Features
-from metrics.reward.fitted import FittedReport, FittedReward, fit_reward_model
+from metrics.reward.fitted import FittedReport, FittedReward, fit_reward_model, fit_sample
 from pools.errors import RewardError
 from pools.types import Example, Prompt, Response
 from tests.metrics_tests.tiny_rewards import examples_rewarding, save_base_model
@@ -105,7 +105,8 @@ def fitted(base: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, F
 
 
 def fit_head(examples: list[Example], base: str, folder: Path, config: RewardConfig = CONFIG) -> FittedReport:
-    return fit_reward_model(examples, base_model=base, directory=folder, config=config, seed=0, device="cpu")
+    sample = fit_sample(examples, config, seed=0)
+    return fit_reward_model(sample, base_model=base, directory=folder, config=config, device="cpu")
 
 
 def test_a_preference_that_the_features_show_is_learnt(base: str, fitted: tuple[Path, FittedReport]) -> None:

@@ -17,13 +17,16 @@ from search.trial import TrialOutcome
 from trainers.spec import SeedResult
 
 
+def on_disk(place: str) -> Path:
+    return Path(place.removeprefix("file://"))
+
+
 def outcome(folder: StudyFolder, trial: str, *rewards: float, saved: bool = True) -> TrialOutcome:
     seeds = []
     for seed, reward in enumerate(rewards):
-        policy = folder.policies / f"trial-{trial}-seed{seed}"
+        path = f"{folder.policies}/trial-{trial}-seed{seed}" if saved else ""
         if saved:
-            policy.mkdir(parents=True)
-        path = str(policy) if saved else ""
+            on_disk(path).mkdir(parents=True)
         seeds.append(SeedResult(seed=seed, reward=reward, rewards=(reward,), answers=("",), policy=path))
     record = TrialRecord(
         trial=trial, prompts=4, responses=2, cost=8, diversity=1.0, seeds=(0, 1), rewards=rewards
@@ -31,17 +34,19 @@ def outcome(folder: StudyFolder, trial: str, *rewards: float, saved: bool = True
     return TrialOutcome(record=record, point=None, seeds=seeds)  # type: ignore[arg-type]
 
 
-def test_the_best_seed_of_the_best_trial_is_kept(tmp_path: Path) -> None:
-    folder = StudyFolder(tmp_path)
+@pytest.mark.parametrize("storage", ["", "{}/bucket/policies", "file://{}/bucket/policies"])
+def test_the_best_seed_of_the_best_trial_is_kept(tmp_path: Path, storage: str) -> None:
+    """Wherever they are: in the study's folder, in a shared one, or at a URI."""
+    folder = StudyFolder(tmp_path / "study", policies=storage.format(tmp_path))
     outcomes = [
         outcome(folder, "a", 0.9, 0.1),
         outcome(folder, "b", 0.6, 0.7),
         outcome(folder, "c", 0.8, 0.8, saved=False),
     ]
-    (folder.policies / "trial-running-seed0").mkdir()
+    (on_disk(folder.policies) / "trial-running-seed0").mkdir()
     for _ in range(2):
         folder.prune_policies(outcomes)
-        kept = sorted(path.name for path in folder.policies.iterdir())
+        kept = sorted(path.name for path in on_disk(folder.policies).iterdir())
         assert kept == ["trial-b-seed1", "trial-running-seed0"]
 
 

@@ -115,12 +115,23 @@ def test_the_best_policy_is_registered_once(track, tmp_path: Path) -> None:
     for _ in range(2):
         tracker = track()
         begin(tracker, "k")
-        tracker.register_policy(tmp_path / "policy", key="k", name="best")
+        tracker.register_policy(str(tmp_path / "policy"), key="k", name="best")
         assert tracker.close(240)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     (version,) = client.search_model_versions("name = 'best'")
     assert version.run_id == all_runs(tmp_path)["k"].info.run_id
     assert version.source.endswith("/artifacts/policy")
+
+
+def test_a_policy_in_an_object_store_is_registered_where_it_is(track, tmp_path: Path) -> None:
+    tracker = track()
+    begin(tracker, "k")
+    tracker.register_policy("s3://bucket/study/policies/p", key="k", name="best")
+    assert tracker.close(240)
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (version,) = client.search_model_versions("name = 'best'")
+    assert version.source == "s3://bucket/study/policies/p"
+    assert version.run_id == all_runs(tmp_path)["k"].info.run_id
 
 
 def test_a_file_that_is_gone_is_noted_and_passed_over(track, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_a_study_on_a_server_with_files_pool_and_policy(server: Server, tmp_path
     tracker = MlflowTracker(config(server.uri), tmp_path)
     study(tracker, range(2))
     tracker.log_dataset(Dataset(name="pool", digest="0" * 64, source="pool.jsonl"))
-    tracker.register_policy(tmp_path / "policy", key="key1", name="best")
+    tracker.register_policy(str(tmp_path / "policy"), key="key1", name="best")
     assert tracker.close(240), tracker.pending()
     assert_whole(server, range(2))
     client = MlflowClient(server.uri)

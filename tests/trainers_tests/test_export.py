@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem, copy_files
 from tiny_models import byte_tokenizer, tiny_llama
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trainers.config import TrainerConfig
-from trainers.export import model_card, save_policy
+from trainers.export import model_card, put_remote, save_policy
 from trainers.models import load_policy
 
 
@@ -28,7 +30,12 @@ def test_from_pretrained_gives_the_trained_policys_logits(tmp_path: Path, rank: 
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "of an earlier run").touch()
     save_policy(
-        weights, tmp_path / "kept", base=str(base), config=config, tokenizer=byte_tokenizer(), card="# card"
+        weights,
+        str(tmp_path / "kept"),
+        base=str(base),
+        config=config,
+        tokenizer=byte_tokenizer(),
+        card="# card",
     )
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "kept").eval()
     ids = torch.arange(3, 33).view(2, 15)
@@ -40,6 +47,35 @@ def test_from_pretrained_gives_the_trained_policys_logits(tmp_path: Path, rank: 
     assert (tmp_path / "kept" / "README.md").read_text() == "# card"
     assert AutoTokenizer.from_pretrained(tmp_path / "kept")("ab").input_ids
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "kept"]
+
+
+def test_an_object_store_gets_the_whole_policy_or_none_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SubTreeFileSystem(str(tmp_path), LocalFileSystem())  # what is not local is copied to
+
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+            (folder / name).write_text(name)
+
+    put_remote(store, "study/policies/a", write)
+    (tmp_path / "study/policies/a/of an earlier run").touch()
+    put_remote(store, "study/policies/a", write)
+    found = {path.name: path for path in (tmp_path / "study/policies/a").iterdir()}
+    assert set(found) == {"config.json", "model.safetensors", "tokenizer.json"}
+    last = found.pop("config.json").stat().st_mtime_ns
+    assert all(path.stat().st_mtime_ns <= last for path in found.values())
+
+    def interrupted(source: str, target: str, **options: Any) -> None:
+        if target.endswith("config.json"):
+            raise OSError("no route to host")
+        copy_files(source, target, **options)
+
+    monkeypatch.setattr("pyarrow.fs.copy_files", interrupted)
+    with pytest.raises(OSError, match="no route"):
+        put_remote(store, "study/policies/a", write)
+    assert not (tmp_path / "study/policies/a").exists()
 
 
 def test_the_card_says_where_the_policy_comes_from_and_whose_judgement_it_is() -> None:
