@@ -13,7 +13,7 @@ import numpy as np
 from metrics.embedding import check_embedding_model
 from metrics.reward import load_reward_model
 from metrics.scale import nested_diversity_at
-from metrics.stored_tokens import store_tokens
+from metrics.stored_tokens import StoredTokens, store_tokens
 from metrics.tokens import TokenTable, tokenize
 from pools.dev import set_apart
 from pools.errors import ApportionError, NoGroundError, PoolError
@@ -43,6 +43,7 @@ from trainers.models import load_light_tokenizer, resolve_model
 from trainers.spec import Prepared, Setting
 
 CURVE_POINTS, CURVE_DRAWS = 200, 8
+GREEDY_TOKENS = 50_000_000  # of a pool on disk, for selections other than random
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,7 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
     with stoppable() as arm, ledger.study_run(_study_params(config), tags):
         tracker.log_dataset(_dataset(config, pool, pool_digest))
         tokens = tokenize_pool(config, pool, display)
+        check_selections(config, tokens)
         curve = diversity_curve(pool, tokens, seed=config.seed)
         folder.write_json("curve.json", curve.to_dict())
         conductor = open_plan(space, curve, folder, ledger, display)
@@ -157,6 +159,17 @@ def tokenize_pool(config: StudyConfig, pool: Pool, display: Display) -> TokenTab
         if isinstance(pool.train, StoredExamples):
             return store_tokens(texts, tokenizer, pool.train.path.with_name("tokens"))
         return tokenize(texts, tokenizer)
+
+
+def check_selections(config: StudyConfig, tokens: TokenTable) -> None:
+    """Raise PoolError where a selection has to hold more n-grams in memory than a trial's process should."""
+    greedy = [selection for selection in config.search.selections if selection != "random"]
+    if greedy and isinstance(tokens, StoredTokens) and len(tokens.ids) > GREEDY_TOKENS:
+        raise PoolError(
+            f'search.selections holds "{greedy[0]}", which compares all prompts with each other in memory: '
+            f"they have {len(tokens.ids):,} tokens, and {GREEDY_TOKENS:,} is the most for a pool on disk; leave "
+            "it out, or raise pool.stream_above"
+        )
 
 
 def train_all(
