@@ -167,8 +167,8 @@ def check_selections(config: StudyConfig, tokens: TokenTable) -> None:
     if greedy and isinstance(tokens, StoredTokens) and len(tokens.ids) > GREEDY_TOKENS:
         raise PoolError(
             f'search.selections holds "{greedy[0]}", which compares all prompts with each other in memory: '
-            f"they have {len(tokens.ids):,} tokens, and {GREEDY_TOKENS:,} is the most for a pool on disk; leave "
-            "it out, or raise pool.stream_above"
+            f"they have {len(tokens.ids):,} tokens, and {GREEDY_TOKENS:,} is the most for a pool on disk; "
+            "leave it out, or raise pool.stream_above"
         )
 
 
