@@ -51,11 +51,12 @@ class TokenTable:
         return np.diff(self.offsets)
 
     def take(self, indices: ArrayLike) -> TokenTable:
-        """The table of the prompts at `indices`, in that order (repeats allowed)."""
+        """The table of the prompts at `indices`, in that order (repeats allowed, not negative ones)."""
         chosen = np.asarray(indices, dtype=np.int64)
-        lengths = self.lengths[chosen]
+        starts = self.offsets[chosen]
+        lengths = self.offsets[chosen + 1] - starts
         offsets = offsets_of(lengths)
-        shift = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths)
+        shift = np.repeat(starts - offsets[:-1], lengths)
         return TokenTable(self.ids[shift + np.arange(offsets[-1])], offsets)
 
     def slice(self, start: int, stop: int) -> TokenTable:

@@ -98,11 +98,8 @@ def fit_sample(examples: Sequence[Example], config: RewardConfig, *, seed: int) 
     Raises `RewardError` where there are fewer than two a fold. Only those drawn are kept in memory.
     """
     rng = np.random.default_rng(seed)
-    telling = [
-        index
-        for index, example in enumerate(examples)
-        if len({response.score for response in example.responses}) > 1
-    ]
+    unequal = (len({response.score for response in example.responses}) > 1 for example in examples)
+    telling = np.flatnonzero(np.fromiter(unequal, np.bool_, len(examples)))
     needed = 2 * config.fit_folds
     if len(telling) < needed:
         raise RewardError(
@@ -110,7 +107,7 @@ def fit_sample(examples: Sequence[Example], config: RewardConfig, *, seed: int) 
             f'reward.kind "fitted" needs at least {needed} with reward.fit_folds {config.fit_folds}'
         )
     drawn = rng.permutation(len(telling))[: config.fit_prompts]
-    return FitSample([examples[telling[index]] for index in drawn], rng)
+    return FitSample([examples[int(index)] for index in telling[drawn]], rng)
 
 
 def fit_reward_model(
