@@ -16,6 +16,11 @@ class Mailbox:
     def __init__(self) -> None:
         self._work: dict[int, asyncio.Future[Any]] = {}
         self._outcomes: dict[int, asyncio.Future[Any]] = {}
+        self._posted = self._delivered = -1
+
+    async def next(self) -> int:
+        """The number that workers who have just come begin with: what is not done, or what comes after."""
+        return max(self._posted, self._delivered + 1)
 
     async def post(self, number: int, work: Any) -> bool:
         """Leave a piece of work; False where nobody comes for that number any more."""
@@ -23,6 +28,7 @@ class Mailbox:
         if place.done():
             return False
         place.set_result(work)
+        self._posted = number
         return True
 
     async def work(self, number: int, patience_s: float) -> Any:
@@ -38,6 +44,7 @@ class Mailbox:
         place = _place(self._outcomes, number)
         if not place.done():
             place.set_result(outcome)
+            self._delivered = number
 
     async def outcome(self, number: int) -> Any:
         """Wait for what comes of it."""

@@ -179,9 +179,9 @@ class Crew:
 
         resources = self._resources
         per_worker = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
-        mailbox, first, equipment = self._mailbox, self._number, self._equipment
+        mailbox, equipment = self._mailbox, self._equipment
         return _lean_trainer()(
-            lambda: _serve(mailbox, first, equipment),
+            lambda: _serve(mailbox, equipment),
             scaling_config=ScalingConfig(
                 num_workers=resources.workers,
                 use_gpu=resources.gpus_per_worker > 0,
@@ -230,14 +230,15 @@ class _Shift:
                 raise self._error or TrainingError("the workers ended without an answer")
 
 
-def _serve(mailbox: Any, number: int, equipment: _Equipment) -> None:
-    """What a worker does: one piece of work after another, from `number` on, until it is told to go."""
+def _serve(mailbox: Any, equipment: _Equipment) -> None:
+    """What a worker does: one piece of work after another, until it is told to go."""
     import ray
     import ray.train
     import torch
 
     if not torch.cuda.is_available():
         torch.set_num_threads(equipment.threads)
+    number = ray.get(mailbox.next.remote())
     while (task := ray.get(mailbox.work.remote(number, equipment.patience_s))) is not None:
         outcome = _do(task, equipment)
         if ray.train.get_context().get_world_rank() == 0:

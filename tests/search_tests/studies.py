@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -28,11 +29,17 @@ def run(script: Path, model: Path, folder: Path, *more: str) -> subprocess.Compl
     )
 
 
-def start(script: Path, model: Path, folder: Path, log: Path, *more: str) -> subprocess.Popen[bytes]:
-    """The study in the background, all that it says in `log`."""
+def start(
+    script: Path, model: Path, folder: Path, log: Path, *more: str, modules: Path
+) -> subprocess.Popen[bytes]:
+    """The study in the background, all that it says in `log`; the folder `modules` counts as installed."""
     with log.open("wb") as out:
         return subprocess.Popen(
-            command(script, model, folder, *more), cwd=script.parent, stdout=out, stderr=subprocess.STDOUT
+            command(script, model, folder, *more),
+            cwd=script.parent,
+            env={**os.environ, "PYTHONPATH": str(modules)},
+            stdout=out,
+            stderr=subprocess.STDOUT,
         )
 
 
