@@ -62,6 +62,7 @@ class Ledger:
     def study_run(self, params: Mapping[str, Scalar], tags: Mapping[str, str]) -> Iterator[None]:
         """The study's run in the tracker: closed as FINISHED, FAILED or, when interrupted, KILLED."""
         self.tracker.start_study(name=self.config.name, params=params, tags=tags)
+        self._catch_up()
         status: Status = "FAILED"
         try:
             yield
@@ -75,6 +76,14 @@ class Ledger:
             metrics = {} if self.base_reward is None else {"base_reward": self.base_reward}
             self.tracker.finish_study(metrics=metrics, status=status)
             self.tracker.close(self.config.tracking.close_timeout)
+
+    def _catch_up(self) -> None:
+        """Tell the tracker what became of the trials that a killed study left open there."""
+        for key in self.tracker.unfinished():
+            if key in self.outcomes:
+                self._tell(self.outcomes[key])
+            else:
+                self.tracker.finish_trial(key, metrics={}, status="KILLED")
 
     def started(self, point: Point) -> None:
         """A trial is about to run."""
@@ -94,6 +103,11 @@ class Ledger:
         self._open.pop(record.trial, None)
         write_trials(self.folder.path / "trials.csv", self.records)
         self.display.say(f"{self._count} {outcome.point.label}: {_result(record)}")
+        self._tell(outcome)
+
+    def _tell(self, outcome: TrialOutcome) -> None:
+        """The tracker's part of a finished trial."""
+        record = outcome.record
         for seed in outcome.seeds:
             self.tracker.log_steps(record.trial, _step_points(seed.seed, seed.history))
         metrics = _metrics(record, self.base_reward) | summed(seed.telemetry for seed in outcome.seeds)

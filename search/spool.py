@@ -77,6 +77,11 @@ class Spool:
         with self._lock:
             return [entry for entry, _ in zip(self._queue, range(limit), strict=False)]
 
+    def events(self) -> list[Event]:
+        """Every event since the study began, acknowledged or not."""
+        with self._lock:
+            return [entry.event for entry in _entries(self._contents() + self._unwritten, 0)]
+
     def __len__(self) -> int:
         return len(self._queue)
 

@@ -75,6 +75,15 @@ class SpooledTracker:
     ) -> None:
         self._add("start_trial", key=key, name=name or key, params=_clean(params), tags=_clean(tags))
 
+    def unfinished(self) -> Sequence[str]:
+        running: dict[str, None] = {}
+        for event in self._spool.events():
+            if event["do"] == "start_trial":
+                running[event["key"]] = None
+            elif event["do"] == "finish":
+                running.pop(event["key"], None)
+        return list(running)
+
     def log_steps(self, key: str | None, points: Sequence[StepPoint]) -> None:
         rows = [[int(p.step), int(p.timestamp_ms), numbers(p.metrics)] for p in points]
         self._put({"do": "log_steps", "series": {key or "": rows}})

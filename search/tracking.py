@@ -54,6 +54,9 @@ class Tracker(Protocol):
     ) -> None:
         """Open the trial's run beneath the study's; `name` is what people read, by default the key."""
 
+    def unfinished(self) -> Sequence[str]:
+        """The keys of the trials that were started and not finished, by this process or one before it."""
+
     def log_steps(self, key: str | None, points: Sequence[StepPoint]) -> None:
         """Add points to the series of a trial, or of the study itself where `key` is None."""
 
@@ -118,6 +121,9 @@ class MemoryTracker:
     ) -> None:
         run = self.trials.setdefault(key, TrackedRun(name or key))
         _opened(run, params, {**tags, "role": "trial"})
+
+    def unfinished(self) -> Sequence[str]:
+        return [key for key, run in self.trials.items() if run.status == "RUNNING"]
 
     def log_steps(self, key: str | None, points: Sequence[StepPoint]) -> None:
         if run := self._run(key):

@@ -120,7 +120,9 @@ class _SegmentAttention(torch.autograd.Function):
                 _add_visible(d_value, weight.transpose(1, 2) @ block_grad, segment, start, rows.stop)
                 block = grouped[:, :, rows].flatten(1, 2)
                 _add_visible(d_key, d_score.transpose(1, 2) @ block, segment, start, rows.stop)
-                d_query[:, :, rows] = (d_score @ keys[:, :seen]).view(groups, -1, rows.stop - rows.start, width)
+                d_query[:, :, rows] = (d_score @ keys[:, :seen]).view(
+                    groups, -1, rows.stop - rows.start, width
+                )
         return (d_query * ctx.scale).flatten(0, 1), d_key.to(key), d_value.to(value), None, None
 
 

@@ -135,6 +135,17 @@ def test_a_key_started_again_goes_on_with_its_run(harness: Harness) -> None:
     assert trials["k"].status == "FINISHED"
 
 
+def test_trials_that_were_not_finished_are_known(harness: Harness) -> None:
+    tracker = harness.tracker
+    tracker.start_study(name="study", params={}, tags={})
+    for key in "abc":
+        tracker.start_trial(key, params={}, tags={})
+    for key in "ab":
+        tracker.finish_trial(key, metrics={}, status="FINISHED")
+    tracker.start_trial("b", params={}, tags={})
+    assert sorted(tracker.unfinished()) == ["b", "c"]
+
+
 def test_of_two_figures_the_later_counts(harness: Harness) -> None:
     tracker = harness.tracker
     tracker.start_study(name="demo", params={}, tags={})

@@ -91,6 +91,20 @@ def test_what_still_ran_when_the_study_was_stopped_is_killed(book: Book) -> None
     assert book.tracker.study is not None and book.tracker.study.status == "KILLED"
 
 
+def test_runs_that_a_killed_study_left_open_are_closed(book: Book) -> None:
+    saved, lost = outcome(0, 0.4, 0.6), point(1)
+    book.tracker.start_study(name="smoke", params={}, tags={})
+    for started in (saved.point, lost):
+        book.ledger.started(started)
+    book.folder.save(saved)  # killed between the folder and the tracker
+    again = Ledger(CONFIG, book.folder, Display(book.console), book.tracker, identity="study")
+    with again.study_run({}, {}):
+        runs = book.tracker.trials
+        assert runs[saved.record.trial].status == "FINISHED"
+        assert runs[saved.record.trial].metrics["reward"] == pytest.approx(0.5)
+        assert runs[lost.key("study")].status == "KILLED"
+
+
 def test_a_failed_trial_is_told_and_leaves_the_others(book: Book) -> None:
     with book.ledger.study_run({}, {}):
         book.ledger.started(point(0))
