@@ -56,6 +56,8 @@ class Watched:
         return self.standing
 
     def looked(self, times: int = 3) -> None:
+        """Wait for so many looks from now on: the last but one is drawn, and saw what stands now."""
+        self.reads = threading.Semaphore(0)
         for _ in range(times):
             assert self.reads.acquire(timeout=5)
 
