@@ -1,10 +1,15 @@
 """What a trial costs besides training and judging: `python -m benchmarks.trial_overhead [--quick]`.
 
-Both ways run equal trials, one after the other, each in a fresh Ray of two CPUs: a random two-layer model,
-one step, one answer. `plain` is the recipe of the handbooks: a Tune function that calls `TorchTrainer.fit`,
-with nothing set. `ours` is what a study does (`search.cluster`, `search.tuning`, `trainers.ray_job`). The
-overhead of a trial is the time from its predecessor's end to its own, less what its own work took; the first
-trial is left out. The last line is one JSON object.
+All ways run equal trials, one after the other, each in a fresh Ray of two CPUs: a random two-layer model,
+one step, one answer.
+
+- `plain` is the recipe of the handbooks: a Tune function that calls `TorchTrainer.fit`, with nothing set.
+- `ours` is what a study does (`search.cluster`, `search.tuning`, `trainers.ray_job.Crew`): one Train job
+  whose workers stay for the next trial.
+- `alone` is the same with a Train job for each trial, which is what a trial costs after one that failed.
+
+The overhead of a trial is the time from its predecessor's end to its own, less what its own work took; the
+first trial is left out. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,7 +30,7 @@ from search.config import StudyConfig
 from search.plan import Step, Stop, Train
 from search.space import Point
 
-WAYS = ("plain", "ours")
+WAYS = ("plain", "alone", "ours")
 
 
 def work() -> dict[str, float]:
@@ -94,27 +100,46 @@ class Conductor:
         raise RuntimeError(reason)
 
 
+def alone(trials: int, storage: str) -> list[dict[str, float]]:
+    """As a study does it, with workers of its own for each trial."""
+    return study(trials, storage, stay=False)
+
+
 def ours(trials: int, storage: str) -> list[dict[str, float]]:
-    """As a study does it, with the work of a trial in place of a training."""
+    """As a study does it."""
+    return study(trials, storage, stay=True)
+
+
+def study(trials: int, storage: str, *, stay: bool) -> list[dict[str, float]]:
+    """A study's way, with the work of a trial in place of a training; do its workers `stay`?"""
     config = StudyConfig.model_validate({"budget": 8, "pool": {}, "cluster": {"address": "local"}})
     start_ray(config, Path(storage) / "ray.log")
     from search.tuning import run_trials  # only now: what it imports of Ray reads the environment once
-    from trainers.ray_job import run_on_ray
-
-    def trial(point: Point) -> dict[str, float]:
-        found: dict[str, float] = run_on_ray(
-            lambda context: work(),
-            name=f"ours-{point.prompts}",
-            label=point.label,
-            resources=config.resources,
-            storage=storage,
-        )
-        return {**found, "ended": time.time()}
 
     conductor = Conductor(trials)
+    from benchmarks.trial_overhead import done  # by its name: Tune's process keeps what that module keeps
+
+    trial = partial(done, resources=config.resources, storage=storage, stay=stay)
     run_trials(trial, conductor, concurrent=1, storage=storage, max_failures=0)
     stop_ray()
     return conductor.found
+
+
+_kept: list[Any] = []  # the workers of this process, as in `search.trial`
+
+
+def done(point: Point, resources: Any, storage: str, stay: bool) -> dict[str, float]:
+    """What a trial of `point` found, and when it ended."""
+    from trainers.ray_job import Crew
+
+    crew = _kept.pop() if _kept else Crew(resources, storage=storage)
+    name = f"ours-{point.prompts}"
+    found: dict[str, float] = crew.run(lambda context: work(), name=name, label=point.label)
+    if stay:
+        _kept.append(crew)
+    else:
+        crew.close()
+    return {**found, "ended": time.time()}
 
 
 def overheads(rows: list[dict[str, float]]) -> list[float]:
@@ -137,7 +162,7 @@ def measured(way: str, trials: int) -> list[float]:
 
 
 def main() -> None:
-    """Run both ways in turn and print their figures."""
+    """Run all ways in turn and print their figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -154,12 +179,10 @@ def main() -> None:
     for _ in range(rounds):
         for way in WAYS:
             seconds[way] += measured(way, trials)
-            print(f"{way}: {', '.join(f'{s:.1f}' for s in seconds[way])} s a trial", flush=True)
+            print(f"{way}: {', '.join(f'{s:.2f}' for s in seconds[way])} s a trial", flush=True)
     figures = {f"{way}_s": median(values) for way, values in seconds.items()}
-    ratio = figures["plain_s"] / figures["ours_s"]
-    print(
-        json.dumps({"benchmark": "trial_overhead", "baseline": "plain", "plain_over_ours": ratio, **figures})
-    )
+    ratios = {f"plain_over_{way}": figures["plain_s"] / figures[f"{way}_s"] for way in WAYS[1:]}
+    print(json.dumps({"benchmark": "trial_overhead", "baseline": "plain", **ratios, **figures}))
 
 
 if __name__ == "__main__":
