@@ -83,7 +83,7 @@ def train_and_judge(
         notes=[*result.notes, *(told if policy.reason else [])],
     )
     if bench.setting.policies is not None:
-        result = _keep_policy(result, model, bench, job)
+        result = keep_policy(result, model, bench, job)
     engine.destroy()
     return result
 
@@ -150,7 +150,7 @@ class _SeedRun:
         )
 
 
-def _keep_policy(result: SeedResult, model: Any, bench: Bench, job: TrialJob) -> SeedResult:
+def keep_policy(result: SeedResult, model: Any, bench: Bench, job: TrialJob) -> SeedResult:
     """Save the policy that was judged; where that fails, the result says so and stands."""
     setting, first = bench.setting, bench.context.rank == 0
     weights = whole_weights(model, keep=first)

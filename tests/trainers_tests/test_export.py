@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_trial
 import torch
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem, copy_files
 from tiny_models import byte_tokenizer, tiny_llama
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from trainers.bench import Bench
 from trainers.config import TrainerConfig
+from trainers.context import LocalContext
 from trainers.export import model_card, put_remote, save_policy
 from trainers.models import load_policy
+from trainers.seed_run import keep_policy
+from trainers.spec import SeedResult, TrialJob
 
 
 @pytest.mark.parametrize("rank", [0, 4])
@@ -76,6 +82,18 @@ def test_an_object_store_gets_the_whole_policy_or_none_of_it(
     with pytest.raises(OSError, match="no route"):
         put_remote(store, "study/policies/a", write)
     assert not (tmp_path / "study/policies/a").exists()
+
+
+def test_a_policy_that_cannot_be_saved_leaves_the_result(tmp_path: Path) -> None:
+    """Where the place is wrong the trial still counts, and says what it could not do."""
+    setting = tiny_trial.setting(tiny_trial.save_model(tmp_path / "base"))
+    (tmp_path / "file").touch()
+    bench = Bench(replace(setting, policies=f"{tmp_path}/file"), tiny_trial.pool(), LocalContext())
+    result = SeedResult(seed=3, reward=0.5, rewards=(0.5, 0.5), answers=("", ""))
+    model = load_policy(bench.path, dtype="fp32")
+    kept = keep_policy(result, model, bench, TrialJob(setting=setting, responses=2, orders={}, name="a"))
+    assert (kept.reward, kept.policy) == (0.5, "")
+    assert f"could not be saved to {tmp_path}/file/a-seed3: " in kept.notes[0]
 
 
 def test_the_card_says_where_the_policy_comes_from_and_whose_judgement_it_is() -> None:
