@@ -197,7 +197,8 @@ class Plan:
         for number, place in enumerate(places, 1):
             if place not in progress.settled:
                 return Train(self._seeded(place, progress), f"pilot, {number} of {len(places)}")
-        return Wait() if any(point.place in places for point in progress.running) else None
+        untold = [place for place in places if not progress.seeds_at(place)]
+        return Wait() if any(point.place in untold for point in progress.running) else None
 
     def _verdict(self, belief: Belief | str, progress: Progress) -> Stop | None:
         """The end of the study, where the belief is sure enough and rests on trials of the whole budget."""

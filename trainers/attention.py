@@ -88,24 +88,26 @@ class _SegmentAttention(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, segments: tuple[Segment, ...], scale: float
     ) -> Tensor:
         groups, total, width = key.shape
-        grouped = (query * scale).view(groups, -1, total, width)
-        out = torch.empty_like(grouped)
+        precise = _precise(key.dtype)
+        grouped = (query.to(precise) * scale).view(groups, -1, total, width)
+        out = torch.empty_like(grouped, dtype=key.dtype)
         weights: list[Tensor] = []
         future = torch.ones(_BLOCK, _BLOCK, dtype=torch.bool, device=query.device).triu(1)
         for segment, start, stop in _spans(segments):
-            keys, values = _visible(key, segment, start, stop), _visible(value, segment, start, stop)
+            keys, values = _visible(key, segment, start, stop).to(precise), _visible(value, segment, start, stop)
             for rows, seen in _blocks(start, stop, keys.shape[1]):
                 block = grouped[:, :, rows].flatten(1, 2)
-                weight = _causal_softmax(block @ keys[:, :seen].transpose(1, 2), future, rows)
+                weight = _causal_softmax(block @ keys[:, :seen].transpose(1, 2), future, rows).to(key.dtype)
                 out[:, :, rows] = (weight @ values[:, :seen]).view(groups, -1, rows.stop - rows.start, width)
                 weights.append(weight)
-        ctx.save_for_backward(grouped, key, value, *weights)
+        ctx.save_for_backward(query, key, value, *weights)
         ctx.segments, ctx.scale = segments, scale
-        return out.view_as(query)
+        return out.flatten(0, 1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grouped, key, value, *weights = ctx.saved_tensors
+        query, key, value, *weights = ctx.saved_tensors
+        grouped = query.view(len(key), -1, *query.shape[1:])
         grad = grads[0].view_as(grouped)
         d_query = torch.empty_like(grouped)
         d_key, d_value = (torch.zeros_like(row, dtype=_precise(row.dtype)) for row in (key, value))
@@ -123,7 +125,7 @@ class _SegmentAttention(torch.autograd.Function):
                 d_query[:, :, rows] = (d_score @ keys[:, :seen]).view(
                     groups, -1, rows.stop - rows.start, width
                 )
-        return (d_query * ctx.scale).flatten(0, 1), d_key.to(key), d_value.to(value), None, None
+        return (d_query * ctx.scale).flatten(0, 1), (d_key * ctx.scale).to(key), d_value.to(value), None, None
 
 
 def _spans(segments: Sequence[Segment]) -> Iterator[tuple[Segment, int, int]]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Path = Literal["auto", "segments", "mask", "plain"]
-_CHUNK = 512  # predicted tokens whose scores over the vocabulary exist at one time
+_CHUNK = 1024  # predicted tokens whose scores over the vocabulary exist at one time
 _ROWS = 16  # of them, rows that are made float32 at one time: they stay in the processor's cache
 _NO_MASK = torch.ones(1, 1, 1, 1)
 _RESHAPED = ("final_logit_softcapping", "attn_logit_softcapping", "logit_scale", "logits_scaling")
@@ -103,8 +103,7 @@ class Policy(nn.Module):
             input_ids=batch.input_ids[None], position_ids=batch.positions[None], use_cache=False, **layout
         )
         hidden = row.last_hidden_state[0].index_select(0, batch.sources)
-        chunks = zip(torch.split(hidden, _CHUNK), torch.split(batch.targets, _CHUNK), strict=True)
-        return torch.cat([_checkpointed(head, part, targets) for part, targets in chunks])
+        return _chunked(head, hidden, batch.targets)
 
     def _plain(self, batch: Batch) -> Tensor:
         """The same [N], from one padded sequence for each response."""
@@ -117,10 +116,18 @@ class Policy(nn.Module):
         return _pick(torch.cat(parts), batch.targets)
 
 
-def _checkpointed(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
-    """Scores over the vocabulary are made again for the backward pass instead of kept."""
-    result: Tensor = checkpoint(lambda part: _pick(head(part), targets), hidden, use_reentrant=False)
-    return result
+def _chunked(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
+    """Log-probability [N] of `targets` after `hidden` [N, D], with the scores of one chunk at a time.
+
+    For the backward pass, which starts at the last chunk, its scores are kept; the others' are made again.
+    """
+    *earlier, last = zip(hidden.split(_CHUNK), targets.split(_CHUNK), strict=True)
+    again = [checkpoint(_scored, head, *chunk, use_reentrant=False) for chunk in earlier]
+    return torch.cat([*again, _scored(head, *last)])
+
+
+def _scored(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
+    return _pick(head(hidden), targets)
 
 
 def _pick(logits: Tensor, targets: Tensor) -> Tensor:

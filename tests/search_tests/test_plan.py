@@ -119,6 +119,16 @@ def test_every_limit_ends_the_study_with_its_name(limit: dict[str, Any], trials:
     assert len(study.trained) == trials
 
 
+def test_more_seeds_for_a_pilot_place_hold_up_nobody() -> None:
+    study = Study(plan(spends=[0.5, 1.0]), equal, noise=0.05)
+    places = study.plan.pilot(())
+    for place in places:
+        study.finish(seeded(study.plan.config, place, []))
+    again = seeded(study.plan.config, places[-1], range(5))
+    study.progress = Progress(finished=study.progress.finished, running=[again])
+    assert isinstance(study.next(), Train)
+
+
 def test_the_pilot_is_small_where_there_are_many_responses_and_ways_of_drawing() -> None:
     many = plan(responses=list(range(2, 17)), selections=["random", "diverse"], strengths=[0.5, 1.0])
     places = many.pilot(())
