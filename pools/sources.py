@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -16,6 +17,7 @@ from pools.flaws import shown
 from pools.gather import Gathered, Gathering
 from pools.readers import PoolSource, Row, open_source
 from pools.report import PoolReport, Shape
+from pools.stored import on_disk
 from pools.types import Pool
 
 _ROWS_TO_TELL_BY = 50
@@ -34,7 +36,8 @@ def load_pool(
     than `config.stream_above` the train part is written to the folder `store`, where one is given.
     Raises PoolError where nothing is left to train on, or for any flaw under `on_bad_row: refuse`.
     """
-    pool, report = scan_pool(config, seed=seed, min_responses=min_responses, store=store)
+    with on_disk(store) if store else nullcontext():
+        pool, report = scan_pool(config, seed=seed, min_responses=min_responses, store=store)
     if report.error:
         raise PoolError(report.error)
     return pool, report

@@ -131,6 +131,18 @@ def _opened(path: Path, how: Callable[[str], Any]) -> Iterator[Any]:
         yield file
 
 
+@contextmanager
+def on_disk(place: Path) -> Iterator[None]:
+    """Within the block, PoolError for what keeps a pool from being written to `place`."""
+    try:
+        yield
+    except OSError as error:
+        raise PoolError(
+            f"the pool is larger than pool.stream_above, and cannot be kept on disk in {place}: {error}; "
+            "give another --output-dir, or raise pool.stream_above to read it into memory"
+        ) from error
+
+
 def keys_of(examples: Sequence[Example]) -> Iterator[str]:
     """`Prompt.key` of each example."""
     if isinstance(examples, StoredExamples):

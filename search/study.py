@@ -18,7 +18,7 @@ from metrics.tokens import TokenTable, tokenize
 from pools.dev import set_apart
 from pools.errors import ApportionError, NoGroundError, PoolError
 from pools.sources import load_pool
-from pools.stored import StoredExamples, fewest_responses, keys_of, texts_of
+from pools.stored import StoredExamples, fewest_responses, keys_of, on_disk, texts_of
 from pools.subset import ranking
 from pools.types import Pool, Prompt
 from search.answer import Recommendation
@@ -157,7 +157,8 @@ def tokenize_pool(config: StudyConfig, pool: Pool, display: Display) -> TokenTab
         tokenizer = load_light_tokenizer(resolve_model(config.model.name))
         texts = texts_of(pool.train)
         if isinstance(pool.train, StoredExamples):
-            return store_tokens(texts, tokenizer, pool.train.path.with_name("tokens"))
+            with on_disk(folder := pool.train.path.with_name("tokens")):
+                return store_tokens(texts, tokenizer, folder)
         return tokenize(texts, tokenizer)
 
 

@@ -95,6 +95,12 @@ def test_the_fraction_read_grows_to_one(source: PoolSource):
     assert source.fraction() == pytest.approx(1.0)
 
 
+def test_the_size_is_about_that_of_the_text(source: PoolSource):
+    """These rows repeat themselves, which Parquet and gzip make more of than of a real pool."""
+    text = sum(len(json.dumps(row)) for row in ROWS)
+    assert text / 4 < source.size() < 2 * text
+
+
 def test_the_label_is_never_empty(source: PoolSource):
     assert source.label
 

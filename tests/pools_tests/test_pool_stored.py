@@ -119,6 +119,13 @@ def test_it_travels_as_a_path(tmp_path: Path) -> None:
         pickle.loads(data)[0]
 
 
+def test_a_disk_that_takes_no_more_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "a", "responses": [{"text": "b", "score": 1}]}')
+    with pytest.raises(PoolError, match=r"cannot be kept on disk in .*p.jsonl/pool: .*stream_above"):
+        load_pool(PoolConfig(path=str(path), stream_above=0), seed=0, store=path / "pool")
+
+
 def test_the_limit_is_of_the_files(tmp_path: Path) -> None:
     """A pool of 60 kB is kept on disk where more than 50 are too many, and only in a study."""
     path = tmp_path / "p.jsonl"
