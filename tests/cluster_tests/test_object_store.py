@@ -1,0 +1,88 @@
+"""What a study keeps in a bucket, over HTTP as in the cloud: an emulation of S3 (moto) on its own port."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from search.folder import StudyFolder
+from search.storage import Place
+from search.trial import TrialOutcome
+from trainers.config import TrainerConfig
+from trainers.export import save_policy
+from trainers.models import load_policy, load_tokenizer
+
+STORAGE = "s3://bucket/studies"
+FILES = {"README.md", "config.json", "generation_config.json", "model.safetensors"}
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Any]:
+    """An empty bucket, which pyarrow and boto3 find through the environment."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="bucket")
+        yield client
+    server.stop()
+
+
+def files(bucket: Any, folder: str) -> set[str]:
+    """The names of the files in a folder of the bucket; markers of folders are none."""
+    found = bucket.list_objects_v2(Bucket="bucket", Prefix=f"studies/{folder}/").get("Contents", [])
+    return {each["Key"].removeprefix(f"studies/{folder}/") for each in found if each["Size"]}
+
+
+def outcome(trial: str, reward: float, policy: str) -> TrialOutcome:
+    seed = SimpleNamespace(reward=reward, policy=policy)
+    return cast(
+        TrialOutcome, SimpleNamespace(record=SimpleNamespace(reward=reward, trial=trial), seeds=[seed])
+    )
+
+
+def test_policies_are_put_replaced_and_pruned(bucket: Any, model: Path, tmp_path: Path) -> None:
+    weights = dict(load_policy(str(model), dtype="fp32").named_parameters())
+    folder = StudyFolder(tmp_path / "study", policies=Place(STORAGE, "s", fresh=False).policies)
+    places = {trial: f"{folder.policies}/trial-{trial}-seed0" for trial in "ab"}
+    bucket.put_object(Bucket="bucket", Key="studies/s/policies/trial-a-seed0/of an earlier run", Body=b"x")
+    for place in places.values():
+        save_policy(
+            weights,
+            place,
+            base=str(model),
+            config=TrainerConfig(dtype="fp32"),
+            tokenizer=load_tokenizer(str(model)),
+            card="# card",
+        )
+    for trial in places:
+        found = files(bucket, f"s/policies/trial-{trial}-seed0")
+        assert found >= FILES and "of an earlier run" not in found
+    folder.prune_policies([outcome("a", 0.9, places["a"]), outcome("b", 0.4, places["b"])])
+    assert files(bucket, "s/policies/trial-a-seed0") >= FILES
+    assert not files(bucket, "s/policies/trial-b-seed0")
+
+
+def test_a_study_goes_there_and_comes_back(bucket: Any, tmp_path: Path) -> None:
+    here = tmp_path / "head"
+    for name in ("config.yaml", "trials/a.json", "pool/train.arrow", "ray/state"):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text(name)
+    Place(STORAGE, "t", fresh=False).push(here)
+    assert files(bucket, "t/study") == {"config.yaml", "trials/a.json"}
+    there = tmp_path / "new head"
+    assert Place(STORAGE, "t", fresh=False).pull(there) == 2
+    assert (there / "trials" / "a.json").read_text() == "trials/a.json"
