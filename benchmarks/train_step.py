@@ -1,6 +1,6 @@
 """What a training step costs: ours (each prompt encoded once) against k sequential padded passes.
 
-    python -m benchmarks.train_step [--quick] [--hh FILE] [--model NAME] [--dtype bf16] [--threads 1]
+    python -m benchmarks.train_step [--quick] [--hh FILE] [--long FILE] [--seed 1] [--dtype bf16]
 
 The naive baseline runs response i of every prompt in pass i with its own copy of the prompt, padded, and
 log-softmax over the vocabulary at every position. The floor is a bare forward and backward of the Hugging
@@ -12,6 +12,7 @@ CPU seconds of the process (with one thread that is wall time less what other pr
 from __future__ import annotations
 
 import argparse
+import copy
 import ctypes
 import gzip
 import json
@@ -73,14 +74,38 @@ def hh_rankings(path: Path | None, tokenizer: Any, prompts: int, k: int, seed: i
     return [_ranking(encode[i][0], answers[prompts + i * k : prompts + (i + 1) * k]) for i in range(prompts)]
 
 
-def long_answers(prompts: int, k: int, seed: int) -> list[Ranking]:
-    """Short prompts with answers of 200 to 500 tokens, where sharing the prompt saves least."""
+def drawn_answers(prompts: int, k: int, seed: int) -> list[Ranking]:
+    """Short prompts with answers of 200 to 500 tokens, where sharing the prompt saves least.
+
+    Their lengths are nearer to each other than those of real answers, so that naive pads little.
+    """
     rng = random.Random(seed)
 
     def words(low: int, high: int) -> list[int]:
         return [rng.randrange(100, 40000) for _ in range(rng.randint(low, high))]
 
     return [_ranking(words(15, 40), [words(200, 500) for _ in range(k)]) for _ in range(prompts)]
+
+
+def real_answers(path: Path, tokenizer: Any, prompts: int, k: int, seed: int) -> list[Ranking]:
+    """Real prompts, each with k of its own answers, from a pool with `prompt` and `responses` a line."""
+    rng = random.Random(seed)
+    with gzip.open(path, "rt") as file:
+        rows = rng.sample([json.loads(line) for line in file], prompts)
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = tokenizer.encode(text)[:512]
+        return ids
+
+    answers = [[encode(answer["text"]) for answer in rng.sample(row["responses"], k)] for row in rows]
+    return [_ranking(encode(row["prompt"]), texts) for row, texts in zip(rows, answers, strict=True)]
+
+
+def padding(rankings: Sequence[Ranking]) -> float:
+    """Tokens that naive encodes, prompts repeated and rows padded, for one of ours."""
+    rows = [[len(r.prompt_ids) + len(ids) for ids in r.response_ids] for r in rankings]
+    passes = zip(*rows, strict=True)
+    return sum(len(rankings) * max(lengths) for lengths in passes) / sum(r.tokens for r in rankings)
 
 
 def _ranking(prompt: list[int], answers: list[list[int]]) -> Ranking:
@@ -119,7 +144,7 @@ def measure(model: Any, rankings: list[Ranking], rounds: int) -> dict[str, Any]:
     """Median seconds and peak extra memory of each variant, rounds interleaved, and what ours is to them."""
     variants = step_variants(model, rankings)
     model.train()
-    agreement = compare(model, variants)  # warms up too, and leaves the gradients allocated
+    agreement = compare(model, rankings, variants)  # warms up too, and leaves the gradients allocated
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     memory: dict[str, float] = {}
     for _ in range(rounds):
@@ -133,6 +158,7 @@ def measure(model: Any, rankings: list[Ranking], rounds: int) -> dict[str, Any]:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {
         "tokens": collate(rankings).tokens,
+        "tokens_of_naive": round(padding(rankings), 2),
         "seconds": {name: round(value, 3) for name, value in medians.items()},
         "speedup_over_naive": round(medians["naive"] / medians["ours"], 2),
         "ratio_to_floor": round(medians["ours"] / medians["floor"], 2),
@@ -143,16 +169,35 @@ def measure(model: Any, rankings: list[Ranking], rounds: int) -> dict[str, Any]:
     }
 
 
-def compare(model: Any, variants: dict[str, Callable[[], Tensor]]) -> dict[str, float]:
-    """Relative difference of ours from naive in loss, and in the whole gradient by its norm."""
-    losses, gradients = [], []
+def compare(model: Any, rankings: list[Ranking], variants: dict[str, Callable[[], Tensor]]) -> dict[str, Any]:
+    """Relative differences in loss and, by norm, in the whole gradient: ours from naive, and both from exact.
+
+    Exact is naive with the same weights in float32.
+    """
+    exact = copy.deepcopy(model).float()
+    losses, gradients = {}, {}
     for name in ("naive", "ours"):
-        model.zero_grad()
-        losses.append(float(variants[name]()))
-        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
-    gap = sum(float((a - b).float().square().sum()) for a, b in zip(*gradients, strict=True))
-    size = sum(float(a.float().square().sum()) for a in gradients[0])
-    return {"loss_gap": abs(losses[1] / losses[0] - 1), "gradient_gap": (gap / size) ** 0.5}
+        losses[name], gradients[name] = _gradient(model, variants[name])
+    losses["exact"], gradients["exact"] = _gradient(exact, step_variants(exact, rankings)["naive"])
+    return {
+        "loss_gap": abs(losses["ours"] / losses["naive"] - 1),
+        "gradient_gap": _distance(gradients["ours"], gradients["naive"]),
+        "loss_error": {name: abs(losses[name] / losses["exact"] - 1) for name in ("naive", "ours")},
+        "gradient_error": {
+            name: _distance(gradients[name], gradients["exact"]) for name in ("naive", "ours")
+        },
+    }
+
+
+def _gradient(model: Any, variant: Callable[[], Tensor]) -> tuple[float, list[Tensor]]:
+    model.zero_grad()
+    loss = float(variant())
+    return loss, [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+def _distance(got: list[Tensor], expected: list[Tensor]) -> float:
+    gap = sum(float((a.float() - b.float()).square().sum()) for a, b in zip(got, expected, strict=True))
+    return (gap / sum(float(b.float().square().sum()) for b in expected)) ** 0.5
 
 
 def _reset_peak() -> None:
@@ -172,20 +217,24 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="one round of the first case")
     parser.add_argument("--hh", type=Path, help="HH-RLHF file (.jsonl.gz) for real prompts and answers")
+    parser.add_argument("--long", type=Path, help="pool (.jsonl.gz) with long answers to short prompts")
     parser.add_argument("--model", default="embedded:smollm2-135m")
     parser.add_argument("--dtype", default="bf16", choices=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=1, help="which prompts and answers are drawn")
     parser.add_argument("--case", action="append", help="run only this case (repeatable)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     path = resolve_model(args.model)
     model, tokenizer = load_policy(path, dtype=args.dtype), load_tokenizer(path)
     cases = {
-        "hh_k4": hh_rankings(args.hh, tokenizer, prompts=4, k=4, seed=1),
-        "hh_k2": hh_rankings(args.hh, tokenizer, prompts=4, k=2, seed=1),
-        "long_answers": long_answers(prompts=2, k=4, seed=1),
+        "hh_k4": hh_rankings(args.hh, tokenizer, prompts=4, k=4, seed=args.seed),
+        "hh_k2": hh_rankings(args.hh, tokenizer, prompts=4, k=2, seed=args.seed),
+        "long_answers": drawn_answers(prompts=2, k=4, seed=args.seed),
     }
+    if args.long is not None:
+        cases["real_long_answers"] = real_answers(args.long, tokenizer, prompts=2, k=4, seed=args.seed)
     chosen = args.case or (["hh_k4"] if args.quick else list(cases))
     results = {}
     for name in chosen:

@@ -80,7 +80,8 @@ def spans(segment: Segment) -> list[tuple[int, int]]:
 class _SegmentAttention(torch.autograd.Function):
     """Softmax attention block by block with plain matrix products, gradients written into one buffer each.
 
-    Keys and values gather their gradients in float32 at least: a prompt's are sums over all its responses.
+    Scores are made in float32 at least, as in SDPA: rounded to bfloat16 they would add half as much again
+    to a gradient's error. So are the gradients of keys and values: a prompt's are sums over its responses.
     """
 
     @staticmethod
@@ -94,7 +95,8 @@ class _SegmentAttention(torch.autograd.Function):
         weights: list[Tensor] = []
         future = torch.ones(_BLOCK, _BLOCK, dtype=torch.bool, device=query.device).triu(1)
         for segment, start, stop in _spans(segments):
-            keys, values = _visible(key, segment, start, stop).to(precise), _visible(value, segment, start, stop)
+            keys = _visible(key, segment, start, stop).to(precise)
+            values = _visible(value, segment, start, stop)
             for rows, seen in _blocks(start, stop, keys.shape[1]):
                 block = grouped[:, :, rows].flatten(1, 2)
                 weight = _causal_softmax(block @ keys[:, :seen].transpose(1, 2), future, rows).to(key.dtype)

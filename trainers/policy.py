@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Path = Literal["auto", "segments", "mask", "plain"]
 _CHUNK = 1024  # predicted tokens whose scores over the vocabulary exist at one time
-_ROWS = 16  # of them, rows that are made float32 at one time: they stay in the processor's cache
+_ROWS = 16  # of them, those whose scores are float32 at one time on a CPU: they stay in its cache
 _NO_MASK = torch.ones(1, 1, 1, 1)
 _RESHAPED = ("final_logit_softcapping", "attn_logit_softcapping", "logit_scale", "logits_scaling")
 
@@ -121,7 +121,7 @@ def _chunked(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
 
     For the backward pass, which starts at the last chunk, its scores are kept; the others' are made again.
     """
-    *earlier, last = zip(hidden.split(_CHUNK), targets.split(_CHUNK), strict=True)
+    *earlier, last = zip(torch.split(hidden, _CHUNK), torch.split(targets, _CHUNK), strict=True)
     again = [checkpoint(_scored, head, *chunk, use_reentrant=False) for chunk in earlier]
     return torch.cat([*again, _scored(head, *last)])
 
@@ -137,12 +137,13 @@ def _pick(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 class _LogSoftmaxAt(torch.autograd.Function):
-    """log_softmax(logits)[target], with no more than a few rows of scores in float32 at one time."""
+    """log_softmax(logits)[target] in float32 at least, a few rows at a time on a CPU."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
         precise = torch.promote_types(logits.dtype, torch.float32)
-        total = torch.cat([rows.to(precise).logsumexp(-1) for rows in logits.split(_ROWS)])
+        ctx.rows = _ROWS if logits.device.type == "cpu" else len(logits)
+        total = torch.cat([rows.to(precise).logsumexp(-1) for rows in torch.split(logits, ctx.rows)])
         ctx.save_for_backward(logits, targets, total)
         return logits.gather(1, targets[:, None])[:, 0].to(precise) - total
 
@@ -150,7 +151,7 @@ class _LogSoftmaxAt(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         logits, targets, total = ctx.saved_tensors
         result = torch.empty_like(logits)
-        parts = (tensor.split(_ROWS) for tensor in (logits, targets, total, grads[0], result))
+        parts = (torch.split(tensor, ctx.rows) for tensor in (logits, targets, total, grads[0], result))
         for rows, target, norm, grad, out in zip(*parts, strict=True):
             share = (rows - norm[:, None]).exp_().mul_(-grad[:, None])
             out.copy_(share.scatter_add_(1, target[:, None], grad[:, None]))
