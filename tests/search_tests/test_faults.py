@@ -67,7 +67,7 @@ def test_killed_at_every_level_resumed_and_interrupted(script: Path, model: Path
     assert log.read_text().count(" FAILED: ") == 2 and "Traceback" not in log.read_text(), log.read_text()
     assert "ActorDiedError" in (folder / "logs" / "ray.log").read_text()
 
-    wait_for(lambda: named(process, TRAIN), log, process)
+    wait_for(lambda: log.read_text().count(" started: ") == 5, log, process)
     orphans = family(process)
     process.kill()
     process.wait()

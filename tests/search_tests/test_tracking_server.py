@@ -213,14 +213,18 @@ def test_a_slow_server_holds_up_nobody(server: Server, tmp_path: Path) -> None:
     begun = time.perf_counter()
     assert not tracker.close(0.5)
     assert time.perf_counter() - begun < 3
+    proxy.delay = 0.0
     assert replay(tmp_path, config(proxy.uri), timeout_s=240) == 0
     proxy.shutdown()
     proxy.server_close()
     assert_whole(server, range(2))
 
 
-def test_lost_answers_make_no_second_run(server: Server, tmp_path: Path) -> None:
+def test_lost_answers_make_no_second_run(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every kind of request takes effect once without the caller learning of it."""
+    monkeypatch.setattr("search.spooled_tracker.PAUSES", (0.1,))
     lost: set[str] = set()
 
     def lose(request: str) -> bool:

@@ -182,6 +182,28 @@ def test_segment_attention_is_attention_under_the_mask(shape: list[tuple[int, li
         torch.testing.assert_close(a, b)
 
 
+def attention_gradients(attend: object, tensors: list[torch.Tensor]) -> torch.Tensor:
+    leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+    out = attend(*leaves)  # type: ignore[operator]
+    grads = torch.autograd.grad(out.square().sum(), leaves)
+    return torch.cat([tensor.detach().double().flatten() for tensor in (out, *grads)])
+
+
+def test_segment_attention_rounds_no_more_than_sdpa() -> None:
+    segments = collate([Ranking([5] * 40, ([5] * 200, [5] * 30), (2.0, 1.0))]).segments
+    generator, total = torch.Generator().manual_seed(1), segments[-1].stop
+    tensors = [3 * torch.randn(2, total, 16, generator=generator).bfloat16() for _ in range(3)]
+    mask = row_mask(segments, torch.device("cpu"))[0]
+
+    def sdpa(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+
+    exact = attention_gradients(sdpa, [tensor.double() for tensor in tensors])
+    theirs = attention_gradients(sdpa, tensors)
+    ours = attention_gradients(lambda q, k, v: segment_attention(q, k, v, segments, 0.25), tensors)
+    assert float((ours - exact).norm()) < 1.5 * float((theirs - exact).norm())
+
+
 def test_segment_attention_gradient() -> None:
     segments = collate(
         [Ranking([5, 5], ([5] * 3, [5], [5] * 2), (3.0, 2.0, 1.0)), Ranking([5], ([5] * 2,), (1.0,))]
@@ -240,8 +262,14 @@ def test_long_answers_are_scored_in_chunks(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("trainers.policy._CHUNK", 5)
     policy = Policy(tiny_llama())
     policy.model.get_output_embeddings().register_forward_hook(lambda _m, _i, out: seen.append(out.shape[0]))
-    torch.testing.assert_close(policy(batch).total, whole, rtol=1e-5, atol=1e-5)
+    total = policy(batch).total
+    torch.testing.assert_close(total, whole, rtol=1e-5, atol=1e-5)
     assert max(seen) == 5 and sum(seen) == len(batch.targets)
+    last = seen[-1]
+    total.sum().backward()
+    assert sum(seen) == 2 * len(batch.targets) - last, (
+        "the last chunk's scores are kept, the others made again"
+    )
 
 
 def test_lora_trains_its_own_weights_only() -> None:
