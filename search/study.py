@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,9 +38,12 @@ from search.recommend import recommend
 from search.report import write_report
 from search.space import Space, check_responses, digest_of_list
 from search.tracking import Dataset
-from search.trial import Shared, run_point
+from search.trial import Shared, judge_base, run_point
 from trainers.models import load_light_tokenizer, resolve_model
 from trainers.spec import Prepared, Setting
+
+if TYPE_CHECKING:
+    from search.tuning import Opening
 
 CURVE_POINTS, CURVE_DRAWS = 200, 8
 GREEDY_TOKENS = 50_000_000  # of a pool on disk, for selections other than random
@@ -213,10 +216,16 @@ def train_all(
         vectors=_embed(config, pool),
         board=board,
     )
+
+    def opened() -> None:
+        ray.get(board.give.remote(folder.kept_reward_model()))
+        display.say(f"base model: reward {ledger.base_reward:.4f} on {len(pool.held_out)} held-out prompts")
+
+    opening = None
     if ledger.base_reward is None:
-        ledger.keep_base(_prepare(shared, pool, display))
-    shared = replace(shared, setting=replace(setting, reward_artifact=folder.kept_reward_model()))
-    display.say(f"base model: reward {ledger.base_reward:.4f} on {len(pool.held_out)} held-out prompts")
+        opening = _opening(shared, pool, ledger, display, opened)
+    else:
+        opened()
     display.say(f"up to {config.search.trials} trials of {config.search.seeds} seeds, {concurrent} at a time")
     with display.watching(
         partial(conductor.standing, concurrent), lambda: ray.get(board.read.remote(), timeout=5)
@@ -224,6 +233,7 @@ def train_all(
         run_trials(
             partial(run_point, shared=shared),
             conductor,
+            opening=opening,
             concurrent=concurrent,
             storage=shared.storage,
             max_failures=config.resources.max_failures,
@@ -245,34 +255,27 @@ def _embed(config: StudyConfig, pool: Pool) -> Any:
     return ray.remote(embed_texts).remote([example.prompt.text for example in pool.train], model)
 
 
-def _prepare(shared: Shared, pool: Pool, display: Display) -> Prepared:
-    """Fit the reward model, where one is asked for, and judge the base model."""
-    import ray
+def _opening(
+    shared: Shared, pool: Pool, ledger: Ledger, display: Display, then: Callable[[], None]
+) -> Opening:
+    """What trials wait for: a reward model fitted, where one is asked for, and the base model judged."""
+    from search.tuning import Opening
+    from trainers.job import fitted_config
 
-    from trainers.job import fitted_config, prepare
-    from trainers.ray_job import run_on_ray
-
-    setting, pool_ref, sample = shared.setting, shared.pool, None
+    sample = None
     if fitted := fitted_config(shared.setting):
         from metrics.reward.fitted import fit_sample
 
         sample = fit_sample(pool.train, fitted, seed=shared.config.seed)
-    fitting = "fitting the reward model and " if fitted else ""
-    with display.stage(f"{fitting}judging the base model"):
-        # In a process of its own, as trials are: in the driver Ray Train would take over Ctrl-C.
-        prepared: Prepared = ray.get(
-            ray.remote(num_cpus=0, resources=ON_HEAD)(run_on_ray).remote(
-                lambda context: prepare(setting, ray.get(pool_ref), sample=sample, context=context),
-                name=f"prepare-{shared.identity}",
-                label="base model",
-                resources=shared.config.resources,
-                storage=shared.checkpoints,
-                logs=shared.logs,
-            )
-        )
-    for line in _reward_lines(prepared.reward_report):
-        display.say(f"  {line}")
-    return prepared
+
+    def done(prepared: Prepared) -> None:
+        ledger.keep_base(prepared)
+        for line in _reward_lines(prepared.reward_report):
+            display.say(f"  {line}")
+        then()
+
+    display.say(f"{'fitting the reward model and ' if fitted else ''}judging the base model ...")
+    return Opening(partial(judge_base, shared, sample), done)
 
 
 def conclude(

@@ -25,9 +25,10 @@ from search.settings import applied
 from search.space import Point
 
 if TYPE_CHECKING:
+    from metrics.reward.fitted import FitSample
     from trainers.context import WorkerContext
     from trainers.ray_job import Crew
-    from trainers.spec import SeedResult, Setting, TrialJob
+    from trainers.spec import Prepared, SeedResult, Setting, TrialJob
 
 _kept_crew: Crew | None = None
 
@@ -146,7 +147,11 @@ def run_point(point: Point, shared: Shared) -> TrialOutcome:
         "selection": point.selection,
         "diversity": f"{score:.3f}",
     }
-    setting = replace(shared.setting, trainer=applied(shared.setting.trainer, dict(point.settings)))
+    setting = replace(
+        shared.setting,
+        trainer=applied(shared.setting.trainer, dict(point.settings)),
+        reward_artifact=ray.get(shared.board.given.remote()),
+    )
     job = TrialJob(
         setting=setting, responses=point.responses, orders=orders, name=f"trial-{key}", facts=facts
     )
@@ -185,6 +190,21 @@ def _work(
     if model is None or context.rank:
         return seeds, None
     return seeds, embed_texts([example.prompt.text for example in pool.train], model)
+
+
+def judge_base(shared: Shared, sample: FitSample | None) -> Prepared:
+    """Fit the reward model on `sample`, where there is one, and judge the base model."""
+    import ray
+
+    from trainers.job import prepare
+
+    setting, pool_ref = shared.setting, shared.pool
+    prepared: Prepared = _crew(shared).run(
+        lambda context: prepare(setting, ray.get(pool_ref), sample=sample, context=context),
+        name=f"prepare-{shared.identity}",
+        label="base model",
+    )
+    return prepared
 
 
 def _crew(shared: Shared) -> Crew:

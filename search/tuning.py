@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ray import tune
 from ray.tune.search import Searcher
 
-from pools.errors import ApportionError
+from pools.errors import ApportionError, TrainingError
 from search.cluster import ON_HEAD
 from search.plan import Step, Stop, Train
 from search.space import Point
@@ -27,17 +28,33 @@ class Conducted(Protocol):
     def failed(self, point: Point, reason: str) -> None: ...
 
 
-class PlannedSearch(Searcher):
-    """Tune's view of the plan: a point at a time, nothing while it waits, the end when it has decided."""
+@dataclass(frozen=True)
+class Opening:
+    """`work` that all trials wait for, done where the first of them will be; `done` gets what it finds."""
 
-    def __init__(self, conductor: Conducted) -> None:
+    work: Callable[[], Any]
+    done: Callable[[Any], None]
+
+
+class PlannedSearch(Searcher):
+    """Tune's view of the plan: a point at a time, nothing while it waits, the end when it has decided.
+
+    `stage` is "due" before the opening, "open" once trials may run, and between the two "opening".
+    """
+
+    def __init__(self, conductor: Conducted, *, opening: bool) -> None:
         super().__init__()
         self._conductor = conductor
+        self.stage = "due" if opening else "open"
+        self.failure = ""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher for a restore that this project does itself
 
     def suggest(self, trial_id: str) -> Any:
+        if self.stage != "open":
+            due, self.stage = self.stage == "due", "opening"
+            return {"point": None} if due else Searcher.FINISHED if self.failure else None
         step = self._conductor.next()
         if isinstance(step, Stop):
             return Searcher.FINISHED
@@ -58,39 +75,58 @@ class PlannedSearch(Searcher):
 class _Relay(tune.Callback):
     """Tells the conductor what Tune tells its callbacks."""
 
-    def __init__(self, conductor: Conducted) -> None:
-        self._conductor = conductor
+    def __init__(self, conductor: Conducted, search: PlannedSearch, opening: Opening | None) -> None:
+        self._conductor, self._search, self._opening = conductor, search, opening
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that this project does itself
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._conductor.started(Point.from_dict(trial.config["point"]))
+        if point := _point(trial.config):
+            self._conductor.started(point)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if failure := trial.last_result.get("failure"):
-            self._conductor.failed(Point.from_dict(trial.config["point"]), failure)
-        else:
+            self._failed(trial, failure)
+        elif _point(trial.config):
             self._conductor.finished(trial.last_result["outcome"])
+        elif self._opening:
+            self._opening.done(trial.last_result["outcome"])
+            self._search.stage = "open"
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._conductor.failed(Point.from_dict(trial.config["point"]), _reason(trial))
+        self._failed(trial, _reason(trial))
+
+    def _failed(self, trial: Any, reason: str) -> None:
+        if point := _point(trial.config):
+            self._conductor.failed(point, reason)
+        else:
+            self._search.failure = reason
 
 
 def run_trials(
-    work: Callable[[Point], Any], conductor: Conducted, *, concurrent: int, storage: str, max_failures: int
+    work: Callable[[Point], Any],
+    conductor: Conducted,
+    *,
+    concurrent: int,
+    storage: str,
+    max_failures: int,
+    opening: Opening | None = None,
 ) -> None:
     """Do the `work` of each point that `conductor` asks for, until it stops, and tell it what came out.
 
     A trial whose work raises an error of ours has failed and leaves the others alone; one that loses its
-    process is started again, at most `max_failures` times.
+    process is started again, at most `max_failures` times. Raises TrainingError where the `opening` fails.
     """
+    search = PlannedSearch(conductor, opening=opening is not None)
     # A trial's own process only waits for its workers; a CPU for it would leave a machine one worker short.
-    trainable = tune.with_resources(tune.with_parameters(_trainable, work=work), ON_HEAD)
+    trainable = tune.with_resources(
+        tune.with_parameters(_trainable, work=work, first=opening and opening.work), ON_HEAD
+    )
     tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=PlannedSearch(conductor),
+            search_alg=search,
             num_samples=-1,
             max_concurrent_trials=concurrent,
             reuse_actors=True,
@@ -98,19 +134,27 @@ def run_trials(
         run_config=tune.RunConfig(
             name="tune",
             storage_path=storage,
-            callbacks=[_Relay(conductor)],
+            callbacks=[_Relay(conductor, search, opening)],
             failure_config=tune.FailureConfig(max_failures=max_failures),
             verbose=0,
         ),
     ).fit()
+    if search.failure:
+        raise TrainingError(search.failure)
 
 
-def _trainable(config: dict[str, Any], work: Callable[[Point], Any]) -> None:
+def _trainable(config: dict[str, Any], work: Callable[[Point], Any], first: Callable[[], Any]) -> None:
     try:
-        tune.report({"outcome": work(Point.from_dict(config["point"]))})
+        point = _point(config)
+        tune.report({"outcome": work(point) if point else first()})
     except ApportionError as error:
         # Told as a result without an outcome: raised, it would reach the terminal as Tune's traceback.
         tune.report({"failure": str(error)})
+
+
+def _point(config: dict[str, Any]) -> Point | None:
+    """The point of a trial; None for the opening."""
+    return Point.from_dict(config["point"]) if config["point"] else None
 
 
 def _reason(trial: Any) -> str:
