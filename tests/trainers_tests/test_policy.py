@@ -193,10 +193,11 @@ def test_segment_attention_rounds_no_more_than_sdpa() -> None:
     segments = collate([Ranking([5] * 40, ([5] * 200, [5] * 30), (2.0, 1.0))]).segments
     generator, total = torch.Generator().manual_seed(1), segments[-1].stop
     tensors = [3 * torch.randn(2, total, 16, generator=generator).bfloat16() for _ in range(3)]
-    mask = row_mask(segments, torch.device("cpu"))[0]
+    mask = row_mask(segments, torch.device("cpu"))
 
     def sdpa(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        rows = (query[None], key[None], value[None])
+        return torch.nn.functional.scaled_dot_product_attention(*rows, attn_mask=mask)[0]
 
     exact = attention_gradients(sdpa, [tensor.double() for tensor in tensors])
     theirs = attention_gradients(sdpa, tensors)
