@@ -7,12 +7,14 @@ from collections.abc import Iterable
 
 from pools.types import Message, Prompt, Response
 
+_encode = json.JSONEncoder(default=str, check_circular=False).encode
+
 
 def pack_prompt(prompt: Prompt) -> str:
     """The prompt as one line of JSON; what JSON has no form for in its `meta` (a date) becomes a text."""
     content = prompt.content
     turns = content if isinstance(content, str) else [(turn.role, turn.content) for turn in content]
-    return json.dumps([turns, prompt.domain, prompt.meta], default=str)
+    return _encode([turns, prompt.domain, prompt.meta])
 
 
 def unpack_prompt(text: str) -> Prompt:
@@ -24,7 +26,7 @@ def unpack_prompt(text: str) -> Prompt:
 
 def pack_responses(responses: Iterable[Response]) -> str:
     """The responses as one line of JSON; scores come back as they were, to the last bit."""
-    return json.dumps([(each.text, each.score, each.source) for each in responses])
+    return _encode([(each.text, each.score, each.source) for each in responses])
 
 
 def unpack_responses(text: str) -> tuple[Response, ...]:

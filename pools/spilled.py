@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import heapq
 import json
-import operator
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,9 +58,9 @@ class Spilled:
         self.rows += 1
         good = sighting(row, adapter, part, place, self.rows, self.findings)
         if good is not None:
-            texts = (pack_prompt(good.prompt), pack_responses(good.responses))
-            line = json.dumps([good.at, good.place, good.held_out, good.pairwise, *texts])
-            self._rows[int(good.prompt.key[:8], 16) % self._parts].write(line + "\n")
+            head = (good.at, good.place, good.held_out, good.pairwise)
+            line = _line(head, pack_prompt(good.prompt), pack_responses(good.responses))
+            self._rows[int(good.prompt.key[:8], 16) % self._parts].write(line)
 
     def take_held_out(self, seed: int, count: int | None) -> tuple[tuple[Example, ...], int]:
         """See `Gathering`."""
@@ -100,8 +99,9 @@ class Spilled:
     def _settle(self, part: int) -> tuple[int, int]:
         """Make one line a prompt of a part's rows; how many there are, train and held out."""
         gathered, rows = Gathered(), self._file("rows", part)
-        for line in _lines(rows):
-            gathered.merge(_sighting(*line))
+        for (at, place, held_out, pairwise), prompt, responses in _lines(rows):
+            texts = unpack_prompt(prompt), unpack_responses(responses)
+            gathered.merge(Sighting(at, place, held_out, pairwise, *texts))
         rows.unlink()
         train, held_out = gathered.settled()
         self.merged_rows += gathered.merged_rows
@@ -111,11 +111,11 @@ class Spilled:
     def _settled(self, name: str) -> Iterator[_Settled]:
         """The prompts of one kind, of all parts, in the order in which they were met."""
         parts = (_lines(self._file(name, part)) for part in range(self._parts))
-        for at, place, *row in heapq.merge(*parts, key=operator.itemgetter(0)):
-            yield _Settled(at, place, Packed(*row))
+        for (at, place, key, size), prompt, responses in heapq.merge(*parts, key=lambda line: line[0][0]):
+            yield _Settled(at, place, Packed(key, size, prompt, responses))
 
     def _file(self, name: str, part: int) -> Path:
-        return self._folder / f"{name}-{part}.jsonl"
+        return self._folder / f"{name}-{part}"
 
 
 def _write(path: Path, entries: Iterable[Entry]) -> int:
@@ -123,15 +123,18 @@ def _write(path: Path, entries: Iterable[Entry]) -> int:
     count = 0
     with path.open("w") as file:
         for count, entry in enumerate(entries, start=1):  # noqa: B007
-            row = Packed.of(entry.example())
-            file.write(json.dumps([entry.at, entry.place, *row]) + "\n")
+            key, size, prompt, responses = Packed.of(entry.example())
+            file.write(_line((entry.at, entry.place, key, size), prompt, responses))
     return count
 
 
-def _lines(path: Path) -> Iterator[list[Any]]:
+def _line(head: Sequence[Any], prompt: str, responses: str) -> str:
+    """A line of three fields; texts in JSON hold neither tabs nor line ends."""
+    return f"{json.dumps(head)}\t{prompt}\t{responses}\n"
+
+
+def _lines(path: Path) -> Iterator[tuple[list[Any], str, str]]:
     with path.open() as file:
-        yield from map(json.loads, file)
-
-
-def _sighting(at: int, place: str, held_out: bool, pairwise: bool, prompt: str, responses: str) -> Sighting:
-    return Sighting(at, place, held_out, pairwise, unpack_prompt(prompt), unpack_responses(responses))
+        for line in file:
+            head, prompt, responses = line.split("\t")
+            yield json.loads(head), prompt, responses
