@@ -35,7 +35,7 @@ def test_workers_come_a_lost_one_is_made_good_and_all_leave(model: Path, tmp_pat
         "1",
     ]
     command += ["--search.responses", "2", "--search.trials", "2", "--search.plan", "grid"]
-    command += ["--trainer.steps", "40", "--trainer.learning_rate", "0.01"]
+    command += ["--trainer.steps", "400", "--trainer.learning_rate", "0.01"]
     with growing_cluster(workers=2) as (cluster, launcher):
         assert not worker_raylets(cluster.mark)
         assert knock(cluster.dashboard, token=None) == 401 and knock(cluster.dashboard, cluster.token) == 200
@@ -46,20 +46,22 @@ def test_workers_come_a_lost_one_is_made_good_and_all_leave(model: Path, tmp_pat
                 assert study.poll() is None, log.read_text()[-4000:]
                 return value
 
-            wait_for(lambda: ended_or(len(trainers(cluster.mark)) == 2), 240, "two trials in training")
+            wait_for(lambda: ended_or(log.read_text().count(" started: ") == 2), 240, "two trials")
+            assert "[1/2]" not in log.read_text(), log.read_text()[-4000:]
             node, worker = sorted(trainers(cluster.mark).items())[0]
             worker_raylets(cluster.mark)[node].send_signal(signal.SIGKILL)
             wait_for(lambda: not worker.is_running(), 30, "end of the lost node's worker")
+            wait_for(lambda: ended_or(len(worker_raylets(cluster.mark)) == 2), 120, "two machines")
             assert study.wait(timeout=240) in (0, 1), log.read_text()[-4000:]
         said = log.read_text()
         assert "2 at a time" in said and "FAILED" not in said
         assert len(list((folder / "trials").glob("*.json"))) == 2, said
         assert len(list(csv.DictReader((folder / "trials.csv").open()))) == 2
-        wait_for(lambda: not worker_raylets(cluster.mark), 60, "end of the idle workers")
+        wait_for(lambda: not worker_raylets(cluster.mark), 150, "end of the idle workers")
 
 
 def trainers(mark: str) -> dict[str, psutil.Process]:
-    """The processes in which a trial (not the base model, which is alone) is trained, by their node."""
+    """The processes in which policies are trained, by their node."""
     found = {}
     for process in marked(mark):
         with contextlib.suppress(psutil.Error):
