@@ -54,7 +54,7 @@ def test_killed_at_every_level_resumed_and_interrupted(script: Path, model: Path
     (modules := tmp_path / "modules").mkdir()
     (modules / "faulty.py").write_text(FAULTY)
     more = ["--pool.path", str(pool), "--search.max_concurrent", "1", "--trainer.steps", "30"]
-    more += ["--reward.function", "faulty:score", "--reward.timeout", "3"]
+    more += ["--reward.function", "faulty:score", "--reward.timeout", "3", "--pool.stream_above", "0"]
     process = start(script, model, folder, log, *more, modules=modules)
 
     wait_for(lambda: log.read_text().count(" FAILED: ") == 2, log, process)
@@ -75,7 +75,7 @@ def test_killed_at_every_level_resumed_and_interrupted(script: Path, model: Path
 
     shutil.copy(demo, pool)
     process = start(script, model, folder, log, *more, "--resume", modules=modules)
-    wait_for(lambda: named(process, TRAIN), log, process)
+    wait_for(lambda: " started: " in log.read_text(), log, process)
     children = family(process)
     process.send_signal(signal.SIGINT)
     time.sleep(0.2)
