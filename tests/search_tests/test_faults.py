@@ -53,7 +53,7 @@ def test_killed_at_every_level_resumed_and_interrupted(script: Path, model: Path
     shutil.copy(demo, pool)
     (modules := tmp_path / "modules").mkdir()
     (modules / "faulty.py").write_text(FAULTY)
-    more = ["--pool.path", str(pool), "--search.max_concurrent", "1", "--trainer.steps", "30"]
+    more = ["--pool.path", str(pool), "--search.max_concurrent", "1", "--trainer.steps", "10"]
     more += ["--reward.function", "faulty:score", "--reward.timeout", "3", "--pool.stream_above", "0"]
     process = start(script, model, folder, log, *more, modules=modules)
 
