@@ -18,6 +18,7 @@ from trainers.context import WorkerContext
 from trainers.memory import told_when_full
 from trainers.models import load_policy, resolve_model
 from trainers.spec import Prepared, SeedResult, Setting, TrialJob
+from trainers.telemetry import forget_peak
 from trainers.together import gathered
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def run_trial(job: TrialJob, pool: Pool, context: WorkerContext) -> list[SeedRes
     from trainers.checkpoint import Keeper
     from trainers.seed_run import train_and_judge
 
+    forget_peak(context.device)
     with told_when_full(context.device):
         bench = Bench(job.setting, pool, context)
         keeper = Keeper(job.setting.checkpoints, context)

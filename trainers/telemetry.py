@@ -7,6 +7,8 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,8 +59,20 @@ class Stopwatch:
         return event
 
 
+def forget_peak(device: str) -> None:
+    """Let `peak_memory` count from now on, and give back what no tensor uses: workers outlive their trials."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):  # Linux alone can; elsewhere the peak is that of all trials so far
+            Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory(device: str) -> float:
-    """Most memory that this worker has held so far (GiB): of its GPU, or resident on a CPU."""
+    """Most memory that this worker has held since `forget_peak` (GiB): of its GPU, or resident on a CPU."""
     if device.startswith("cuda"):
         import torch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from pools.errors import TrainingError
 from trainers.batching import Ranking, collate
 from trainers.loop import Training
 from trainers.memory import told_when_full
-from trainers.telemetry import Stopwatch, padded_tokens, peak_memory, summed
+from trainers.telemetry import Stopwatch, forget_peak, padded_tokens, peak_memory, summed
 
 
 def test_seconds_go_to_the_phase_that_ends_and_pauses_to_none() -> None:
@@ -42,6 +43,14 @@ def test_memory_is_in_gibibytes() -> None:
     assert 0.05 < before < 100
     torch.ones(2**26).sum()  # a quarter of one
     assert peak_memory("cpu") >= max(before, 0.25)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a peak")
+def test_a_peak_is_that_of_one_trial() -> None:
+    torch.ones(2**28).sum()  # one
+    peak = peak_memory("cpu")
+    forget_peak("cpu")
+    assert peak_memory("cpu") < peak - 0.5
 
 
 def test_trainings_add_up_by_what_their_figures_are() -> None:
