@@ -60,7 +60,7 @@ class Stopwatch:
 
 
 def forget_peak(device: str) -> None:
-    """Let `peak_memory` count from now on, and give back what no tensor uses: workers outlive their trials."""
+    """Let `peak_memory` count from now on, and give back what no tensor uses: workers outlive trials."""
     if device.startswith("cuda"):
         import torch
 
