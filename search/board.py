@@ -6,6 +6,7 @@ The driver also leaves there what it learns only after trials were made ready to
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 OF_TRIAL = ("seeds_done", "reward")  # what a row says of the whole trial; the rest is of the seed in training
 
@@ -16,6 +17,15 @@ class Board:
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, float]] = {}
         self._reward_model: dict[str, bytes] = {}
+        self._crews: list[Any] = []
+
+    def enlist(self, mailbox: Any) -> None:
+        """Note the mailbox of a group of workers."""
+        self._crews.append(mailbox)
+
+    def crews(self) -> list[Any]:
+        """All of those mailboxes."""
+        return self._crews
 
     def give(self, reward_model: Mapping[str, bytes]) -> None:
         """Leave the files of the fitted reward model for the trials."""

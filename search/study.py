@@ -191,6 +191,7 @@ def train_all(
 
     from search.board import Board
     from search.tuning import run_trials
+    from trainers.ray_job import dismiss
 
     concurrent = concurrent_trials(config)
     board = ray.remote(num_cpus=0, resources=ON_HEAD)(Board).remote()
@@ -234,6 +235,7 @@ def train_all(
             partial(run_point, shared=shared),
             conductor,
             opening=opening,
+            closing=partial(dismiss, board),
             concurrent=concurrent,
             storage=shared.storage,
             max_failures=config.resources.max_failures,

@@ -42,9 +42,9 @@ class PlannedSearch(Searcher):
     `stage` is "due" before the opening, "open" once trials may run, and between the two "opening".
     """
 
-    def __init__(self, conductor: Conducted, *, opening: bool) -> None:
+    def __init__(self, conductor: Conducted, *, opening: bool, closing: Callable[[], None]) -> None:
         super().__init__()
-        self._conductor = conductor
+        self._conductor, self._closing = conductor, closing
         self.stage = "due" if opening else "open"
         self.failure = ""
 
@@ -57,6 +57,7 @@ class PlannedSearch(Searcher):
             return {"point": None} if due else Searcher.FINISHED if self.failure else None
         step = self._conductor.next()
         if isinstance(step, Stop):
+            self._closing()
             return Searcher.FINISHED
         return {"point": step.point.to_dict()} if isinstance(step, Train) else None
 
@@ -112,13 +113,15 @@ def run_trials(
     storage: str,
     max_failures: int,
     opening: Opening | None = None,
+    closing: Callable[[], None] = lambda: None,
 ) -> None:
     """Do the `work` of each point that `conductor` asks for, until it stops, and tell it what came out.
 
     A trial whose work raises an error of ours has failed and leaves the others alone; one that loses its
-    process is started again, at most `max_failures` times. Raises TrainingError where the `opening` fails.
+    process is started again, at most `max_failures` times. `closing` is called when no further trial will
+    be started, before processes are ended. Raises TrainingError where the `opening` fails.
     """
-    search = PlannedSearch(conductor, opening=opening is not None)
+    search = PlannedSearch(conductor, opening=opening is not None, closing=closing)
     # A trial's own process only waits for its workers; a CPU for it would leave a machine one worker short.
     trainable = tune.with_resources(
         tune.with_parameters(_trainable, work=work, first=opening and opening.work), ON_HEAD

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 
@@ -17,6 +18,26 @@ class Mailbox:
         self._work: dict[int, asyncio.Future[Any]] = {}
         self._outcomes: dict[int, asyncio.Future[Any]] = {}
         self._posted = self._delivered = -1
+        self._dismissed = False
+        self._gone = asyncio.Event()
+        self._gone.set()
+
+    async def present(self, yes: bool) -> None:
+        """Note that workers are called, or that their run has ended and given back what it held."""
+        if yes:
+            self._gone.clear()
+        else:
+            self._gone.set()
+
+    async def dismiss(self, patience_s: float) -> None:
+        """Let the workers go once they have nothing to do; wait for the end of those who have nothing now."""
+        self._dismissed = True
+        for place in self._work.values():
+            if not place.done():
+                place.set_result(None)
+        if self._posted <= self._delivered:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._gone.wait(), patience_s)
 
     async def next(self) -> int:
         """The number that workers who have just come begin with: what is not done, or what comes after."""
@@ -34,7 +55,7 @@ class Mailbox:
     async def work(self, number: int, patience_s: float) -> Any:
         """That piece of work; None, for all who ask for it, once one has waited `patience_s` seconds."""
         place = _place(self._work, number)
-        await asyncio.wait([place], timeout=patience_s)
+        await asyncio.wait([place], timeout=0 if self._dismissed else patience_s)
         if not place.done():
             place.set_result(None)
         return place.result()

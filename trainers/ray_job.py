@@ -21,6 +21,7 @@ from trainers.mailbox import Mailbox
 from trainers.storage import RUNS, Checkpoints
 
 PAUSE_S = 15.0  # in which Ray notices that a machine is gone
+FAREWELL_S = 15.0  # that a study waits at its end for workers to go
 PATIENCE_S = 60.0  # that workers wait for more work before they go, and free what they hold
 
 
@@ -107,6 +108,8 @@ class Crew:
         )
         here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
         self._mailbox = ray.remote(num_cpus=0, label_selector=here)(Mailbox).remote()
+        if board is not None:
+            board.enlist.remote(self._mailbox)
         self._number = 0
         self._shift: _Shift | None = None
 
@@ -163,7 +166,7 @@ class Crew:
         """
         for left in range(retries, -1, -1):
             if self._shift is None:
-                self._shift = _Shift(self._trainer())
+                self._shift = _Shift(self._trainer(), self._mailbox)
             try:
                 return self._shift.wait(self._mailbox.outcome.remote(self._number))
             except Exception as error:
@@ -207,16 +210,18 @@ class _Equipment:
 class _Shift:
     """One run of Ray Train, in a thread of its own, from when its workers start until they are let go."""
 
-    def __init__(self, trainer: Any) -> None:
+    def __init__(self, trainer: Any, mailbox: Any) -> None:
         self._error: Exception | None = None
-        self.thread = threading.Thread(target=self._run, args=[trainer], name="workers", daemon=True)
+        self.thread = threading.Thread(target=self._run, args=[trainer, mailbox], name="workers", daemon=True)
         self.thread.start()
 
-    def _run(self, trainer: Any) -> None:
+    def _run(self, trainer: Any, mailbox: Any) -> None:
+        mailbox.present.remote(True)
         try:
             trainer.fit()
         except Exception as error:
             self._error = error
+        mailbox.present.remote(False)
 
     def wait(self, outcome: Any) -> Any:
         """The value behind the reference `outcome`, or the error that ended the run before it came."""
@@ -261,6 +266,20 @@ def _do(task: _Task, equipment: _Equipment) -> _Done | _Refusal:
         raise  # the other workers wait for this one: they have to be ended
     finally:
         gc.collect()
+
+
+def dismiss(board: Any) -> None:
+    """Let the workers of all crews on `board` go; returns when those who had nothing to do are gone.
+
+    Without it a cluster that grows keeps their machines for minutes: Ray Train's request for them outlives
+    a run that is not brought to its end.
+    """
+    import ray
+
+    farewells = [mailbox.dismiss.remote(FAREWELL_S) for mailbox in ray.get(board.crews.remote())]
+    for farewell in farewells:
+        with contextlib.suppress(ray.exceptions.RayError):  # of a crew that was lost with its trial
+            ray.get(farewell)
 
 
 def run_on_ray(

@@ -44,3 +44,21 @@ def test_new_workers_begin_with_what_is_not_done() -> None:
         assert await box.next() == 3
 
     asyncio.run(story())
+
+
+def test_whoever_has_nothing_to_do_is_dismissed_and_seen_to_go() -> None:
+    async def story() -> None:
+        box = Mailbox()
+        await box.present(True)
+        await box.post(0, "train")
+        await box.dismiss(60)  # busy: not waited for
+        assert await box.work(0, 60) == "train"
+        await box.deliver(0, "done")
+        assert await box.work(1, 60) is None
+        waiting = asyncio.create_task(box.dismiss(60))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await box.present(False)
+        await waiting
+
+    asyncio.run(story())
