@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
@@ -41,6 +42,7 @@ from search.tracking import Dataset
 from search.trial import Shared, judge_base, run_point
 from trainers.models import load_light_tokenizer, resolve_model
 from trainers.spec import Prepared, Setting
+from trainers.storage import RUNS, discard
 
 if TYPE_CHECKING:
     from search.tuning import Opening
@@ -195,28 +197,7 @@ def train_all(
 
     concurrent = concurrent_trials(config)
     board = ray.remote(num_cpus=0, resources=ON_HEAD)(Board).remote()
-    setting = Setting(
-        model=config.model,
-        trainer=config.trainer,
-        evaluation=config.evaluation,
-        reward=config.reward,
-        dev_prompts=dev,
-        dev_reward=config.dev_reward,
-        checkpoints=config.checkpoints,
-        policies=None if config.checkpoints.keep_policies == "none" else folder.policies,
-    )
-    shared = Shared(
-        config=config,
-        setting=setting,
-        identity=ledger.identity,
-        storage=str(folder.ray),
-        checkpoints=ledger.checkpoints,
-        logs=str(folder.logs),
-        pool=ray.put(pool),
-        tokens=ray.put(tokens),
-        vectors=_embed(config, pool),
-        board=board,
-    )
+    shared = _shared(config, pool, dev, tokens, folder, ledger, board)
 
     def opened() -> None:
         ray.get(board.give.remote(folder.kept_reward_model()))
@@ -240,6 +221,44 @@ def train_all(
             storage=shared.storage,
             max_failures=config.resources.max_failures,
         )
+    with suppress(OSError):  # a few files at most, which nothing reads again
+        discard(ledger.checkpoints, RUNS)
+
+
+def _shared(
+    config: StudyConfig,
+    pool: Pool,
+    dev: Sequence[Prompt],
+    tokens: TokenTable,
+    folder: StudyFolder,
+    ledger: Ledger,
+    board: Any,
+) -> Shared:
+    """What every trial needs, the large parts of it in Ray's object store."""
+    import ray
+
+    setting = Setting(
+        model=config.model,
+        trainer=config.trainer,
+        evaluation=config.evaluation,
+        reward=config.reward,
+        dev_prompts=dev,
+        dev_reward=config.dev_reward,
+        checkpoints=config.checkpoints,
+        policies=None if config.checkpoints.keep_policies == "none" else folder.policies,
+    )
+    return Shared(
+        config=config,
+        setting=setting,
+        identity=ledger.identity,
+        storage=str(folder.ray),
+        checkpoints=ledger.checkpoints,
+        logs=str(folder.logs),
+        pool=ray.put(pool),
+        tokens=ray.put(tokens),
+        vectors=_embed(config, pool),
+        board=board,
+    )
 
 
 def _embed(config: StudyConfig, pool: Pool) -> Any:

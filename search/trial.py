@@ -127,7 +127,7 @@ def mean_rivals(draws: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 
 def run_point(point: Point, shared: Shared) -> TrialOutcome:
-    """Train and judge `point`, for each of its seeds in turn, in one Ray Train job."""
+    """Train and judge `point`, for each of its seeds in turn, as one piece of work for a crew."""
     import ray
 
     from trainers.spec import TrialJob
