@@ -42,13 +42,7 @@ def places(nodes: Nodes, resources: ResourcesConfig) -> int:
 
 def slots(have: Mapping[str, float], resources: ResourcesConfig) -> int:
     """How many workers one machine holds."""
-    return min(int(have.get(kind, 0.0) / amount + 1e-9) for kind, amount in per_worker(resources).items())
-
-
-def per_worker(resources: ResourcesConfig) -> dict[str, float]:
-    """What a worker holds, by Ray's names, without what it does not need."""
-    needs = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
-    return {kind: amount for kind, amount in needs.items() if amount}
+    return min(int(have.get(kind, 0.0) / amount + 1e-9) for kind, amount in resources.per_worker.items())
 
 
 def largest(path: Path, resources: ResourcesConfig) -> Nodes:
@@ -73,7 +67,7 @@ def largest(path: Path, resources: ResourcesConfig) -> Nodes:
 
 
 def _too_large(nodes: Nodes, resources: ResourcesConfig, *, grows: bool) -> str:
-    need = per_worker(resources)
+    need = resources.per_worker
     whole = sum(slots(have, resources) * count for have, count in nodes)
     fields = " and ".join(f"resources.{kind.lower()}s_per_worker {amount:g}" for kind, amount in need.items())
     machines = "; ".join(f"{count} x {_shown(have, need)}" for have, count in nodes if count)

@@ -197,3 +197,9 @@ class ResourcesConfig(Settings):
     cpus_per_worker: float = Field(1, gt=0, description="CPU cores that a worker holds (cores)")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs that a worker holds (GPUs)")
     max_failures: int = Field(1, ge=0, description="times a trial is started again after losing a worker")
+
+    @property
+    def per_worker(self) -> dict[str, float]:
+        """What a worker holds, by Ray's names, without what it does not need."""
+        needs = {"CPU": self.cpus_per_worker, "GPU": self.gpus_per_worker}
+        return {kind: amount for kind, amount in needs.items() if amount}

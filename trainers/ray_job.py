@@ -180,15 +180,13 @@ class Crew:
     def _trainer(self) -> Any:
         from ray.train import RunConfig, ScalingConfig
 
-        resources = self._resources
-        per_worker = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
-        mailbox, equipment = self._mailbox, self._equipment
+        resources, mailbox, equipment = self._resources, self._mailbox, self._equipment
         return _lean_trainer()(
             lambda: _serve(mailbox, equipment),
             scaling_config=ScalingConfig(
                 num_workers=resources.workers,
                 use_gpu=resources.gpus_per_worker > 0,
-                resources_per_worker={kind: amount for kind, amount in per_worker.items() if amount},
+                resources_per_worker=resources.per_worker,
             ),
             # Ray Train looks here whether all workers see the same storage.
             run_config=RunConfig(name=uuid.uuid4().hex, storage_path=f"{self._storage}/{RUNS}"),
@@ -280,23 +278,6 @@ def dismiss(board: Any) -> None:
     for farewell in farewells:
         with contextlib.suppress(ray.exceptions.RayError):  # of a crew that was lost with its trial
             ray.get(farewell)
-
-
-def run_on_ray(
-    work: Callable[[RayContext], Any],
-    *,
-    name: str,
-    label: str,
-    resources: ResourcesConfig,
-    storage: str,
-    logs: str | None = None,
-) -> Any:
-    """Have one piece of work done by workers of its own: see `Crew`."""
-    crew = Crew(resources, storage=storage, logs=logs)
-    try:
-        return crew.run(work, name=name, label=label)
-    finally:
-        crew.close()
 
 
 def _lean_trainer() -> Any:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pools.errors import RefusedError, TrainingError
 from trainers.config import ResourcesConfig
 from trainers.context import LocalContext, WorkerContext
 from trainers.job import run_trial
-from trainers.ray_job import Crew, run_on_ray
+from trainers.ray_job import Crew
 
 HERE = Path(__file__).parent
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(500)]
@@ -59,13 +60,14 @@ class Doomed:
 
 def run(folder: Path, deaths: tuple[int, ...], max_failures: int) -> Any:
     given, log = job(setting(folder / "model", evaluate=3)), folder / "steps"
-    return run_on_ray(
-        lambda context: [asdict(result) for result in run_trial(given, pool(), Doomed(context, log, deaths))],
-        name="trial",
-        label="trial",
-        resources=ResourcesConfig(max_failures=max_failures),
-        storage=str(folder / "storage"),
-    )
+    with closing(Crew(ResourcesConfig(max_failures=max_failures), storage=str(folder / "storage"))) as crew:
+        return crew.run(
+            lambda context: [
+                asdict(result) for result in run_trial(given, pool(), Doomed(context, log, deaths))
+            ],
+            name="trial",
+            label="trial",
+        )
 
 
 def unbroken(folder: Path) -> Any:
