@@ -51,7 +51,6 @@ def test_workers_come_a_lost_one_is_made_good_and_all_leave(model: Path, tmp_pat
             node, worker = sorted(trainers(cluster.mark).items())[0]
             worker_raylets(cluster.mark)[node].send_signal(signal.SIGKILL)
             wait_for(lambda: not worker.is_running(), 30, "end of the lost node's worker")
-            wait_for(lambda: ended_or(len(worker_raylets(cluster.mark)) == 2), 120, "two machines")
             assert study.wait(timeout=240) in (0, 1), log.read_text()[-4000:]
         said = log.read_text()
         assert "2 at a time" in said and "FAILED" not in said
