@@ -11,7 +11,7 @@ from pools.adapters import Adapter
 from pools.check import check
 from pools.errors import PoolError
 from pools.flaws import Flaw, RowFlaw, shown
-from pools.readers import Row
+from pools.readers import Placed, Row
 from pools.report import Findings
 from pools.subset import order
 from pools.types import Example, Prompt, Response
@@ -21,7 +21,7 @@ HELD_OUT_SALT = 0x4E1D  # held-out prompts are not simply the first of the order
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """One good row: the `at`-th that was read, at the place `place` of its source.
+    """One good row: where it lies (see `pools.readers.Placed`), and what it says.
 
     `pairwise` rows of one prompt add up.
     """
@@ -57,7 +57,7 @@ class Gathering(Protocol):
     merged_rows: int
     findings: Findings
 
-    def add(self, row: Row, adapter: Adapter, part: str, place: str) -> None:
+    def add(self, placed: Placed, adapter: Adapter, part: str) -> None:
         """Take in one row, or count why not; a `part` given here overrules the row's own."""
         ...
 
@@ -83,10 +83,10 @@ class Gathered:
         self._train: dict[str, Entry] = {}
         self._held_out: dict[str, Entry] = {}
 
-    def add(self, row: Row, adapter: Adapter, part: str, place: str) -> None:
+    def add(self, placed: Placed, adapter: Adapter, part: str) -> None:
         """See `Gathering`."""
         self.rows += 1
-        if (good := sighting(row, adapter, part, place, self.rows, self.findings)) is not None:
+        if (good := sighting(placed, adapter, part, self.findings)) is not None:
             self.merge(good)
 
     def merge(self, good: Sighting) -> None:
@@ -132,10 +132,9 @@ class Gathered:
         return tuple(enough)
 
 
-def sighting(
-    row: Row, adapter: Adapter, part: str, place: str, at: int, findings: Findings
-) -> Sighting | None:
+def sighting(placed: Placed, adapter: Adapter, part: str, findings: Findings) -> Sighting | None:
     """The row, checked; None where it cannot be used. What is wrong with it goes to `findings`."""
+    at, place, row = placed
     try:
         checked = check(adapter.draft(_fields(row)))
     except RowFlaw as error:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import glob
 import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from pools.errors import PoolError
+from pools.files import (
+    JSONL_SUFFIXES,
+    SUFFIXES,
+    File,
+    for_arrow,
+    is_uri,
+    local_files,
+    opened,
+    size_of,
+    stored_files,
+)
 from pools.flaws import Flaw
 
 _BATCH_ROWS = 1024
@@ -19,7 +31,8 @@ _BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 _GZIP_RATIO = 5  # of text; between three and eight in practice
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-_JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
+_ROWS_OF_A_FILE = 1 << 40  # more than any file has
+_OWN_FILES = ("dataset_dict.json", "state.json", "dataset_infos.json", "README.md")  # of data sets
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +95,15 @@ class MemorySource:
 class JsonlSource:
     """One JSON value a line, UTF-8, plain or gzipped (told by content); blank lines are passed over."""
 
-    def __init__(self, path: Path) -> None:
-        self.label = str(path)
-        self._path = path
+    def __init__(self, place: Path | str) -> None:
+        self.label = str(place)
         self._raw: BinaryIO | None = None
-        self._size = max(_size_of(path), 1)
+        self._size = max(size_of(self.label), 1)
 
     def rows(self) -> Iterator[Row]:
         """The lines as rows; a damaged gzip ends the stream with a `damaged_file` row."""
         line = 0
-        with self._path.open("rb") as self._raw:
+        with opened(self.label) as self._raw:
             try:
                 for line, content in enumerate(_lines(self._raw), start=1):
                     if content.strip():
@@ -107,19 +119,18 @@ class JsonlSource:
 
     def size(self) -> int:
         """Bytes of the file, times five where it is compressed."""
-        with self._path.open("rb") as raw:
+        with opened(self.label) as raw:
             return self._size * (_GZIP_RATIO if raw.read(2) == _GZIP else 1)
 
 
 class ParquetSource:
     """The rows of one Parquet file."""
 
-    def __init__(self, path: Path) -> None:
-        self.label = str(path)
-        self._path = path
+    def __init__(self, place: Path | str) -> None:
+        self.label = str(place)
         self._read = 0
         self._total = 0
-        _size_of(path)
+        size_of(self.label)
 
     def rows(self) -> Iterator[Row]:
         """The rows, read a batch at a time; a damaged file ends the stream with a `damaged_file` row."""
@@ -128,7 +139,7 @@ class ParquetSource:
 
         self._read = 0
         try:
-            with ParquetFile(self._path) as file:
+            with ParquetFile(for_arrow(self.label)) as file:
                 self._total = file.metadata.num_rows
                 for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                     for value in batch.to_pylist():
@@ -147,7 +158,7 @@ class ParquetSource:
         from pyarrow.parquet import read_metadata
 
         try:
-            groups = read_metadata(self._path)
+            groups = read_metadata(for_arrow(self.label))
         except (OSError, ArrowException):
             return 0
         return sum(groups.row_group(each).total_byte_size for each in range(groups.num_row_groups))
@@ -183,32 +194,115 @@ class DatasetSource:
         return int(data.data.nbytes)
 
 
-def open_source(path: str, *, split: str = "train", subset: str = "") -> PoolSource:
-    """The source for `path`, told by its suffix or, for a folder or hub id, opened with `datasets`.
+class FilesSource:
+    """Several files, one after another in the order given; lines are counted in each of them."""
 
-    Raises PoolError for a path that is neither.
+    def __init__(self, label: str, files: Sequence[File]) -> None:
+        self.label = label
+        self.files = tuple(files)
+        self._done = 0
+        self._now: PoolSource | None = None
+
+    def sources(self) -> Iterator[PoolSource]:
+        """Each file by itself; PoolError where one is gone since."""
+        self._done = 0
+        for place, size in self.files:
+            self._now = open_file(place)
+            yield self._now
+            self._done, self._now = self._done + size, None
+
+    def rows(self) -> Iterator[Row]:
+        """The rows of all files."""
+        for source in self.sources():
+            yield from source.rows()
+
+    def fraction(self) -> float:
+        """Share of the files' bytes that is read."""
+        now = 0.0
+        if self._now is not None:
+            now = self._now.fraction() * next(size for place, size in self.files if place == self._now.label)
+        return (self._done + now) / max(sum(file.size for file in self.files), 1)
+
+    def size(self) -> int:
+        """Bytes of the files, uncompressed as those of the first file with the same ending are."""
+        total = 0.0
+        for suffix in {Path(file.place).suffix for file in self.files}:
+            alike = [file for file in self.files if Path(file.place).suffix == suffix]
+            ratio = open_file(alike[0].place).size() / max(alike[0].size, 1)
+            total += ratio * sum(file.size for file in alike)
+        return int(total)
+
+
+class Placed(NamedTuple):
+    """A row, its place as `file:line`, and a number that rises in the order in which rows are read."""
+
+    at: int
+    place: str
+    row: Row
+
+
+def placed(file: PoolSource, number: int) -> Iterator[Placed]:
+    """The rows of the `number`-th file of a pool, without its header."""
+    for index, row in enumerate(file.rows()):
+        if index or header(row) is None:
+            yield Placed(number * _ROWS_OF_A_FILE + index, f"{file.label}:{row.line}", row)
+
+
+def header(first: Row) -> Mapping[str, object] | None:
+    """What a file's first row `{"pool": {...}}` says of the pool, or None where that is an example."""
+    value = first.value
+    if isinstance(value, Mapping) and value.keys() == {"pool"} and isinstance(value["pool"], Mapping):
+        return value["pool"]
+    return None
+
+
+def files_of(source: PoolSource) -> Iterator[PoolSource]:
+    """The files of a source that has several, else the source itself."""
+    return source.sources() if isinstance(source, FilesSource) else iter((source,))
+
+
+def open_file(place: str) -> PoolSource:
+    """The source for one file, told by its suffix; raises PoolError."""
+    if place.partition("?")[0].lower().endswith(".parquet"):
+        return ParquetSource(place)
+    return JsonlSource(place)
+
+
+def open_source(path: str, *, split: str = "train", subset: str = "") -> PoolSource:
+    """The source for `path`: a file, a folder, a pattern, an object store's URI, or a hub id.
+
+    A file is told by its suffix; folders that are more than data files, and hub ids, are opened with
+    `datasets`, for which alone `split` and `subset` are. Raises PoolError for a path that is nothing of that.
     """
+    if is_uri(path):
+        return FilesSource(path, stored_files(path))
     place = Path(path).expanduser()
+    if glob.has_magic(path) and not place.exists():
+        return FilesSource(path, local_files(path))
+    if place.is_dir() and (split, subset) == ("train", "") and _is_one_split(place):
+        return FilesSource(path, local_files(path))
     name = place.name.lower()
     if name.endswith(".parquet"):
         return ParquetSource(place)
-    if name.endswith(_JSONL_SUFFIXES):
+    if name.endswith(JSONL_SUFFIXES):
         return JsonlSource(place)
     if place.is_file():
-        known = ", ".join((*_JSONL_SUFFIXES, ".parquet"))
-        raise PoolError(f'{path}: suffix "{place.suffix}" is none of {known}')
+        raise PoolError(f'{path}: suffix "{place.suffix}" is none of {", ".join(SUFFIXES)}')
     if not place.exists() and not _HUB_ID.fullmatch(path):
         raise PoolError(f"{path}: no such file or folder, and a hub id would be NAME or OWNER/NAME")
     return DatasetSource(path, split=split, subset=subset)
 
 
-def _size_of(path: Path) -> int:
-    """Bytes of a file that can be opened; PoolError where it cannot."""
+def _is_one_split(folder: Path) -> bool:
+    """Whether a folder is data files alone, of which `datasets`, too, would make a single split."""
+    from datasets.data_files import get_data_patterns
+
+    if any((folder / name).exists() for name in _OWN_FILES):
+        return False
     try:
-        with path.open("rb"):
-            return path.stat().st_size
-    except OSError as error:
-        raise PoolError(f"{path}: {error.strerror or error}") from None
+        return local_files(str(folder)) != [] and get_data_patterns(str(folder)).keys() == {"train"}
+    except (PoolError, OSError, ValueError):  # nothing to be read: `datasets` says so
+        return False
 
 
 def _lines(raw: BinaryIO) -> Iterator[bytes]:

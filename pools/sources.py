@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import importlib.resources
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from itertools import chain, islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+from pools.across import Cluster, read_across
 from pools.adapters import ADAPTERS, format_of
 from pools.config import Format, PoolConfig
 from pools.errors import PoolError
 from pools.flaws import shown
 from pools.gather import Gathered, Gathering
-from pools.readers import PoolSource, Row, open_source
+from pools.readers import FilesSource, PoolSource, Row, files_of, header, open_source, placed
 from pools.report import PoolReport, Shape
+from pools.spilled import Spilled
 from pools.stored import on_disk
 from pools.types import Pool
 
@@ -27,17 +29,23 @@ Progress = Callable[[int, float], None]
 
 
 def load_pool(
-    config: PoolConfig, *, seed: int, min_responses: int = 0, store: Path | None = None
+    config: PoolConfig,
+    *,
+    seed: int,
+    min_responses: int = 0,
+    store: Path | None = None,
+    cluster: Cluster | None = None,
 ) -> tuple[Pool, PoolReport]:
     """The pool of a configuration, with the report of what was dropped.
 
     `seed` decides which prompts are held out where the pool does not say. Train prompts have at least
     the larger of `min_responses` and the configuration's; held-out prompts may have none. Of a pool larger
-    than `config.stream_above` the train part is written to the folder `store`, where one is given.
+    than `config.stream_above` the train part is written to the folder `store`, where one is given; `cluster`
+    reads that, if it sees its files.
     Raises PoolError where nothing is left to train on, or for any flaw under `on_bad_row: refuse`.
     """
     with on_disk(store) if store else nullcontext():
-        pool, report = scan_pool(config, seed=seed, min_responses=min_responses, store=store)
+        pool, report = scan_pool(config, seed=seed, min_responses=min_responses, store=store, cluster=cluster)
     if report.error:
         raise PoolError(report.error)
     return pool, report
@@ -50,6 +58,7 @@ def scan_pool(
     min_responses: int = 0,
     progress: Progress | None = None,
     store: Path | None = None,
+    cluster: Cluster | None = None,
 ) -> tuple[Pool, PoolReport]:
     """As `load_pool`, but an unusable pool comes back with `report.error` set, for a full account of why.
 
@@ -61,7 +70,14 @@ def scan_pool(
         path = _resolved(config.held_out_path or config.path)
         held_out = open_source(path, split=config.held_out_split or config.split, subset=config.subset)
     return assemble(
-        source, held_out, config, seed=seed, min_responses=min_responses, progress=progress, store=store
+        source,
+        held_out,
+        config,
+        seed=seed,
+        min_responses=min_responses,
+        progress=progress,
+        store=store,
+        cluster=cluster,
     )
 
 
@@ -74,12 +90,16 @@ def assemble(
     min_responses: int = 0,
     progress: Progress | None = None,
     store: Path | None = None,
+    cluster: Cluster | None = None,
 ) -> tuple[Pool, PoolReport]:
     """The pool of any two sources; the paths in `config` are not looked at."""
     gathered = _gathering(config, store, source.size() + (held_out.size() if held_out else 0))
-    head = _read(source, config.format, gathered, "", progress)
-    if held_out is not None:
-        _read(held_out, config.format, gathered, "held_out", progress)
+    parts = [(source, ""), *([(held_out, "held_out")] if held_out else [])]
+    with _helped(gathered, cluster, source) as helpers:
+        numbers = count()
+        head, *_ = [
+            _read(each, config.format, gathered, part, numbers, progress, helpers) for each, part in parts
+        ]
     kept, aside = gathered.take_held_out(seed, config.held_out_prompts)
     train = gathered.train(max(min_responses, config.min_responses))
     pool = Pool(config.name or head.name or _stem(source.label), train, kept, head.description)
@@ -105,9 +125,17 @@ def _gathering(config: PoolConfig, store: Path | None, size: int) -> Gathering:
     """Where the pool is gathered: in memory, or in `store` where it is larger than the limit."""
     if store is None or size <= config.stream_above * 2**20:
         return Gathered()
-    from pools.spilled import Spilled
-
     return Spilled(store, size)
+
+
+@contextmanager
+def _helped(gathered: Gathering, cluster: Cluster | None, source: PoolSource) -> Iterator[Cluster | None]:
+    """The cluster, joined, where it is worth that: for a pool on disk whose files all its machines see."""
+    if cluster is None or not isinstance(gathered, Spilled) or not cluster.sees(source):
+        yield None
+        return
+    with cluster.join() as joined:
+        yield cluster if joined else None
 
 
 class _Head(NamedTuple):
@@ -119,33 +147,39 @@ class _Head(NamedTuple):
 
 
 def _read(
-    source: PoolSource, asked: Format, gathered: Gathering, part: str, progress: Progress | None
+    source: PoolSource,
+    asked: Format,
+    gathered: Gathering,
+    part: str,
+    numbers: Iterator[int],
+    progress: Progress | None,
+    helpers: Cluster | None,
 ) -> _Head:
-    """Read a source to its end; a `part` given here overrules the rows' own."""
-    rows = source.rows()
-    first = list(islice(rows, _ROWS_TO_TELL_BY))
-    header = _header(first)
-    if header is not None:
+    """Read a source to its end; a `part` given here overrules the rows' own. `numbers` are for its files."""
+    head = _head(source, asked)
+    if isinstance(source, FilesSource) and isinstance(gathered, Spilled) and helpers and helpers.sees(source):
+        read_across(source.files, head.format, gathered, part, numbers)
+        return head
+    for file in files_of(source):
+        for each in placed(file, next(numbers)):
+            gathered.add(each, ADAPTERS[head.format], part)
+            if progress is not None and gathered.rows % _ROWS_BETWEEN_CALLS == 0:
+                progress(gathered.rows, source.fraction())
+    return head
+
+
+def _head(source: PoolSource, asked: Format) -> _Head:
+    """What the first rows tell; PoolError where they give no format away and none is asked for."""
+    first = list(islice(source.rows(), _ROWS_TO_TELL_BY))
+    about = header(first[0]) if first else None
+    if about is not None:
         del first[0]
     format = _told_format(first, source.label) if asked == "auto" else asked
-    for row in chain(first, rows):
-        gathered.add(row, ADAPTERS[format], part, f"{source.label}:{row.line}")
-        if progress is not None and gathered.rows % _ROWS_BETWEEN_CALLS == 0:
-            progress(gathered.rows, source.fraction())
-    about = header or {}
-    return _Head(format, _plain(about.get("name")), _plain(about.get("description")))
+    return _Head(format, _plain((about or {}).get("name")), _plain((about or {}).get("description")))
 
 
 def _plain(value: object) -> str:
     return str(value or "").encode(errors="replace").decode()
-
-
-def _header(first: Sequence[Row]) -> Mapping[str, object] | None:
-    """What a first row `{"pool": {...}}` says of the pool, or None where the first row is an example."""
-    value = first[0].value if first else None
-    if isinstance(value, Mapping) and value.keys() == {"pool"} and isinstance(value["pool"], Mapping):
-        return value["pool"]
-    return None
 
 
 def _told_format(first: Sequence[Row], label: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pools.adapters import Adapter
 from pools.gather import HELD_OUT_SALT, Entry, Gathered, Sighting, sighting, too_few, too_few_to_hold_out
 from pools.packed import pack_prompt, pack_responses, unpack_prompt, unpack_responses
-from pools.readers import Row
+from pools.readers import Placed
 from pools.report import Findings
 from pools.stored import Packed, StoredExamples
 from pools.subset import digest
@@ -46,26 +46,28 @@ class Spilled:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._folder = folder
-        self._parts = min(max(source_bytes // PART_BYTES, 1) + 1, _MOST_PARTS)
+        self.parts = min(max(source_bytes // PART_BYTES, 1) + 1, _MOST_PARTS)
         self._open = ExitStack()
         self._rows = [
-            self._open.enter_context(self._file("rows", part).open("w")) for part in range(self._parts)
+            self._open.enter_context(self._file("rows", part).open("w")) for part in range(self.parts)
         ]
         self._taken: set[str] = set()
 
-    def add(self, row: Row, adapter: Adapter, part: str, place: str) -> None:
+    def add(self, placed: Placed, adapter: Adapter, part: str) -> None:
         """See `Gathering`."""
         self.rows += 1
-        good = sighting(row, adapter, part, place, self.rows, self.findings)
+        good = sighting(placed, adapter, part, self.findings)
         if good is not None:
-            head = (good.at, good.place, good.held_out, good.pairwise)
-            line = _line(head, pack_prompt(good.prompt), pack_responses(good.responses))
-            self._rows[int(good.prompt.key[:8], 16) % self._parts].write(line)
+            self.put(part_of(good, self.parts), as_line(good))
+
+    def put(self, part: int, lines: str) -> None:
+        """Take in rows that were checked elsewhere: `as_line` of each, all of one part, in any order."""
+        self._rows[part].write(lines)
 
     def take_held_out(self, seed: int, count: int | None) -> tuple[tuple[Example, ...], int]:
         """See `Gathering`."""
         self._open.close()
-        sizes = [self._settle(part) for part in range(self._parts)]
+        sizes = [self._settle(part) for part in range(self.parts)]
         train, marked = (sum(each) for each in zip(*sizes, strict=True))
         if count is None:
             kept = list(self._settled("held_out"))
@@ -80,7 +82,7 @@ class Spilled:
     def train(self, min_responses: int) -> StoredExamples:
         """See `Gathering`."""
         stored = StoredExamples.write(self._folder / "train.arrow", self._enough(min_responses))
-        for part in range(self._parts):
+        for part in range(self.parts):
             for name in ("train", "held_out"):
                 self._file(name, part).unlink()
         return stored
@@ -99,7 +101,7 @@ class Spilled:
     def _settle(self, part: int) -> tuple[int, int]:
         """Make one line a prompt of a part's rows; how many there are, train and held out."""
         gathered, rows = Gathered(), self._file("rows", part)
-        for (at, place, held_out, pairwise), prompt, responses in _lines(rows):
+        for (at, place, held_out, pairwise), prompt, responses in _sorted_lines(rows):
             texts = unpack_prompt(prompt), unpack_responses(responses)
             gathered.merge(Sighting(at, place, held_out, pairwise, *texts))
         rows.unlink()
@@ -110,7 +112,7 @@ class Spilled:
 
     def _settled(self, name: str) -> Iterator[_Settled]:
         """The prompts of one kind, of all parts, in the order in which they were met."""
-        parts = (_lines(self._file(name, part)) for part in range(self._parts))
+        parts = (_lines(self._file(name, part)) for part in range(self.parts))
         for (at, place, key, size), prompt, responses in heapq.merge(*parts, key=lambda line: line[0][0]):
             yield _Settled(at, place, Packed(key, size, prompt, responses))
 
@@ -128,6 +130,17 @@ def _write(path: Path, entries: Iterable[Entry]) -> int:
     return count
 
 
+def part_of(good: Sighting, parts: int) -> int:
+    """Which of `parts` a row belongs to: that of all rows with its prompt."""
+    return int(good.prompt.key[:8], 16) % parts
+
+
+def as_line(good: Sighting) -> str:
+    """A good row as the files hold it."""
+    head = (good.at, good.place, good.held_out, good.pairwise)
+    return _line(head, pack_prompt(good.prompt), pack_responses(good.responses))
+
+
 def _line(head: Sequence[Any], prompt: str, responses: str) -> str:
     """A line of three fields; texts in JSON hold neither tabs nor line ends."""
     return f"{json.dumps(head)}\t{prompt}\t{responses}\n"
@@ -135,6 +148,15 @@ def _line(head: Sequence[Any], prompt: str, responses: str) -> str:
 
 def _lines(path: Path) -> Iterator[tuple[list[Any], str, str]]:
     with path.open() as file:
-        for line in file:
-            head, prompt, responses = line.split("\t")
-            yield json.loads(head), prompt, responses
+        yield from map(_fields, file)
+
+
+def _sorted_lines(path: Path) -> Iterator[tuple[list[Any], str, str]]:
+    """The lines in the order in which rows are read: where several read, they are written in another."""
+    with path.open() as file:
+        yield from map(_fields, sorted(file, key=lambda line: int(line[1 : line.index(",")])))
+
+
+def _fields(line: str) -> tuple[list[Any], str, str]:
+    head, prompt, responses = line.split("\t")
+    return json.loads(head), prompt, responses

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pools.errors import ApportionError, ConfigError
@@ -42,6 +43,38 @@ def start_ray(config: StudyConfig, log: Path) -> None:
     The dashboard is on in a cluster of our own: without it the workers of a stopped trial are never freed.
     What Ray has to say in this process goes to the file `log`.
     """
+    _connect(config, log, config.cluster.address or None)
+
+
+@contextmanager
+def visited(config: StudyConfig, log: Path) -> Iterator[bool]:
+    """Within the block, a member of the study's cluster; False, with nothing started, where none is running.
+
+    Also False for a cluster that has no CPU and is not known to grow, and for one behind a Ray client.
+    """
+    address = config.cluster.address
+    if address == "local" or address.startswith("ray://"):
+        yield False
+        return
+    import ray
+
+    if ray.is_initialized():
+        yield True
+        return
+    try:
+        _connect(config, log, address or "auto")
+    except ApportionError as error:
+        if address or not isinstance(error.__cause__, ConnectionError):
+            raise
+        yield False
+        return
+    try:
+        yield ray.cluster_resources().get("CPU", 0) >= 1 or config.cluster.limits() is not None
+    finally:
+        ray.shutdown()
+
+
+def _connect(config: StudyConfig, log: Path, address: str | None) -> None:
     for name, value in DRIVER.items():
         os.environ.setdefault(name, value)
     _check_address(config.cluster.address)
@@ -55,19 +88,20 @@ def start_ray(config: StudyConfig, log: Path) -> None:
     wanted = WORKERS | (ALONE if alone else {})
     try:
         ray.init(
-            address=config.cluster.address or None,
+            address=address,
             runtime_env={"env_vars": {name: os.environ.get(name, value) for name, value in wanted.items()}},
             log_to_driver=False,
             configure_logging=False,
         )
     except Exception as error:  # Ray raises everything from ConnectionError to bare Exception here
-        address = config.cluster.address or "this machine"
-        raise ApportionError(f"Ray did not start on {address} (cluster.address): {error}") from error
+        where = config.cluster.address or "this machine"
+        raise ApportionError(f"Ray did not start on {where} (cluster.address): {error}") from error
     _talk_to(log)  # only now: starting takes all handlers away
 
 
 def _talk_to(log: Path) -> None:
     logger = logging.getLogger("ray")
+    log.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger.handlers, logger.propagate = [handler], False

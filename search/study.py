@@ -16,6 +16,7 @@ from metrics.reward import load_reward_model
 from metrics.scale import nested_diversity_at
 from metrics.stored_tokens import StoredTokens, store_tokens
 from metrics.tokens import TokenTable, tokenize
+from pools.across import Cluster
 from pools.dev import set_apart
 from pools.errors import ApportionError, NoGroundError, PoolError
 from pools.sources import load_pool
@@ -24,7 +25,7 @@ from pools.subset import ranking
 from pools.types import Pool, Prompt
 from search.answer import Recommendation
 from search.capacity import concurrent_trials
-from search.cluster import ON_HEAD, start_ray, stop_ray
+from search.cluster import ON_HEAD, start_ray, stop_ray, visited
 from search.conductor import Conductor
 from search.config import StudyConfig
 from search.curve import DiversityCurve
@@ -133,6 +134,7 @@ def read_pool(config: StudyConfig, folder: StudyFolder, display: Display) -> tup
             seed=config.seed,
             min_responses=max(config.search.responses),
             store=folder.pool,
+            cluster=Cluster(partial(visited, config, folder.logs / "ray.log"), config.cluster.shared()),
         )
     for line in report.lines():
         display.say(f"  {line}")

@@ -1,0 +1,142 @@
+"""The files of a pool, wherever they lie: on this machine, or in an object store that pyarrow reaches."""
+
+from __future__ import annotations
+
+import glob
+import io
+import re
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from pools.errors import PoolError
+
+JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
+SUFFIXES = (*JSONL_SUFFIXES, ".parquet")
+STORES = ("s3", "gs")
+_BUFFER = 8 << 20  # bytes of one request to an object store, while a file is read line by line
+_CREDENTIAL = re.compile(r"://[^/]*@|[?&](access|secret)_key=")
+
+
+class File(NamedTuple):
+    """A path or the URI of an object, and how many bytes it has."""
+
+    place: str
+    size: int
+
+
+def is_uri(place: str) -> bool:
+    """Whether this names something in an object store, rather than a path."""
+    return "://" in place
+
+
+def has_credential(place: str) -> bool:
+    """Whether a URI carries a key or a password, which a configuration must not."""
+    return _CREDENTIAL.search(place) is not None
+
+
+def is_data(place: str) -> bool:
+    """Whether the name is that of a file that a pool can be read from."""
+    name = place.partition("?")[0] if is_uri(place) else place
+    return name.lower().endswith(SUFFIXES)
+
+
+def opened(place: str) -> BinaryIO:
+    """The file's bytes from the beginning; raises OSError or ValueError."""
+    if not is_uri(place):
+        return Path(place).open("rb")
+    stream: Any = for_arrow(place)  # a raw stream in all but its type
+    return io.BufferedReader(stream, _BUFFER)
+
+
+def for_arrow(place: str) -> Any:
+    """What pyarrow's own readers take: the path, or the opened object; raises OSError or ValueError."""
+    if not is_uri(place):
+        return place
+    filesystem, path = _reached(place)
+    return filesystem.open_input_file(path)
+
+
+def size_of(place: str) -> int:
+    """Bytes of a file that can be opened; PoolError where it cannot."""
+    try:
+        with opened(place) as file:
+            return file.seek(0, io.SEEK_END)
+    except (OSError, ValueError) as error:
+        raise PoolError(f"{place}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def stored_files(uri: str) -> list[File]:
+    """The files that a URI names: one object, all data files of a folder, or those that match a pattern.
+
+    Sorted. Patterns know `*`, `**` and `[...]`; a `?` begins what pyarrow is told of the store. Raises
+    PoolError where the store cannot be read, or holds none.
+    """
+    scheme, _, path = uri.partition("://")
+    if has_credential(uri):
+        raise PoolError(
+            "pool.path carries a credential: keep it out of configurations. Machines of a cloud have a "
+            "role of their own; elsewhere use the cloud's environment variables or its file of credentials"
+        )
+    if scheme not in STORES or not path.partition("/")[0]:
+        choices = " or ".join(f"{known}://BUCKET/PATH" for known in STORES)
+        raise PoolError(f"{uri}: expected {choices}, a path, or a hub id")
+    try:
+        return _listed(uri)
+    except (OSError, ValueError) as error:
+        if isinstance(error, PoolError):
+            raise
+        raise PoolError(f"{uri} cannot be read: {error}") from error
+
+
+def _listed(uri: str) -> list[File]:
+    from fsspec.implementations.arrow import ArrowFSWrapper
+    from pyarrow.fs import FileSelector, FileType
+
+    filesystem, path = _reached(uri)
+    scheme, mark, query = uri.partition("://")[0], *uri.partition("?")[1:]
+    found = filesystem.get_file_info(path)
+    folder = found.type == FileType.Directory
+    if folder:
+        infos = filesystem.get_file_info(FileSelector(path, recursive=True))
+    elif found.is_file:
+        infos = [found]
+    else:
+        matches = ArrowFSWrapper(filesystem).glob(path) if glob.has_magic(path) else []
+        infos = filesystem.get_file_info(matches)
+    files = {f"{scheme}://{info.path}{mark}{query}": int(info.size or 0) for info in infos if info.is_file}
+    return _sorted(uri, files, path if folder else "")
+
+
+def local_files(path: str) -> list[File]:
+    """The data files in a folder, or those that match a pattern (`*`, `**`, `?`, `[...]`), sorted.
+
+    Raises PoolError where a pattern matches nothing, or something that is no data file.
+    """
+    place = Path(path).expanduser()
+    folder = str(place) if place.is_dir() else ""
+    found = place.rglob("*") if folder else map(Path, glob.glob(str(place), recursive=True))
+    return _sorted(path, {str(each): each.stat().st_size for each in found if each.is_file()}, folder)
+
+
+def _sorted(asked: str, sizes: dict[str, int], folder: str) -> list[File]:
+    """The files in order; of a folder the data files that no dot or underscore hides from other programs."""
+    if folder:
+        hidden = re.compile(r"/[._]")
+        kept = (each for each in sizes if is_data(each) and not hidden.search(each.partition(folder)[2]))
+        sizes = {place: sizes[place] for place in kept}
+    known = ", ".join(SUFFIXES)
+    if not sizes:
+        raise PoolError(f"{asked}: no file matches; a pool's files end in one of {known}")
+    if other := [place for place in sizes if not is_data(place)]:
+        raise PoolError(f"{asked}: {min(other)} is no file of a pool, which ends in one of {known}")
+    return [File(place, sizes[place]) for place in sorted(sizes)]
+
+
+def _reached(uri: str) -> tuple[Any, str]:
+    """pyarrow's file system for a URI, and the path there, letter by letter as it is written."""
+    from pyarrow.fs import FileSystem
+
+    place, mark, query = uri.partition("?")
+    scheme, _, path = place.partition("://")
+    filesystem, _ = FileSystem.from_uri(f"{scheme}://{path.partition('/')[0]}{mark}{query}")
+    return filesystem, path.rstrip("/")
