@@ -1,8 +1,8 @@
 """Attention over a row in which each prompt stands once and its responses see it and themselves only.
 
 The row is never attended to as a whole: the prompt attends to itself, each response to prompt + itself.
-On a CPU that costs a handful of small matrix products per response and no mask over the row; on a GPU
-one call with a dense mask is quicker than many small ones.
+On a CPU that costs a handful of small matrix products per response and no mask over the row. On a GPU one
+call for the whole row is quicker than many small ones: FlexAttention (trainers/flex.py), or SDPA with a mask.
 """
 
 from __future__ import annotations
@@ -12,18 +12,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from trainers import flex
 from trainers.batching import Segment
+from trainers.visibility import spans
 
 ATTENTION = "apportion_shared_prefix"
 _BLOCK = 128  # queries whose scores are made at one time: of later keys only those of the block are wasted
 
 
 def register() -> None:
-    """Make `ATTENTION` known to transformers; without segments it is its SDPA, so that generation works."""
+    """Make `ATTENTION` known to transformers; without a layout it is its SDPA, so that generation works."""
     AttentionInterface.register(ATTENTION, _attention)
     AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
@@ -37,12 +40,15 @@ def _attention(
     *,
     scaling: float | None = None,
     segments: Sequence[Segment] | None = None,
+    blocks: BlockMask | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if blocks is not None:
+        return flex.attend(query, key, value, blocks, scale).transpose(1, 2), None
     if segments is None:
         out, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return out, None
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return segment_attention(query[0], key[0], value[0], segments, scale).transpose(0, 1)[None], None
 
 
@@ -56,25 +62,6 @@ def segment_attention(
     """
     out: Tensor = _SegmentAttention.apply(query, key, value, tuple(segments), scale)  # type: ignore[no-untyped-call]
     return out
-
-
-def row_mask(segments: Sequence[Segment], device: torch.device) -> Tensor:
-    """[1, 1, T, T] bool: which key each token of a packed row may see, for attention that takes a mask."""
-    total = segments[-1].stop
-    mask = torch.zeros(total, total, dtype=torch.bool, device=device)
-    for segment in segments:
-        for start, stop in spans(segment):
-            mask[start:stop, segment.start : segment.start + segment.prompt] = True
-            mask[start:stop, start:stop] = True
-    return mask.tril()[None, None]
-
-
-def spans(segment: Segment) -> list[tuple[int, int]]:
-    """Start and stop in the row of the segment's prompt and of each of its responses that is not empty."""
-    edges = [segment.start, segment.start + segment.prompt]
-    for length in segment.responses:
-        edges.append(edges[-1] + length)
-    return [(start, stop) for start, stop in zip(edges, edges[1:], strict=False) if stop > start]
 
 
 class _SegmentAttention(torch.autograd.Function):

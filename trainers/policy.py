@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
-from trainers import attention
+from trainers import attention, flex
 from trainers.batching import Batch, Ranking, collate, pack
+from trainers.visibility import row_blocks, row_mask
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Path = Literal["auto", "segments", "mask", "plain"]
+Path = Literal["auto", "segments", "flex", "mask", "plain"]
 _CHUNK = 1024  # predicted tokens whose scores over the vocabulary exist at one time
 _ROWS = 16  # of them, those whose scores are float32 at one time on a CPU: they stay in its cache
 _NO_MASK = torch.ones(1, 1, 1, 1)
@@ -43,7 +45,8 @@ class Policy(nn.Module):
     Each prompt is encoded once for all its responses where the model can be told who sees whom, and every
     response with its own copy of the prompt, padded, where it cannot: `reason` then says why, and is None
     otherwise. A model that can be told is tried on a few tokens first, unless its weights are elsewhere
-    (ZeRO-3). Parameters are used through their modules only, so that the hooks of ZeRO-3 gather them.
+    (ZeRO-3). On a GPU FlexAttention is tried too; `no_flex` says why it is not used, and is None where it is.
+    Parameters are used through their modules only, so that the hooks of ZeRO-3 gather them.
     """
 
     def __init__(self, model: PreTrainedModel, path: Path = "auto") -> None:
@@ -55,19 +58,35 @@ class Policy(nn.Module):
         self._asked: Path = path
         self._window = _window(lm.config)
         self.reason = _obstacle(*self._parts)
+        self.no_flex: str | None = "the model was not on a GPU when FlexAttention would have been tried"
         if self.reason is None and path != "plain":
             attention.register()
             lm.set_attn_implementation(attention.ATTENTION)
-            self.reason = self._disagreement()
+            if path == "auto" and _on_gpu(lm):
+                self.no_flex = None
+                self.no_flex = self._flex_obstacle()
+            if self.path != "flex":
+                self.reason = self._disagreement()
 
     @property
     def path(self) -> Path:
-        """How prompts are encoded now: `segments` on a CPU, one dense `mask` on a GPU, or `plain`."""
+        """How prompts are encoded now: `segments` on a CPU, `flex` or a dense `mask` on a GPU, or `plain`."""
         if self.reason is not None:
             return "plain"
         if self._asked != "auto":
             return self._asked
-        return "mask" if self._parts[0].device.type == "cuda" else "segments"
+        if not _on_gpu(self._parts[0]):
+            return "segments"
+        return "flex" if self.no_flex is None else "mask"
+
+    @property
+    def note(self) -> str | None:
+        """What a user should know of how prompts are encoded now, or None."""
+        if self.path == "mask":
+            return f"attention goes through a dense mask, T x T for a row of T tokens: {self.no_flex}"
+        if self.reason is not None:
+            return f"each response is encoded with its own copy of the prompt: {self.reason}"
+        return None
 
     def forward(self, batch: Batch) -> ResponseLogps:
         """Summed log-probability and token count of each response of `batch`."""
@@ -78,7 +97,7 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def _disagreement(self) -> str | None:
-        """Why sharing is not to be trusted for this model, from a trial on a few tokens; None if it is."""
+        """Why sharing as `path` says is not to be trusted, from a trial on a few tokens; None if it is."""
         lm = self._parts[0]
         if any(parameter.numel() == 0 or parameter.is_meta for parameter in lm.parameters()):
             return None
@@ -92,16 +111,31 @@ class Policy(nn.Module):
             return None
         return f"{type(lm).__name__} scores shared prompts differently (by {gap:.2g} nats a token)"
 
+    def _flex_obstacle(self) -> str | None:
+        """Why FlexAttention is not to be used where the model stands, from trials without and with it."""
+        lm = self._parts[0]
+        found = flex.obstacle(*_attention_shape(lm.config), lm.dtype, lm.device)
+        if found is not None:
+            return found
+        try:
+            return self._disagreement()
+        except Exception as error:  # of a layer that is shaped otherwise than the configuration says
+            return flex.failure(error)
+
     def _shared(self, batch: Batch) -> Tensor:
         """Log-probability [N] of each predicted token, prompts encoded once."""
         _, backbone, head = self._parts
-        if self.path == "segments":  # a four-dimensional mask keeps transformers from building its own
+        ids, positions, device = batch.input_ids, batch.positions, batch.input_ids.device
+        # A four-dimensional mask keeps transformers from building its own; not every model takes a BlockMask.
+        if self.path == "segments":
             layout: dict[str, Any] = {"attention_mask": _NO_MASK, "segments": batch.segments}
+        elif self.path == "flex":
+            total = flex.filled(len(ids))
+            ids, positions = (pad(row, (0, total - len(row))) for row in (ids, positions))
+            layout = {"attention_mask": _NO_MASK, "blocks": row_blocks(batch.segments, total, device)}
         else:
-            layout = {"attention_mask": attention.row_mask(batch.segments, batch.input_ids.device)}
-        row = backbone(
-            input_ids=batch.input_ids[None], position_ids=batch.positions[None], use_cache=False, **layout
-        )
+            layout = {"attention_mask": row_mask(batch.segments, device)}
+        row = backbone(input_ids=ids[None], position_ids=positions[None], use_cache=False, **layout)
         hidden = row.last_hidden_state[0].index_select(0, batch.sources)
         return _chunked(head, hidden, batch.targets)
 
@@ -170,6 +204,18 @@ def _window(config: Any) -> int | None:
     """Tokens back that the nearest-sighted layer sees, where that is limited."""
     limits = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
     return min((int(limit) for limit in limits if limit), default=None)
+
+
+def _on_gpu(lm: Any) -> bool:
+    return bool(lm.device.type == "cuda")
+
+
+def _attention_shape(config: Any) -> tuple[int, int, int]:
+    """Heads, groups of heads that share keys and values, and the width of a head."""
+    text = config.get_text_config()
+    heads = text.num_attention_heads
+    groups = getattr(text, "num_key_value_heads", None) or heads
+    return heads, groups, getattr(text, "head_dim", None) or text.hidden_size // heads
 
 
 def _obstacle(lm: Any, backbone: nn.Module, head: nn.Module | None) -> str | None:

@@ -76,11 +76,10 @@ def train_and_judge(
         )
     engine = build_engine(policy, config, total_steps(config, rankings))
     result = _SeedRun(seed, bench, keeper, engine, model).run(rankings, algorithm)
-    told = [f"each response is encoded with its own copy of the prompt: {policy.reason}"]
     result = replace(
         result,
         telemetry={**result.telemetry, **counts},
-        notes=[*result.notes, *(told if policy.reason else [])],
+        notes=[*result.notes, *([policy.note] if policy.note else [])],
     )
     if bench.setting.policies is not None:
         result = keep_policy(result, model, bench, job)

@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import flex_on_cpu
 import torch
 import torch.distributed as dist
 from tiny_models import random_rankings
@@ -96,6 +97,7 @@ def whole_trial(folder: Path) -> None:
 def main() -> None:
     folder = Path(sys.argv[1])
     torch.set_num_threads(1)
+    flex_on_cpu.allow()
     import_deepspeed()
     gc.freeze()  # ZeRO-3 collects garbage at each start, which takes a second over all that is imported
     alone, together = json.loads((folder / "cases.json").read_text())

@@ -42,6 +42,7 @@ MATRIX = [case(*place) for place in product(get_args(AlgorithmName), ("segments"
 LORA = {"lora": {"rank": 2, "target_modules": ["q_proj", "down_proj"]}}
 VARIANTS = [
     case("pro", "mask", 1),
+    case("pro", "flex", 3, activation_checkpointing=True),
     case("pro", "segments", 3, activation_checkpointing=True),
     case("pro", "segments", 1, offload="optimizer"),
     case("pro", "segments", 3, offload="all"),

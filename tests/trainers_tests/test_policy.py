@@ -22,9 +22,10 @@ from transformers import (
 
 from trainers.algorithm_config import AlgorithmConfig
 from trainers.algorithms import make_algorithm
-from trainers.attention import row_mask, segment_attention, spans
+from trainers.attention import segment_attention
 from trainers.batching import Batch, Ranking, collate
 from trainers.policy import Policy, ResponseLogps, with_reference
+from trainers.visibility import row_mask, spans
 
 SMALL = {
     "vocab_size": VOCABULARY,
@@ -91,14 +92,14 @@ def assert_same(path: str, build_model: object, tolerance: float = 1e-5) -> None
     assert float(difference.abs().max()) <= tolerance * max(scale, 1.0)
 
 
-@pytest.mark.parametrize("path", ["segments", "mask", "plain"])
-def test_llama_equals_one_pass_per_response(path: str) -> None:
+@pytest.mark.parametrize("path", ["segments", "flex", "mask", "plain"])
+def test_llama_equals_one_pass_per_response(path: str, flex_gradients: None) -> None:
     assert_same(path, tiny_llama)
 
 
-@pytest.mark.parametrize("path", ["segments", "mask"])
+@pytest.mark.parametrize("path", ["segments", "flex", "mask"])
 @pytest.mark.parametrize("family", SHARING)
-def test_families_share_prompts(family: str, path: str) -> None:
+def test_families_share_prompts(family: str, path: str, flex_gradients: None) -> None:
     assert_same(path, lambda: build(SHARING[family]))
 
 
@@ -246,8 +247,8 @@ def test_how_a_step_is_cut_does_not_change_its_gradient() -> None:
         torch.testing.assert_close(accumulated(cut), whole, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("path", ["segments", "plain"])
-def test_gradient_checkpointing_changes_no_gradient(path: str) -> None:
+@pytest.mark.parametrize("path", ["segments", "flex", "plain"])
+def test_gradient_checkpointing_changes_no_gradient(path: str, flex_gradients: None) -> None:
     batch = collate(RANKINGS)
     plain, saving = tiny_llama(), tiny_llama()
     saving.gradient_checkpointing_enable({"use_reentrant": False})
