@@ -5,10 +5,11 @@ from __future__ import annotations
 import heapq
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pools.adapters import Adapter
 from pools.gather import HELD_OUT_SALT, Entry, Gathered, Sighting, sighting, too_few, too_few_to_hold_out
@@ -100,34 +101,61 @@ class Spilled:
 
     def _settle(self, part: int) -> tuple[int, int]:
         """Make one line a prompt of a part's rows; how many there are, train and held out."""
-        gathered, rows = Gathered(), self._file("rows", part)
-        for (at, place, held_out, pairwise), prompt, responses in _sorted_lines(rows):
-            texts = unpack_prompt(prompt), unpack_responses(responses)
-            gathered.merge(Sighting(at, place, held_out, pairwise, *texts))
+        rows = self._file("rows", part)
+        with rows.open() as file:
+            lines = sorted(file, key=_at)  # several readers write in another order than that of the rows
         rows.unlink()
-        train, held_out = gathered.settled()
+        seen = Counter(_head(line).key for line in lines)
+        done: dict[bool, list[str]] = {False: [], True: []}
+        gathered = Gathered()
+        for line in lines:
+            head = _head(line)
+            if seen[head.key] == 1 and not head.repeats:
+                done[head.held_out].append(line)
+            else:
+                gathered.merge(_sighting(head, line))
+        train, held_out = (map(_entry_line, entries) for entries in gathered.settled())
         self.merged_rows += gathered.merged_rows
         self.findings.include(gathered.findings)
-        return _write(self._file("train", part), train), _write(self._file("held_out", part), held_out)
+        return (
+            _write(self._file("train", part), heapq.merge(done[False], train, key=_at)),
+            _write(self._file("held_out", part), heapq.merge(done[True], held_out, key=_at)),
+        )
 
     def _settled(self, name: str) -> Iterator[_Settled]:
         """The prompts of one kind, of all parts, in the order in which they were met."""
-        parts = (_lines(self._file(name, part)) for part in range(self.parts))
-        for (at, place, key, size), prompt, responses in heapq.merge(*parts, key=lambda line: line[0][0]):
-            yield _Settled(at, place, Packed(key, size, prompt, responses))
+        with ExitStack() as stack:
+            files = [stack.enter_context(self._file(name, part).open()) for part in range(self.parts)]
+            for line in heapq.merge(*files, key=_at):
+                head = _head(line)
+                yield _Settled(head.at, head.place, Packed(head.key, head.size, *_texts(line)))
 
     def _file(self, name: str, part: int) -> Path:
         return self._folder / f"{name}-{part}"
 
 
-def _write(path: Path, entries: Iterable[Entry]) -> int:
-    """Write the entries and return how many there were."""
+def _write(path: Path, lines: Iterable[str]) -> int:
+    """Write the lines and return how many there were."""
     count = 0
     with path.open("w") as file:
-        for count, entry in enumerate(entries, start=1):  # noqa: B007
-            key, size, prompt, responses = Packed.of(entry.example())
-            file.write(_line((entry.at, entry.place, key, size), prompt, responses))
+        for count, line in enumerate(lines, start=1):  # noqa: B007
+            file.write(line)
     return count
+
+
+class _Head(NamedTuple):
+    """The first field of a line: of a row what `Sighting` says of it, of a settled prompt its first row's.
+
+    `size` is the number of responses, and `repeats` whether one of them has the text of another.
+    """
+
+    at: int
+    place: str
+    key: str
+    size: int
+    held_out: bool
+    pairwise: bool
+    repeats: bool
 
 
 def part_of(good: Sighting, parts: int) -> int:
@@ -136,27 +164,32 @@ def part_of(good: Sighting, parts: int) -> int:
 
 
 def as_line(good: Sighting) -> str:
-    """A good row as the files hold it."""
-    head = (good.at, good.place, good.held_out, good.pairwise)
-    return _line(head, pack_prompt(good.prompt), pack_responses(good.responses))
+    """A good row as the files hold it: three fields with tabs between, which texts in JSON have none of."""
+    texts = {response.text.strip() for response in good.responses}
+    size, key = len(good.responses), good.prompt.key
+    head = _Head(good.at, good.place, key, size, good.held_out, good.pairwise, len(texts) < size)
+    return f"{json.dumps(head)}\t{pack_prompt(good.prompt)}\t{pack_responses(good.responses)}\n"
 
 
-def _line(head: Sequence[Any], prompt: str, responses: str) -> str:
-    """A line of three fields; texts in JSON hold neither tabs nor line ends."""
-    return f"{json.dumps(head)}\t{prompt}\t{responses}\n"
+def _entry_line(entry: Entry) -> str:
+    example = entry.example()
+    return as_line(Sighting(entry.at, entry.place, False, False, example.prompt, example.responses))
 
 
-def _lines(path: Path) -> Iterator[tuple[list[Any], str, str]]:
-    with path.open() as file:
-        yield from map(_fields, file)
+def _at(line: str) -> int:
+    return int(line[1 : line.index(",")])
 
 
-def _sorted_lines(path: Path) -> Iterator[tuple[list[Any], str, str]]:
-    """The lines in the order in which rows are read: where several read, they are written in another."""
-    with path.open() as file:
-        yield from map(_fields, sorted(file, key=lambda line: int(line[1 : line.index(",")])))
+def _head(line: str) -> _Head:
+    return _Head(*json.loads(line[: line.index("\t")]))
 
 
-def _fields(line: str) -> tuple[list[Any], str, str]:
-    head, prompt, responses = line.split("\t")
-    return json.loads(head), prompt, responses
+def _texts(line: str) -> tuple[str, str]:
+    _, prompt, responses = line[:-1].split("\t")
+    return prompt, responses
+
+
+def _sighting(head: _Head, line: str) -> Sighting:
+    prompt, responses = _texts(line)
+    texts = unpack_prompt(prompt), unpack_responses(responses)
+    return Sighting(head.at, head.place, head.held_out, head.pairwise, *texts)

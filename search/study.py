@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -150,7 +150,7 @@ def read_pool(config: StudyConfig, folder: StudyFolder, display: Display) -> tup
             f"  note: {config.trainer.matched}, so that {visits:,} of the {widest:,} prompts of the widest "
             "split are visited; the labels of the others are paid for and not used"
         )
-    return pool, digest_of_list(asdict(example) for example in chain(pool.train, pool.held_out))
+    return pool, digest_of_list(example.to_dict() for example in chain(pool.train, pool.held_out))
 
 
 def _widest(config: StudyConfig, max_prompts: int) -> int:
