@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from pools.files import refuse_credential
 from pools.settings import Settings
 
 Format = Literal["auto", "pool", "hh_rlhf", "ultrafeedback", "nectar", "shp", "prefix", "preference"]
@@ -16,8 +17,9 @@ class PoolConfig(Settings):
 
     path: str = Field(
         "demo",
-        description="pool: a .jsonl, .jsonl.gz or .parquet file, a saved Hugging Face data set (folder), "
-        "a hub id such as Anthropic/hh-rlhf, or demo, the pool that ships with the project",
+        description="pool: a .jsonl, .jsonl.gz or .parquet file, a folder of them, a pattern such as "
+        "'pool/*.parquet', any of these in an object store (s3://, gs://), a saved Hugging Face data set "
+        "(folder), a hub id such as Anthropic/hh-rlhf, or demo, the pool that ships with the project",
     )
     format: Format = Field("auto", description="shape of the rows; auto tells it from the first rows")
     split: str = Field("train", description="which split of a Hugging Face data set is the pool")
@@ -46,6 +48,15 @@ class PoolConfig(Settings):
         "of it (MiB, uncompressed)",
     )
     name: str = Field("", description="name in reports (empty: the file's own, or its file name)")
+
+    # Checked as a whole, and input hidden: an error about a field quotes it, which here might be a key.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    @model_validator(mode="after")
+    def _no_credential(self) -> Self:
+        for name in ("path", "held_out_path"):
+            refuse_credential(getattr(self, name), f"pool.{name}")
+        return self
 
     @model_validator(mode="after")
     def _one_held_out_source(self) -> Self:

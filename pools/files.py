@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from pools.errors import PoolError
+from pools.errors import ConfigError, PoolError
 
 JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 SUFFIXES = (*JSONL_SUFFIXES, ".parquet")
@@ -29,9 +29,13 @@ def is_uri(place: str) -> bool:
     return "://" in place
 
 
-def has_credential(place: str) -> bool:
-    """Whether a URI carries a key or a password, which a configuration must not."""
-    return _CREDENTIAL.search(place) is not None
+def refuse_credential(place: str, name: str) -> None:
+    """Raise ConfigError where the URI in the field `name` carries a key or a password; it is not repeated."""
+    if _CREDENTIAL.search(place):
+        raise ConfigError(
+            f"{name} carries a credential: keep it out of configurations. Machines of a cloud have a role "
+            "of their own; elsewhere use the cloud's environment variables or its file of credentials"
+        )
 
 
 def is_data(place: str) -> bool:
@@ -72,11 +76,6 @@ def stored_files(uri: str) -> list[File]:
     PoolError where the store cannot be read, or holds none.
     """
     scheme, _, path = uri.partition("://")
-    if has_credential(uri):
-        raise PoolError(
-            "pool.path carries a credential: keep it out of configurations. Machines of a cloud have a "
-            "role of their own; elsewhere use the cloud's environment variables or its file of credentials"
-        )
     if scheme not in STORES or not path.partition("/")[0]:
         choices = " or ".join(f"{known}://BUCKET/PATH" for known in STORES)
         raise PoolError(f"{uri}: expected {choices}, a path, or a hub id")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from math import fsum, inf
 from typing import Any
 
@@ -49,6 +50,21 @@ class Findings:
             self._first[reason] = sorted(both, key=lambda found: found[0])[:_PLACES_KEPT]
         by_row = sorted(self._first.items(), key=lambda item: (LATE.get(item[0], 0), item[1][0][0]))
         self._first = dict(by_row)
+
+    def to_json(self) -> str:
+        """What `from_json` makes these findings of."""
+        first = {
+            reason: [(at, *astuple(found)) for at, found in kept] for reason, kept in self._first.items()
+        }
+        return json.dumps([self._counts, first])
+
+    @classmethod
+    def from_json(cls, text: str) -> Findings:
+        """The findings that `to_json` made a text of."""
+        found, (counts, first) = cls(), json.loads(text)
+        found._counts.update(counts)
+        found._first = {reason: [(at, Finding(*one)) for at, *one in kept] for reason, kept in first.items()}
+        return found
 
     @property
     def counts(self) -> dict[str, int]:

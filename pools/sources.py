@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import importlib.resources
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from pools.across import Cluster, read_across
 from pools.adapters import ADAPTERS, format_of
 from pools.config import Format, PoolConfig
 from pools.errors import PoolError
+from pools.files import is_uri
 from pools.flaws import shown
 from pools.gather import Gathered, Gathering
 from pools.readers import FilesSource, PoolSource, Row, files_of, header, open_source, placed
@@ -102,7 +104,7 @@ def assemble(
         ]
     kept, aside = gathered.take_held_out(seed, config.held_out_prompts)
     train = gathered.train(max(min_responses, config.min_responses))
-    pool = Pool(config.name or head.name or _stem(source.label), train, kept, head.description)
+    pool = Pool(config.name or head.name or _name_of(source), train, kept, head.description)
     report = PoolReport(
         path=source.label,
         name=pool.name,
@@ -208,5 +210,10 @@ def _resolved(path: str) -> str:
     return str(importlib.resources.files("pools.demo") / "demo.jsonl.gz")
 
 
-def _stem(label: str) -> str:
+def _name_of(source: PoolSource) -> str:
+    """The last part of a path that is no pattern, without its ending."""
+    label = source.label
+    if isinstance(source, FilesSource):
+        plain = label.partition("?")[0] if is_uri(label) else label
+        label = next((part for part in reversed(Path(plain).parts) if not glob.has_magic(part)), label)
     return re.split(r"[.\[]", Path(label).name)[0] or label

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ConfigDict, Field, model_validator
 
 from pools.errors import ConfigError
+from pools.files import refuse_credential
 from pools.settings import Settings
 
 STORAGE, AUTOSCALING = "APPORTION_STORAGE", "APPORTION_AUTOSCALING"
@@ -58,11 +58,7 @@ class ClusterConfig(Settings):
 def check_storage(place: str, name: str) -> None:
     """Raise ConfigError unless `place` is empty, an absolute path or a URI without a credential."""
     scheme = place.partition("://")[0] if "://" in place else ""
-    if re.search(r"://[^/]*@", place) or re.search(r"[?&](access|secret)_key=", place):
-        raise ConfigError(
-            f"{name} carries a credential: keep it out of configurations. Machines of a cloud have a role "
-            "of their own; elsewhere use the cloud's environment variables or its file of credentials"
-        )
+    refuse_credential(place, name)
     if place and scheme not in _SCHEMES and not place.startswith("/"):
         choices = ", ".join(f"{known}://..." for known in _SCHEMES)
         raise ConfigError(f'{name} is "{place}": expected one of {choices}, or an absolute path')
