@@ -1,31 +1,34 @@
 """What a training step costs: ours (each prompt encoded once) against k sequential padded passes.
 
     python -m benchmarks.train_step [--quick] [--hh FILE] [--long FILE] [--seed 1] [--dtype bf16]
+    python -m benchmarks.train_step --device cuda --rounds 20 [--model opt-1.3b-shape] [--peak-tflops 989]
 
 The naive baseline runs response i of every prompt in pass i with its own copy of the prompt, padded, and
 log-softmax over the vocabulary at every position. The floor is a bare forward and backward of the Hugging
 Face model over the same unique tokens as one causal row with SDPA: no loss, no packing, no mask. All
 variants run in turn in one process, on the same weights and tokens; figures are medians over rounds, in
-CPU seconds of the process (with one thread that is wall time less what other programs took).
+CPU seconds of the process (with one thread that is wall time less what other programs took), or on a GPU in
+seconds of the clock until it is idle again. `opt-1.3b-shape` has random weights. With `--peak-tflops` (the
+GPU's own, for the precision) each variant's share of it is told for the work that the unique tokens need.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import ctypes
 import gzip
 import json
 import random
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import OPTConfig, OPTForCausalLM
 
+from benchmarks._metered import metered, needed_flops
 from trainers.algorithm_config import AlgorithmConfig
 from trainers.algorithms import make_algorithm
 from trainers.batching import Ranking, collate
@@ -35,6 +38,18 @@ from trainers.policy import Policy, ResponseLogps
 # Token counts of four HH-RLHF harmless dialogues and of answers, for machines without the data.
 HH_PROMPTS = (61, 118, 203, 322)
 HH_ANSWERS = (24, 38, 57, 92, 128, 31, 66, 45)
+EMBEDDED, SHAPE = "embedded:smollm2-135m", "opt-1.3b-shape"
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+# OPT-1.3B's, but for the positions: the floor's row of all tokens is longer than its 2,048.
+OPT_SHAPE = {
+    "hidden_size": 2048,
+    "word_embed_proj_dim": 2048,
+    "ffn_dim": 8192,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 32,
+    "vocab_size": 50272,
+    "max_position_embeddings": 4096,
+}
 TIMED = ("naive", "ours", "floor", "body")
 
 
@@ -42,7 +57,9 @@ def naive_logps(model: Any, rankings: Sequence[Ranking]) -> ResponseLogps:
     """Per-response log-probabilities as ranking trainers commonly get them; every ranking has k responses."""
     totals = [_naive_pass(model, rankings, i) for i in range(len(rankings[0].response_ids))]
     tokens = [[float(len(ids)) for ids in ranking.response_ids] for ranking in rankings]
-    return ResponseLogps(torch.stack(totals, 1).flatten(), torch.tensor(tokens).flatten())
+    return ResponseLogps(
+        torch.stack(totals, 1).flatten(), torch.tensor(tokens, device=model.device).flatten()
+    )
 
 
 def naive_alone(model: Any, rankings: Sequence[Ranking]) -> ResponseLogps:
@@ -52,11 +69,12 @@ def naive_alone(model: Any, rankings: Sequence[Ranking]) -> ResponseLogps:
 
 
 def _naive_pass(model: Any, rankings: Sequence[Ranking], i: int) -> Tensor:
+    device = model.device
     rows = [torch.tensor(ranking.prompt_ids + ranking.response_ids[i]) for ranking in rankings]
-    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    lengths = torch.tensor([len(row) for row in rows])
-    starts = torch.tensor([len(ranking.prompt_ids) for ranking in rankings])
-    places = torch.arange(ids.shape[1])
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
+    lengths = torch.tensor([len(row) for row in rows], device=device)
+    starts = torch.tensor([len(ranking.prompt_ids) for ranking in rankings], device=device)
+    places = torch.arange(ids.shape[1], device=device)
     logits = model(input_ids=ids, attention_mask=(places < lengths[:, None]).long(), use_cache=False).logits
     picked = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
     answer = (places[1:] >= starts[:, None]) & (places[1:] < lengths[:, None])
@@ -120,11 +138,11 @@ def _ranking(prompt: list[int], answers: list[list[int]]) -> Ranking:
     return Ranking(prompt, tuple(answers), tuple(1 - i / k for i in range(k)))
 
 
-def step_variants(model: Any, rankings: list[Ranking]) -> dict[str, Callable[[], Tensor]]:
+def step_variants(policy: Policy, rankings: list[Ranking]) -> dict[str, Callable[[], Tensor]]:
     """One loss + backward for each way; all return the loss (the floor a number without meaning)."""
-    batch = collate(rankings)
+    model: Any = policy.model
+    batch = collate(rankings).to(model.device)
     algorithm = make_algorithm(AlgorithmConfig(name="pro"))
-    policy = Policy(model)
     row = batch.input_ids[None]
 
     def ours() -> Tensor:
@@ -150,9 +168,10 @@ def _backward(loss: Tensor) -> Tensor:
     return loss.detach()
 
 
-def measure(model: Any, rankings: list[Ranking], rounds: int) -> dict[str, Any]:
+def measure(model: Any, rankings: list[Ranking], rounds: int, peak_tflops: float | None) -> dict[str, Any]:
     """Median seconds and peak extra memory of each variant, rounds interleaved, and what ours is to them."""
-    variants = step_variants(model, rankings)
+    policy = Policy(model)
+    variants = step_variants(policy, rankings)
     model.train()
     agreement = compare(model, rankings, variants)  # warms up too, and leaves the gradients allocated
     seconds: dict[str, list[float]] = {name: [] for name in TIMED}
@@ -160,16 +179,19 @@ def measure(model: Any, rankings: list[Ranking], rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         for name in TIMED:
             model.zero_grad(set_to_none=False)
-            _reset_peak()
-            before, started = _memory("VmRSS"), time.process_time()
-            variants[name]()
-            seconds[name].append(time.process_time() - started)
-            memory[name] = _memory("VmHWM") - before
+            taken, memory[name] = metered(variants[name], model.device)
+            seconds[name].append(taken)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
+    tokens, work = collate(rankings).tokens, needed_flops(model, rankings) / 1e12
+    shares = {name: work / value / peak_tflops for name, value in medians.items()} if peak_tflops else {}
     return {
-        "tokens": collate(rankings).tokens,
+        "path": policy.path,
+        "note": policy.note,
+        "tokens": tokens,
         "tokens_of_naive": round(padding(rankings), 2),
-        "seconds": {name: round(value, 3) for name, value in medians.items()},
+        "seconds": {name: round(value, 4) for name, value in medians.items()},
+        "tokens_per_second": {name: round(tokens / value) for name, value in medians.items()},
+        "share_of_peak": {name: round(value, 3) for name, value in shares.items()},
         "speedup_over_naive": round(medians["naive"] / medians["ours"], 2),
         "ratio_to_floor": round(medians["ours"] / medians["floor"], 2),
         "ratio_to_body": round(medians["ours"] / medians["body"], 2),
@@ -188,7 +210,7 @@ def compare(model: Any, rankings: list[Ranking], variants: dict[str, Callable[[]
     losses, gradients = {}, {}
     for name in ("naive_alone", "naive", "ours"):
         losses[name], gradients[name] = _gradient(model, variants[name])
-    exact_loss, exact_gradient = _gradient(exact, step_variants(exact, rankings)["naive"])
+    exact_loss, exact_gradient = _gradient(exact, step_variants(Policy(exact, "plain"), rankings)["naive"])
     return {
         "loss_gap": abs(losses["ours"] / losses["naive"] - 1),
         "gradient_gap": _distance(gradients["ours"], gradients["naive"]),
@@ -209,15 +231,12 @@ def _distance(got: list[Tensor], expected: list[Tensor]) -> float:
     return (gap / sum(float(b.float().square().sum()) for b in expected)) ** 0.5
 
 
-def _reset_peak() -> None:
-    ctypes.CDLL(None).malloc_trim(0)  # what the allocator holds back would hide the next peak
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def _memory(field: str) -> float:
-    """A line of /proc/self/status, in MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+def _model(name: str, dtype: str) -> Any:
+    if name != SHAPE:
+        return load_policy(resolve_model(name), dtype=dtype)
+    torch.manual_seed(0)
+    config = OPTConfig(**OPT_SHAPE, dropout=0.0)
+    return OPTForCausalLM(config).to(DTYPES[dtype])
 
 
 def main() -> None:
@@ -227,16 +246,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one round of the first case")
     parser.add_argument("--hh", type=Path, help="HH-RLHF file (.jsonl.gz) for real prompts and answers")
     parser.add_argument("--long", type=Path, help="pool (.jsonl.gz) with long answers to short prompts")
-    parser.add_argument("--model", default="embedded:smollm2-135m")
+    parser.add_argument("--model", default=EMBEDDED, help=f"a model's path, or {SHAPE}")
     parser.add_argument("--dtype", default="bf16", choices=["fp32", "bf16"])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--peak-tflops", type=float, help="what the device is said to reach (TFLOP/s)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1, help="which prompts and answers are drawn")
     parser.add_argument("--case", action="append", help="run only this case (repeatable)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    path = resolve_model(args.model)
-    model, tokenizer = load_policy(path, dtype=args.dtype), load_tokenizer(path)
+    model = _model(args.model, args.dtype).to(args.device)
+    tokenizer = load_tokenizer(resolve_model(EMBEDDED if args.model == SHAPE else args.model))
     cases = {
         "hh_k4": hh_rankings(args.hh, tokenizer, prompts=4, k=4, seed=args.seed),
         "hh_k2": hh_rankings(args.hh, tokenizer, prompts=4, k=2, seed=args.seed),
@@ -247,7 +268,8 @@ def main() -> None:
     chosen = args.case or (["hh_k4"] if args.quick else list(cases))
     results = {}
     for name in chosen:
-        results[name] = measure(model, cases[name], 1 if args.quick else args.rounds)
+        rounds = 1 if args.quick else args.rounds
+        results[name] = measure(model, cases[name], rounds, args.peak_tflops)
         print(name, json.dumps(results[name]), flush=True)
     print(json.dumps({"benchmark": "train_step", "baseline": "naive", "dtype": args.dtype, **results}))
 
