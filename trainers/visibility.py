@@ -64,7 +64,8 @@ def _views(segments: Sequence[Segment], total: int) -> Tensor:
             shared = 0 if start == segment.start else segment.prompt
             views.append((start, segment.start, segment.start + shared))
             lengths.append(stop - start)
-    return torch.tensor(views, dtype=torch.int32).repeat_interleave(torch.tensor(lengths), dim=0).T.contiguous()
+    by_token = torch.tensor(views, dtype=torch.int32).repeat_interleave(torch.tensor(lengths), dim=0)
+    return by_token.T.contiguous()
 
 
 def _seen_pairs(own: Tensor, first: Tensor, stop: Tensor) -> Tensor:
