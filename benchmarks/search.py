@@ -29,10 +29,11 @@ from benchmarks.paper import paper_figures
 from search.budget import CostModel
 from search.config import StudyConfig
 from search.curve import DiversityCurve
-from search.plan import Plan, Progress, Stop, Train
+from search.plan import Plan, Progress
 from search.proposals import Proposals
 from search.record import TrialRecord
 from search.space import Point, Space, seeded
+from search.step import Stop, Train
 
 SPENDS = (0.125, 0.25, 0.5, 1.0)
 GRID_SEEDS = 3

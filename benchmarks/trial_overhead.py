@@ -27,8 +27,8 @@ from typing import Any
 
 from search.cluster import start_ray, stop_ray
 from search.config import StudyConfig
-from search.plan import Step, Stop, Train
 from search.space import Point
+from search.step import Step, Stop, Train
 
 WAYS = ("plain", "alone", "ours")
 

@@ -15,11 +15,12 @@ from search.display import Display
 from search.ledger import Ledger
 from search.live import Running, Standing
 from search.outlook import seconds_left, trials_left
-from search.plan import Plan, Progress, Step, Stop, Train, Wait
+from search.plan import Plan, Progress
 from search.proposals import Proposals
 from search.record import TrialRecord
 from search.settings import shown
 from search.space import Point
+from search.step import Step, Stop, Train, Wait
 from search.trial import TrialOutcome
 
 

@@ -20,6 +20,7 @@ from search.question import Question
 from search.record import TrialRecord, pooled
 from search.settings import Scalar, applied
 from search.space import Point, Space, seeded
+from search.step import Step, Stop, Train, Wait
 
 # The pilot tries at most so many numbers of responses; the rest are interpolated until they matter.
 PILOT_LEVELS = 5
@@ -36,30 +37,6 @@ TOO_EARLY = "too early to tell the splits apart"
 Setting: TypeAlias = tuple[tuple[str, Scalar], ...]
 
 
-@dataclass(frozen=True)
-class Train:
-    """Train `point` next, and why."""
-
-    point: Point
-    why: str
-    belief: Belief | str = ""
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Nothing to start until a running trial has ended."""
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Train no more: the split is `decided`, or something else ends the study."""
-
-    reason: str
-    decided: bool
-    belief: Belief | str = ""
-
-
-Step: TypeAlias = Train | Wait | Stop
 # Proposes a place, given what is fixed of it by name.
 Propose: TypeAlias = Callable[[Mapping[str, Scalar]], Point]
 

@@ -196,15 +196,19 @@ def judge_base(shared: Shared, sample: FitSample | None) -> Prepared:
     """Fit the reward model on `sample`, where there is one, and judge the base model."""
     import ray
 
-    from trainers.job import prepare
-
     setting, pool_ref = shared.setting, shared.pool
     prepared: Prepared = _crew(shared).run(
-        lambda context: prepare(setting, ray.get(pool_ref), sample=sample, context=context),
+        lambda context: _prepared(setting, ray.get(pool_ref), sample, context),
         name=f"prepare-{shared.identity}",
         label="base model",
     )
     return prepared
+
+
+def _prepared(setting: Setting, pool: Pool, sample: FitSample | None, context: WorkerContext) -> Prepared:
+    from trainers.job import prepare  # in the worker: it brings torch
+
+    return prepare(setting, pool, sample=sample, context=context)
 
 
 def _crew(shared: Shared) -> Crew:

@@ -11,8 +11,8 @@ from ray.tune.search import Searcher
 
 from pools.errors import ApportionError, TrainingError
 from search.cluster import ON_HEAD
-from search.plan import Step, Stop, Train
 from search.space import Point
+from search.step import Step, Stop, Train
 from search.trial import TrialOutcome
 
 

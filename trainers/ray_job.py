@@ -18,6 +18,7 @@ from trainers.chatter import captured
 from trainers.config import ResourcesConfig
 from trainers.context import Writer
 from trainers.mailbox import Mailbox
+from trainers.process_group import take_device, torch_group
 from trainers.storage import RUNS, Checkpoints
 
 PAUSE_S = 15.0  # in which Ray notices that a machine is gone
@@ -51,11 +52,10 @@ class RayContext:
 
     def __init__(self, place: Checkpoints, board: Any, label: str) -> None:
         import ray.train
-        import ray.train.torch
 
         train = ray.train.get_context()
         self.rank, self.world_size = train.get_world_rank(), train.get_world_size()
-        self.device = str(ray.train.torch.get_device())
+        self.device = str(take_device())
         self._place, self._board, self._label = place, board, label
 
     def progress(self, update: Mapping[str, float]) -> None:
@@ -183,6 +183,7 @@ class Crew:
         resources, mailbox, equipment = self._resources, self._mailbox, self._equipment
         return _lean_trainer()(
             lambda: _serve(mailbox, equipment),
+            backend_config=torch_group(),
             scaling_config=ScalingConfig(
                 num_workers=resources.workers,
                 use_gpu=resources.gpus_per_worker > 0,
@@ -283,11 +284,12 @@ def dismiss(board: Any) -> None:
 def _lean_trainer() -> Any:
     """Ray's trainer, without the process that would hand out parts of Ray Data sets: a trial has none.
 
-    The method is internal to Ray; where it is gone, that process is started again and nothing else changes.
+    Not its TorchTrainer: see `trainers.process_group`. The method is internal to Ray; where it is gone, that
+    process is started again and nothing else changes.
     """
-    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    class LeanTrainer(TorchTrainer):
+    class LeanTrainer(DataParallelTrainer):
         def _create_default_callbacks(self) -> list[Any]:
             callbacks = super()._create_default_callbacks()
             return [callback for callback in callbacks if type(callback).__name__ != "DatasetsCallback"]

@@ -15,10 +15,11 @@ from search.curve import DiversityCurve
 from search.display import Display
 from search.folder import StudyFolder
 from search.ledger import Ledger
-from search.plan import Plan, Stop, Train, Wait
+from search.plan import Plan
 from search.proposals import Proposals
 from search.record import TrialRecord
 from search.space import Point, Space
+from search.step import Stop, Train, Wait
 from search.tracking import MemoryTracker
 from search.trial import TrialOutcome
 from trainers.spec import SeedResult

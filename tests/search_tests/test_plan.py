@@ -10,9 +10,10 @@ import pytest
 
 from search.config import StudyConfig
 from search.curve import DiversityCurve
-from search.plan import Plan, Progress, Step, Stop, Train, Wait
+from search.plan import Plan, Progress
 from search.record import TrialRecord
 from search.space import Point, Space, seeded
+from search.step import Step, Stop, Train, Wait
 
 SIZES = (10, 100, 1_000, 10_000, 100_000)
 CURVE = DiversityCurve(SIZES, tuple(2 * float(np.log(n)) for n in SIZES))
