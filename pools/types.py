@@ -63,7 +63,7 @@ class Example:
     responses: tuple[Response, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as `dataclasses.asdict` gives them, in half the time."""
+        """Plain values, ready for JSON: what `dataclasses.asdict` gives, in half the time."""
         content = self.prompt.content
         turns = content if isinstance(content, str) else [dict(vars(turn)) for turn in content]
         prompt = {"content": turns, "domain": self.prompt.domain, "meta": self.prompt.meta}

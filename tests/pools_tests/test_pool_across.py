@@ -1,0 +1,111 @@
+"""A pool that Ray Data reads is the pool that one process reads, to the letter."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pools import across, sources
+from pools.across import Cluster
+from pools.config import PoolConfig
+from pools.errors import PoolError
+from pools.files import File
+from pools.sources import scan_pool
+from pools.spilled import Spilled
+from search import study
+from search.config import load_config
+from search.display import Display
+from search.folder import StudyFolder
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def joined() -> Iterator[None]:
+    import ray
+
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def listed(draw: random.Random) -> Any:
+    """A row of our schema: few prompts, so that many repeat, often flawed and sometimes held out."""
+    answers = [
+        {"text": draw.choice(["ä\tb", "ä\tb ", "\u2028x", "y", ""]), "score": draw.choice([1, 0.25, "high"])}
+        for _ in range(draw.randrange(6))
+    ]
+    row: dict[str, Any] = {"prompt": f"{draw.choice('pP')}{draw.randrange(200)}", "responses": answers}
+    row["part"] = draw.choice(["held_out", *9 * ["train"]])
+    return draw.choice([None, {"prompt": ""}, *18 * [row]])
+
+
+def paired(draw: random.Random) -> Any:
+    """A comparison; several speak of one prompt and of one response."""
+    row = {"prompt": f"p{draw.randrange(100)}", "chosen": f"r{draw.randrange(4)}", "rejected": "bad"}
+    return draw.choice([{"prompt": row["prompt"], "chosen": 3}, {**row, "chosen": " "}, *18 * [row]])
+
+
+def written(folder: Path, make: Any, seed: int) -> Path:
+    """Files of very different lengths, the first by name the longest, with lines that are not JSON."""
+    draw = random.Random(seed)
+    folder.mkdir()
+    for name, rows in (("a.jsonl.gz", 150), ("b.jsonl", 0), ("c.jsonl", 20), ("d.json", 50)):
+        with gzip.open(folder / name, "wt") if name.endswith("gz") else (folder / name).open("w") as file:
+            file.write('{"pool": {"name": "n"}}\n' if name < "c" else "")
+            file.writelines(json.dumps(make(draw)) + "\n" for _ in range(rows))
+            file.write("{\n")
+    return folder
+
+
+@pytest.mark.parametrize("make", [listed, paired])
+def test_the_same_pool_to_the_letter(tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pools.spilled.PART_BYTES", 2000)
+    here, other = written(tmp_path / "pool", make, 1), written(tmp_path / "held", make, 2)
+    config = PoolConfig(path=str(here), held_out_path=str(other), held_out_prompts=3, stream_above=0)
+    read: list[Any] = []
+    for cluster in (None, Cluster(lambda: nullcontext(True), str(tmp_path))):
+        pool, report = scan_pool(config, seed=3, min_responses=2, store=tmp_path / "store", cluster=cluster)
+        read.append((list(pool.train), pool, asdict(report), report.lines()))
+    (wanted, memory, report, lines), (found, pool, other_report, other_lines) = read
+    assert found == wanted and len(found) > 5
+    assert pool.held_out == memory.held_out and len(pool.held_out) == 3
+    assert other_report == report and other_lines == lines and len(report["counts"]) > 3
+
+
+def test_a_study_reads_a_large_pool_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = written(tmp_path / "pool", listed, 1)
+    given: list[int] = []
+
+    def counted(files: Any, *rest: Any) -> None:
+        given.append(len(files))
+        across.read_across(files, *rest)
+
+    monkeypatch.setattr(sources, "read_across", counted)
+    fields = {
+        "pool.path": str(shared),
+        "pool.held_out_prompts": "5",
+        "search.responses": "[1]",
+        "budget": "9",
+    }
+    found = []
+    for name, storage in (("alone", "/elsewhere"), ("across", str(tmp_path))):
+        config = load_config("demo", {**fields, "pool.stream_above": "0", "cluster.storage": storage})
+        found.append(study.read_pool(config, StudyFolder(tmp_path / name), Display())[1])
+    assert found[0] == found[1] and given == [4]
+
+
+def test_a_file_that_a_worker_cannot_read_is_told(tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone.jsonl")
+    spilled = Spilled(tmp_path / "store", 1)
+    with pytest.raises(PoolError, match=f"{gone}: No such file or directory"):
+        across.read_across([File(gone, 1)], "pool", spilled, "", count())
