@@ -79,31 +79,35 @@ def stored_files(uri: str) -> list[File]:
     if scheme not in STORES or not path.partition("/")[0]:
         choices = " or ".join(f"{known}://BUCKET/PATH" for known in STORES)
         raise PoolError(f"{uri}: expected {choices}, a path, or a hub id")
+    _, mark, query = uri.partition("?")
+    if mark and not re.match(r"\w+=", query):
+        raise PoolError(f"{uri}: a pattern for an object store knows *, ** and [...]; ? begins its options")
     try:
         return _listed(uri)
+    except PoolError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, PoolError):
-            raise
         raise PoolError(f"{uri} cannot be read: {error}") from error
 
 
 def _listed(uri: str) -> list[File]:
-    from fsspec.implementations.arrow import ArrowFSWrapper
+    from fsspec.utils import glob_translate
     from pyarrow.fs import FileSelector, FileType
 
     filesystem, path = _reached(uri)
     scheme, mark, query = uri.partition("://")[0], *uri.partition("?")[1:]
     found = filesystem.get_file_info(path)
-    folder = found.type == FileType.Directory
-    if folder:
+    if found.type == FileType.Directory:
         infos = filesystem.get_file_info(FileSelector(path, recursive=True))
-    elif found.is_file:
-        infos = [found]
+    elif found.type == FileType.NotFound and glob.has_magic(path):
+        plain = re.split(r"[*[]", path, maxsplit=1)[0].rpartition("/")[0]
+        below = FileSelector(plain, recursive="/" in path[len(plain) + 1 :])
+        wanted = re.compile(glob_translate(path))
+        infos = [info for info in filesystem.get_file_info(below) if wanted.match(info.path)]
     else:
-        matches = ArrowFSWrapper(filesystem).glob(path) if glob.has_magic(path) else []
-        infos = filesystem.get_file_info(matches)
+        infos = [found]
     files = {f"{scheme}://{info.path}{mark}{query}": int(info.size or 0) for info in infos if info.is_file}
-    return _sorted(uri, files, path if folder else "")
+    return _sorted(uri, files, path if found.type == FileType.Directory else "")
 
 
 def local_files(path: str) -> list[File]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +14,12 @@ from typing import Any, cast
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from pyarrow import Table
+from pyarrow.parquet import write_table
 
+from pools.config import PoolConfig
+from pools.errors import PoolError
+from pools.sources import load_pool
 from search.folder import StudyFolder
 from search.storage import Place
 from search.trial import TrialOutcome
@@ -86,3 +94,55 @@ def test_a_study_goes_there_and_comes_back(bucket: Any, tmp_path: Path) -> None:
     there = tmp_path / "new head"
     assert Place(STORAGE, "t", fresh=False).pull(there) == 2
     assert (there / "trials" / "a.json").read_text() == "trials/a.json"
+
+
+def example(number: int) -> dict[str, Any]:
+    return {"prompt": f"p{number}", "responses": [{"text": f"r{number}", "score": number / 7}]}
+
+
+@pytest.fixture(scope="module")
+def stored(bucket: Any) -> list[Any]:
+    """Six rows in three objects below `data/pool 1/`, among others; the rows."""
+    rows = [example(number) for number in range(6)]
+    bodies: dict[str, bytes] = {"b/x.jsonl": jsonl(rows[2:4]) + b"{", "_SUCCESS": b"", "b/notes.txt": b"?"}
+    bodies["a.jsonl.gz"] = gzip.compress(jsonl(rows[:2]))
+    write_table(Table.from_pylist(rows[4:]), parquet := io.BytesIO())
+    bodies["c.parquet"] = parquet.getvalue()
+    for name, body in bodies.items():
+        bucket.put_object(Bucket="bucket", Key=f"data/pool 1/{name}", Body=body)
+    return rows
+
+
+def jsonl(rows: list[Any]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+@pytest.mark.parametrize(
+    ("place", "prompts", "first"),
+    [
+        ("", 6, "b/x.jsonl:3"),
+        ("/", 6, "b/x.jsonl:3"),
+        ("/*.*", 4, ""),
+        ("/**/*.jsonl*", 4, "b/x.jsonl:3"),
+        ("/b/x.jsonl", 2, "b/x.jsonl:3"),
+    ],
+)
+def test_a_pool_is_read_from_a_bucket(stored: list[Any], place: str, prompts: int, first: str) -> None:
+    pool, report = load_pool(PoolConfig(path=f"s3://bucket/data/pool 1{place}"), seed=0)
+    texts = [each.prompt.text for each in pool.train]
+    assert texts == [row["prompt"] for row in stored if row["prompt"] in texts] and len(texts) == prompts
+    assert [found.place for found in report.first] == [f"s3://bucket/data/pool 1/{first}"] * bool(first)
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("bucket/data/none.jsonl", "s3://bucket/data/none.jsonl: no file matches; a pool's files end in"),
+        ("bucket/data/*/b/*.txt", "s3://bucket/data/pool 1/b/notes.txt is no file of a pool"),
+        ("bucket/data/pool?/*.jsonl", r"pool\?/\*.jsonl: a pattern for an object store knows \*, \*\* and"),
+        ("no-such-bucket/*.jsonl", "s3://no-such-bucket/.* cannot be read: .*no-such-bucket"),
+    ],
+)
+def test_a_bucket_that_holds_no_pool_is_refused(stored: list[Any], place: str, message: str) -> None:
+    with pytest.raises(PoolError, match=message):
+        load_pool(PoolConfig(path=f"s3://{place}"), seed=0)
