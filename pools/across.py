@@ -93,7 +93,8 @@ def _chunks(files: Sequence[tuple[int, str]], format: str, mark: str, parts: int
         try:
             yield from rows.iter_rows()
         except RayError as error:
-            raise PoolError(f"the cluster cannot read the pool: {error}") from error
+            why, *_ = str(getattr(error, "cause", error)).splitlines()
+            raise PoolError(f"a worker of the cluster cannot read the pool: {why}") from error
 
 
 def _checked(file: dict[str, Any], format: str, mark: str, parts: int) -> Iterator[_Chunk]:

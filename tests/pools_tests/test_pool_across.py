@@ -107,5 +107,7 @@ def test_a_study_reads_a_large_pool_so(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_file_that_a_worker_cannot_read_is_told(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone.jsonl")
     spilled = Spilled(tmp_path / "store", 1)
-    with pytest.raises(PoolError, match=f"{gone}: No such file or directory"):
+    with pytest.raises(
+        PoolError, match=f"a worker .* cannot read the pool: {gone}: No such file or directory$"
+    ):
         across.read_across([File(gone, 1)], "pool", spilled, "", count())
