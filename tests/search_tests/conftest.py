@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from studies import ROOT
 
@@ -14,3 +16,11 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("home") / "run.py"
     path.write_text((ROOT / "search" / "run.py").read_text())
     return path
+
+
+@pytest.fixture(scope="session")
+def lingering() -> Iterator[list[psutil.Process]]:
+    """Processes that may outlast their test by a minute; when the last test has run they must be gone."""
+    processes: list[psutil.Process] = []
+    yield processes
+    assert not psutil.wait_procs(processes, timeout=90)[1]
