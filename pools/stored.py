@@ -132,14 +132,16 @@ def _opened(path: Path, how: Callable[[str], Any]) -> Iterator[Any]:
 
 
 @contextmanager
-def on_disk(place: Path) -> Iterator[None]:
-    """Within the block, PoolError for what keeps a pool from being written to `place`."""
+def on_disk(
+    place: Path, way: str = "give another --output-dir, or raise pool.stream_above to read it into memory"
+) -> Iterator[None]:
+    """Within the block, PoolError for what keeps a pool from being written to `place`, with a `way` out."""
     try:
         yield
     except OSError as error:
         raise PoolError(
             f"the pool is larger than pool.stream_above, and cannot be kept on disk in {place}: {error}; "
-            "give another --output-dir, or raise pool.stream_above to read it into memory"
+            f"{way}"
         ) from error
 
 

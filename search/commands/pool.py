@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -14,6 +16,7 @@ from pools.config import Format, PoolConfig
 from pools.errors import ConfigError
 from pools.report import PoolReport
 from pools.sources import scan_pool
+from pools.stored import on_disk
 
 _OPTIONS: dict[str, dict[str, Any]] = {  # fields of PoolConfig, whose defaults and descriptions hold here too
     "format": {"choices": get_args(Format)},
@@ -76,4 +79,8 @@ def _scan(config: PoolConfig, seed: int) -> PoolReport:
         def show(rows: int, fraction: float) -> None:
             bar.update(task, completed=fraction, description=f"{rows:,} rows")
 
-        return scan_pool(config, seed=seed, progress=show)[1]
+        with (
+            TemporaryDirectory(prefix="apportion-") as own,
+            on_disk(Path(own), "set TMPDIR to another folder"),
+        ):
+            return scan_pool(config, seed=seed, progress=show, store=Path(own) / "pool")[1]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pools.config import PoolConfig
+from pools.spilled import Spilled
 from search.cli import main
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -65,6 +67,25 @@ def test_a_refused_pool_is_shown_whole_and_ends_with_2(capsys: pytest.CaptureFix
     assert status == 2
     assert "2 x too_few_responses: fewer good responses than asked" in out
     assert out.splitlines()[-1].endswith("pool.jsonl: 2 flaws, and on_bad_row is refuse")
+
+
+def test_a_large_pool_is_checked_on_disk(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    in_memory = check(capsys, FIXTURES / "pool.jsonl", "--min-responses", 3)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    config = PoolConfig(path=str(FIXTURES / "pool.jsonl"), min_responses=3, stream_above=0)
+    monkeypatch.setattr("search.commands.pool._config", lambda _: config)
+    kept: list[Path] = []
+
+    class Watched(Spilled):
+        def __init__(self, folder: Path, source_bytes: int) -> None:
+            kept.append(folder)
+            super().__init__(folder, source_bytes)
+
+    monkeypatch.setattr("pools.sources.Spilled", Watched)
+    assert check(capsys, FIXTURES / "pool.jsonl", "--min-responses", 3) == in_memory
+    assert kept[0].is_relative_to(tmp_path) and not any(tmp_path.iterdir())
 
 
 def test_an_empty_pool_ends_with_2(capsys: pytest.CaptureFixture[str]):
