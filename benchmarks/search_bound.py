@@ -2,10 +2,10 @@
 
     python -m benchmarks.search_bound
 
-`informed`, on the ground whose best number of responses lies in between: a planner who knows beforehand that
-rewards lie on a line of D for each k, how slopes vary, the noise of a seed, and which three k contend, and who
-spreads seeds over the four spends so that the three rewards of the whole budget become as sure as they can. It
-decides all of that in advance; one that looked at results on the way could do somewhat better.
+`informed`, on the ground whose best number of responses lies in between: a planner who knows beforehand
+that rewards lie on a line of D for each k, how slopes vary, the noise of a seed, and which three k contend,
+and who spreads seeds over the four spends so that the three rewards of the whole budget become as sure as
+they can. It decides all of that in advance; one that looked at results on the way could do somewhat better.
 
 `direct`, on any ground: one who knows which two splits contend and trains nothing else, at the whole budget.
 The last line is one JSON object.
@@ -28,7 +28,7 @@ SLOPE_DEVIATION = (0.0073 - 0.0043) / 12**0.5  # of the uniform distribution tha
 DRAWS = 400_000
 INTERIOR_GROUND = "interior k"
 CONTENDERS = (3, 4, 6)
-MOST_SEEDS = 8  # at one split; with up to 24 the result is the same
+MOST_SEEDS = 8  # at one split; keeps the enumeration short
 
 
 def third(name: str) -> float:
@@ -38,7 +38,7 @@ def third(name: str) -> float:
 
 
 def variance(responses: int, seeds: Sequence[int]) -> float:
-    """Of the reward at the whole budget, known from so many seeds at each of the four spends and the prior."""
+    """Of the whole budget's reward, known from so many seeds at each of the four spends, and the prior."""
     whole = grounds()[INTERIOR_GROUND].budget / responses
     offsets = np.array([curve().at(int(whole * spend))[0] for spend in SPENDS]) - curve().at(int(whole))[0]
     design = np.stack([np.ones(len(SPENDS)), offsets], axis=1)
