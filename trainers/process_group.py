@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import os
 import socket
+from datetime import timedelta
 from typing import Any
+
+# That workers wait for one another, as in Ray's own set-up: some load more, or judge longer, than others.
+PATIENCE = timedelta(seconds=1800)
 
 
 def torch_group() -> Any:
@@ -65,4 +69,4 @@ def _join(address: str, port: int) -> None:
         LOCAL_RANK=str(train.get_local_rank()),
         LOCAL_WORLD_SIZE=str(train.get_local_world_size()),
     )
-    dist.init_process_group("nccl" if take_device().type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if take_device().type == "cuda" else "gloo", timeout=PATIENCE)
