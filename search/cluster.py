@@ -78,13 +78,13 @@ def _connect(config: StudyConfig, log: Path, address: str | None) -> None:
     for name, value in DRIVER.items():
         os.environ.setdefault(name, value)
     _check_address(config.cluster.address)
-    logging.getLogger("ray").setLevel(logging.ERROR)
     alone = config.cluster.address in ("", "local") and "RAY_ADDRESS" not in os.environ
     if config.cluster.address != "local" and (Path.home() / ".ray" / "auth_token").exists():
         # Ray uses the token by itself when it starts a cluster, but not when it joins one.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
+    logging.getLogger("ray").setLevel(logging.ERROR)  # only now: its import sets another level
     wanted = WORKERS | (ALONE if alone else {})
     try:
         ray.init(

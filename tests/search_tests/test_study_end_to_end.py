@@ -18,6 +18,7 @@ def study(script: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("runs") / "smoke"
     done = run(script, model, folder)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "authentication" not in done.stdout + done.stderr  # what Ray says when it starts goes to a file
     return folder, done.stdout
 
 
