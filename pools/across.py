@@ -18,8 +18,8 @@ from pools.readers import FilesSource, PoolSource, open_file, placed
 from pools.report import Findings
 from pools.spilled import Spilled, as_line, part_of
 
-_CHUNK_BYTES = 4 << 20
-_BLOCK_BYTES = 8 << 20  # of checked rows, sent to the head as one
+_CHUNK_BYTES = 4 << 20  # of checked rows that a worker holds
+_BLOCK_BYTES = 8 << 20  # that are sent to the head as one
 _MOST_TASKS = 1000  # above it a task reads several files
 
 
@@ -93,7 +93,7 @@ def _chunks(files: Sequence[tuple[int, str]], format: str, mark: str, parts: int
         try:
             yield from rows.iter_rows()
         except RayError as error:
-            why, *_ = str(getattr(error, "cause", error)).splitlines()
+            why = str(getattr(error, "cause", error)).partition("\n")[0]  # without its traceback
             raise PoolError(f"a worker of the cluster cannot read the pool: {why}") from error
 
 

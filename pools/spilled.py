@@ -20,7 +20,9 @@ from pools.stored import Packed, StoredExamples
 from pools.subset import digest
 from pools.types import Example
 
-PART_BYTES = 64 << 20  # of the pool's files; in memory a part takes several times as much
+PART_BYTES = (
+    64 << 20
+)  # of the pool's files; in memory a part takes twice as much, or more where prompts repeat
 _MOST_PARTS = 400  # all are open at once, and systems allow a process 1,024 files
 
 
@@ -62,7 +64,7 @@ class Spilled:
             self.put(part_of(good, self.parts), as_line(good))
 
     def put(self, part: int, lines: str) -> None:
-        """Take in rows that were checked elsewhere: `as_line` of each, all of one part, in any order."""
+        """Take in checked rows of one part, in any order: `as_line` of each."""
         self._rows[part].write(lines)
 
     def take_held_out(self, seed: int, count: int | None) -> tuple[tuple[Example, ...], int]:
