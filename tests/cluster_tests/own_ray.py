@@ -161,7 +161,7 @@ def _launcher(address: str, workers: int) -> dict[str, Any]:
     return {
         "cluster_name": "growing",
         "max_workers": workers,
-        "idle_timeout_minutes": 0.25,
+        "idle_timeout_minutes": 0.15,
         "provider": {
             "type": "external",
             "module": module,
