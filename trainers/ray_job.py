@@ -153,10 +153,13 @@ class Crew:
     def _post(self, task: _Task) -> None:
         import ray
 
-        if not ray.get(self._mailbox.post.remote(self._number, task)):  # the workers have gone home
+        posted = self._mailbox.post.remote(self._number, task)
+        if self._shift is None:  # the mailbox may still be starting: workers can be called meanwhile
+            return
+        if not ray.get(posted):  # they have gone home
             self._number += 1
             self._leave()
-            ray.get(self._mailbox.post.remote(self._number, task))
+            self._mailbox.post.remote(self._number, task)
 
     def _outcome(self, retries: int) -> Any:
         """What comes of the posted work; workers that are lost on the way are replaced `retries` times.

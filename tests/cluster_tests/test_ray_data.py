@@ -1,4 +1,4 @@
-"""A pool that Ray Data reads is the pool that one process reads, to the letter."""
+"""What runs on Ray Data gives what one process gives: the same pool to the letter, the same diversity."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
 
+from metrics.diversity import diversity
+from metrics.ray_count import count_on_ray
+from metrics.tokens import tokenize
 from pools import across, sources
 from pools.across import Cluster
 from pools.config import PoolConfig
@@ -111,3 +115,22 @@ def test_a_file_that_a_worker_cannot_read_is_told(tmp_path: Path) -> None:
         PoolError, match=f"a worker .* cannot read the pool: {gone}: No such file or directory$"
     ):
         across.read_across([File(gone, 1)], "pool", spilled, "", count())
+
+
+def test_ray_counts_what_one_process_counts() -> None:
+    words = [f"w{i}" for i in range(60)]
+
+    def load_tokenizer() -> Tokenizer:  # local functions travel to the workers by value
+        made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="w0"))
+        made.pre_tokenizer = pre_tokenizers.Whitespace()
+        return made
+
+    def read(source: str) -> Iterator[str]:
+        draw = random.Random(source)
+        return (" ".join(draw.choices(words, k=draw.randrange(0, 9))) for _ in range(150))
+
+    sources = ["a", "b", "c"]
+    expected = tokenize((text for source in sources for text in read(source)), load_tokenizer())
+    measured = count_on_ray(sources, read, load_tokenizer, parts=3)
+    assert measured.diversity() == diversity(expected)
+    assert (measured.prompts, measured.tokens) == (450, len(expected.ids))
