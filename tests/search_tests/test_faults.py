@@ -14,7 +14,7 @@ from studies import ROOT, family, named, start, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(500)]
 TUNE, TRAIN = "ray::ImplicitFunc", "ray::RayTrainWorker"
-# Two processes of Ray that try for a minute to tell a store of state, dead as well, that their raylet is dead.
+# Two processes of Ray that try for a minute to tell a store of state, dead as well, of their raylet's death.
 AGENT = "Agent"
 
 
