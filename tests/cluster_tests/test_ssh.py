@@ -97,6 +97,8 @@ def test_what_the_readme_says_works_as_typed(sshd: str, model: Path, tmp_path: P
     home.mkdir()
     (home / ".bashrc").write_text("")
     (home / "apportion-env").symlink_to(sys.prefix)
+    (shared / "pool").mkdir(parents=True)
+    shutil.copy(ROOT / "pools" / "demo" / "demo.jsonl.gz", shared / "pool")
     with own_ray() as cluster, machine(sshd, cluster, home, laptop) as address:
         launcher = tmp_path / "local.yaml"
         launcher.write_text(yaml.safe_dump(settings(cluster, address, laptop, shared)))
@@ -104,6 +106,7 @@ def test_what_the_readme_says_works_as_typed(sshd: str, model: Path, tmp_path: P
         study = f"--config configs/smoke.yaml --model.name {model} --output-dir {home}/runs/smoke"
         study += " --search.responses 2 --search.trials 2 --search.plan grid --search.seeds 1"
         study += " --trainer.learning_rate 0.01 --tracking.uri none"
+        study += f" --pool.path {shared}/pool --pool.stream_above 0"  # so the cluster reads it
         try:
             run(f"ray up -y --no-config-cache {launcher}", mine, 200)
             said = run(f"ray submit {launcher} search/run.py -- {study}", mine, 300)
@@ -111,6 +114,7 @@ def test_what_the_readme_says_works_as_typed(sshd: str, model: Path, tmp_path: P
             assert f"the study is also in {shared}/smoke" in said
             found = json.loads((shared / "smoke" / "study" / "recommendation.json").read_text())
             assert found["budget"] == 32 and found["trials"] == 2
+            assert "execution of Dataset" in (home / "runs" / "smoke" / "logs" / "ray.log").read_text()
             token = {**mine, "RAY_AUTH_MODE": "token"}
             again = f"ray job submit --address {cluster.dashboard} -- apportion study {study}"
             assert "nothing is left to train" in run(again, token, 120)
