@@ -39,6 +39,7 @@ KINDS = {
     "raylet": "raylets",
     "ray::ImplicitFunc": "trials",
     "ray::TrainController": "controllers",
+    "ray::Mailbox": "mailboxes",
 }
 
 
@@ -194,12 +195,12 @@ def measured(meter: Meter, count: int, *, whole_jobs: bool) -> list[Sample]:
 def summary(taken: list[Sample], count: int) -> dict[str, float]:
     """Seconds and MiB a trial, and MiB on the head at 1,000 of them."""
     first, last = taken[0], taken[-1]
-    fullest = max(taken, key=lambda one: one.running)
-    on_head = ("gcs", "trials", "controllers", "driver")
+    on_head = ("gcs", "trials", "controllers", "mailboxes", "driver")
 
     def head(one: Sample) -> float:
         return sum(one.memory[kind] for kind in on_head)
 
+    fullest = max(taken, key=head)
     each = (head(fullest) - head(first)) / max(fullest.running, 1)
     figures = {
         "trials": count,
