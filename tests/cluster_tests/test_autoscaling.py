@@ -35,7 +35,7 @@ def test_workers_come_a_lost_one_is_made_good_and_all_leave(model: Path, tmp_pat
         "1",
     ]
     command += ["--search.responses", "2", "--search.trials", "2", "--search.plan", "grid"]
-    command += ["--trainer.steps", "150", "--trainer.learning_rate", "0.01"]
+    command += ["--trainer.steps", "300", "--trainer.learning_rate", "0.01"]
     with growing_cluster(workers=2) as (cluster, launcher):
         assert not worker_raylets(cluster.mark)
         assert knock(cluster.dashboard, token=None) == 401 and knock(cluster.dashboard, cluster.token) == 200
