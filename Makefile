@@ -18,8 +18,10 @@ $(READY): pyproject.toml constraints.txt
 search: setup
 	$(BIN)/python search/run.py
 
+# Tests that start Ray go one after another, alone: on a loaded machine they take several times as long.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 -m "not ray"
+	$(BIN)/python -m pytest -m ray
 
 check: setup
 	$(BIN)/ruff check .
