@@ -44,8 +44,7 @@ class Cluster:
 class _Chunk(TypedDict):
     """Some good rows of one file, all of one part, as `pools.spilled.as_line` writes them.
 
-    `rows` are those read for this chunk and others that come with it, good and bad; `findings` those of the
-    whole file, which come with its last chunk, or empty.
+    A file's last chunk has no lines, but counts all its `rows`, good and bad, and holds its `findings`.
     """
 
     number: int
@@ -108,11 +107,14 @@ def _checked(file: dict[str, Any], format: str, mark: str, parts: int) -> Iterat
             lines[part_of(good, parts)].append(line := as_line(good))
             held += len(line)
         if held > _CHUNK_BYTES:
-            for part, some in lines.items():
-                yield _Chunk(number=number, rows=rows, part=part, lines="".join(some), findings="")
-                rows = 0
-            lines.clear()
+            yield from _emptied(lines, number)
             held = 0
+    yield from _emptied(lines, number)
+    yield _Chunk(number=number, rows=rows, part=0, lines="", findings=findings.to_json())
+
+
+def _emptied(lines: dict[int, list[str]], number: int) -> Iterator[_Chunk]:
+    """What is held of a file, a chunk for each part; nothing is held afterwards."""
     for part, some in lines.items():
         yield _Chunk(number=number, rows=0, part=part, lines="".join(some), findings="")
-    yield _Chunk(number=number, rows=rows, part=0, lines="", findings=findings.to_json())
+    lines.clear()

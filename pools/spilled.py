@@ -20,9 +20,8 @@ from pools.stored import Packed, StoredExamples
 from pools.subset import digest
 from pools.types import Example
 
-PART_BYTES = (
-    64 << 20
-)  # of the pool's files; in memory a part takes twice as much, or more where prompts repeat
+# Of the pool's files; in memory a part takes twice as much, or more where prompts repeat.
+PART_BYTES = 64 << 20
 _MOST_PARTS = 400  # all are open at once, and systems allow a process 1,024 files
 
 

@@ -63,7 +63,7 @@ class Policy(nn.Module):
             attention.register()
             lm.set_attn_implementation(attention.ATTENTION)
             if path == "auto" and _on_gpu(lm):
-                self.no_flex = None
+                self.no_flex = None  # so that `path` is flex while it is tried
                 self.no_flex = self._flex_obstacle()
             if self.path != "flex":
                 self.reason = self._disagreement()
