@@ -10,12 +10,10 @@ from metrics.tokens import offsets_of
 
 Positions = NDArray[np.int64]
 
-# N-grams looked up at once: few repeat among so many, and they stay in the processor's cache, as most of
-# the slots do. A larger table knows more n-grams but answers more slowly (benchmarks/diversity.md), so it
-# grows once it knows too few.
-_BLOCK = 1 << 15
-_SLOTS = (19, 20)  # log2 of the n-grams remembered as seen: at first, and
-_MANY = 1 << 20  # once so many are held
+# N-grams looked up at once: few repeat among so many, and they stay in the processor's cache, as many of
+# the slots do. A larger table knows more n-grams but answers more slowly (benchmarks/diversity.md).
+_BLOCK = 1 << 16
+_SLOTS = 20  # log2 of the n-grams remembered as seen
 _SLACK = 1 << 22  # n-grams gathered before duplicates among them are dropped
 
 
@@ -33,7 +31,6 @@ class Firsts:
         self.total = 0
         self._counts: list[Positions] = []
         self._cache: Codes | None = None
-        self._bits = _SLOTS[0]
         self._codes: list[Codes] = []
         self._positions: list[Positions] = []
         self._pending = self._merged = 0
@@ -56,10 +53,15 @@ class Firsts:
         return self._merge()[0]
 
     def distinct(self) -> int:
-        """Number of distinct n-grams."""
+        """Number of distinct n-grams: those remembered, which need no sort, and those forgotten."""
         if not self._pending:
             return self._merged
-        return int(np.count_nonzero(_starts(np.sort(np.concatenate(self._codes)))))
+        codes = np.concatenate(self._codes)
+        remembered = 0
+        if self._cache is not None:
+            remembered = int(np.count_nonzero(self._cache)) - 1  # slot 0 holds no n-gram
+            codes = codes[self._unknown(codes)]
+        return remembered + int(np.count_nonzero(_starts(np.sort(codes))))
 
     def totals(self) -> Positions:
         """All n-grams of each prompt; shape [prompts]."""
@@ -88,17 +90,15 @@ class Firsts:
         return self._codes[0], self._positions[0]
 
     def _unknown(self, codes: Codes) -> NDArray[np.bool_]:
-        if not self._codes:  # small pools fit one block and need no cache
+        if self._cache is None:
             return np.ones(len(codes), dtype=np.bool_)
-        if self._cache is None or (self._bits < _SLOTS[1] and self.held > _MANY):
-            self._bits = _SLOTS[self._cache is not None]
-            self._cache = np.zeros(1 << self._bits, dtype=codes.dtype)
-            self._cache[0] = 1  # an empty slot must not look like the n-gram 0; 1 belongs in another
-        return np.not_equal(self._cache.take(_slots(codes, self._bits)), codes)
+        return np.not_equal(self._cache.take(_slots(codes)), codes)
 
     def _remember(self, codes: Codes) -> None:
-        if self._cache is not None:
-            self._cache[_slots(codes, self._bits)] = codes
+        if self._cache is None:
+            self._cache = np.zeros(1 << _SLOTS, dtype=codes.dtype)
+        self._cache[_slots(codes)] = codes
+        self._cache[0] = 1  # whose own slot is another: nothing stays in slot 0, as empty slots read as 0
 
 
 def first_seen(table: NgramTable) -> Positions:
@@ -108,12 +108,13 @@ def first_seen(table: NgramTable) -> Positions:
     return firsts.per_prompt()
 
 
-def _slots(codes: Codes, bits: int) -> Codes:
+def _slots(codes: Codes) -> Codes:
     """Where in the cache each n-gram belongs: the top bits of a product (Knuth's multiplicative hash)."""
     kind = codes.dtype.type
     width = codes.dtype.itemsize * 8
     factor = kind(0x9E3779B1 if width == 32 else 0x9E3779B97F4A7C15)
-    slots: Codes = (codes * factor) >> kind(width - bits)
+    slots: Codes = codes * factor
+    slots >>= kind(width - _SLOTS)
     return slots
 
 

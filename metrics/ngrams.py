@@ -74,10 +74,11 @@ def _bits(largest: int) -> int:
 def _windows(ids: NDArray[np.int32], order: int, bits: int, *, across: bool) -> Codes:
     """Codes of all runs of `order` ids, those that cross from one prompt to the next included."""
     size = max(len(ids) - order + 1, 0)
-    codes: Codes = ids[:size].astype(np.uint32 if order * bits <= 32 else np.uint64)
+    unsigned = ids.view(np.uint32)
+    codes: Codes = unsigned[:size].astype(np.uint32 if order * bits <= 32 else np.uint64)
     width = bits
     for step in range(1, order):
-        following = ids[step : step + size].astype(codes.dtype)
+        following = unsigned[step : step + size]
         if width + bits > 64 and not across:  # rank what is there: exact, and narrow again
             codes = np.unique(codes, return_inverse=True)[1].astype(np.uint64)
             width = bits_of(codes)

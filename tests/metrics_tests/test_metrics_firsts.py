@@ -29,10 +29,10 @@ def brute_force(rows: list[list[int]]) -> list[int]:
     return gains
 
 
-@pytest.fixture(params=["tiny", "small", "as shipped"])
+@pytest.fixture(params=["tiny", "small", "no cache to speak of", "as shipped"])
 def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {"tiny": (1, (2, 3), 5, 0), "small": (4, (1, 5), 20, 3)}.get(request.param)
-    for name, value in zip(("_BLOCK", "_SLOTS", "_MANY", "_SLACK"), given or (), strict=False):
+    given = {"tiny": (1, 2, 0), "small": (4, 5, 3), "no cache to speak of": (2, 1, 100)}.get(request.param)
+    for name, value in zip(("_BLOCK", "_SLOTS", "_SLACK"), given or (), strict=False):
         monkeypatch.setattr(module, name, value)
 
 
@@ -45,11 +45,23 @@ def test_many_prompts_in_pieces(kind: type, rounds: int) -> None:
     firsts = Firsts()
     for start in range(0, 200, 37):
         firsts.add(table_of(rows[start : start + 37], kind))
+    assert firsts.distinct() == sum(brute_force(rows))  # while some are gathered unsorted
     assert firsts.per_prompt().tolist() == brute_force(rows)
     assert firsts.codes().tolist() == sorted({code for row in rows for code in row})
     assert firsts.totals().tolist() == list(map(len, rows))
     assert firsts.total == sum(map(len, rows))
     assert firsts.held == firsts.distinct()
+
+
+def test_every_code_of_few_bits_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also 0, as which an empty slot reads, and 1, which marks the slot of 0."""
+    monkeypatch.setattr(module, "_BLOCK", 2)
+    monkeypatch.setattr(module, "_SLOTS", 3)
+    for kind in (np.uint32, np.uint64):
+        firsts = Firsts()
+        firsts.add(table_of([[*range(8), *range(8)], [0, 0, 1, 1, 0]], kind))
+        assert firsts.distinct() == 8
+        assert firsts.per_prompt().tolist() == [8, 0]
 
 
 @given(ROWS)
