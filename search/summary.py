@@ -12,7 +12,7 @@ from search.record import TrialRecord
 from search.settings import shown
 
 if TYPE_CHECKING:
-    from search.study import StudyResult
+    from search.conclusion import StudyResult
 
 
 def show_result(display: Display, result: StudyResult, folder: StudyFolder) -> None:

@@ -25,7 +25,7 @@ from pools.errors import PoolError
 from pools.files import File
 from pools.sources import scan_pool
 from pools.spilled import Spilled
-from search import study
+from search import material
 from search.config import load_config
 from search.display import Display
 from search.folder import StudyFolder
@@ -104,7 +104,7 @@ def test_a_study_reads_a_large_pool_so(tmp_path: Path, monkeypatch: pytest.Monke
     found = []
     for name, storage in (("alone", "/elsewhere"), ("across", str(tmp_path))):
         config = load_config("demo", {**fields, "pool.stream_above": "0", "cluster.storage": storage})
-        found.append(study.read_pool(config, StudyFolder(tmp_path / name), Display())[1])
+        found.append(material.read_pool(config, StudyFolder(tmp_path / name), Display())[1])
     assert found[0] == found[1] and given == [4]
 
 

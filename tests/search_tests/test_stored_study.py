@@ -19,7 +19,7 @@ from pools.errors import PoolError
 from pools.stored import StoredExamples
 from pools.subset import draw
 from pools.types import Pool
-from search import study
+from search import material
 from search.config import StudyConfig, load_config
 from search.display import Display
 from search.folder import StudyFolder, study_identity
@@ -42,9 +42,9 @@ class Read:
 
     def __init__(self, limit: str, folder: Path) -> None:
         self.config = load_config("demo", {"pool.stream_above": limit})
-        self.pool, self.digest = study.read_pool(self.config, StudyFolder(folder), Display())
-        self.tokens = study.tokenize_pool(self.config, self.pool, Display())
-        self.curve = study.diversity_curve(self.pool, self.tokens, seed=0)
+        self.pool, self.digest = material.read_pool(self.config, StudyFolder(folder), Display())
+        self.tokens = material.tokenize_pool(self.config, self.pool, Display())
+        self.curve = material.diversity_curve(self.pool, self.tokens, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def reads(tmp_path_factory: pytest.TempPathFactory) -> tuple[Read, Read]:
     folder = tmp_path_factory.mktemp("studies")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pools.spilled.PART_BYTES", 50_000)
-        patch.setattr(study, "load_light_tokenizer", lambda _: Words())
-        patch.setattr(study, "resolve_model", lambda _: "")
+        patch.setattr(material, "load_light_tokenizer", lambda _: Words())
+        patch.setattr(material, "resolve_model", lambda _: "")
         return Read("1024", folder / "memory"), Read("0", folder / "disk")
 
 
@@ -122,17 +122,17 @@ def test_the_digest_of_a_stream_is_that_of_the_list(values: list[Any]) -> None:
 def test_a_greedy_selection_that_memory_cannot_hold_is_refused(
     reads: tuple[Read, Read], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study, "GREEDY_TOKENS", 100)
+    monkeypatch.setattr(material, "GREEDY_TOKENS", 100)
     greedy = {"search": {"selections": ["random", "narrow"]}, "budget": 9, "pool": {}}
     for tokens, config in ((reads[0].tokens, greedy), (reads[1].tokens, {"budget": 9, "pool": {}})):
-        study.check_selections(StudyConfig.model_validate(config), tokens)
+        material.check_selections(StudyConfig.model_validate(config), tokens)
     with pytest.raises(PoolError, match=r'"narrow", which .* they have [\d,]+ tokens, and 100 is'):
-        study.check_selections(StudyConfig.model_validate(greedy), reads[1].tokens)
+        material.check_selections(StudyConfig.model_validate(greedy), reads[1].tokens)
 
 
 def test_the_copy_goes_when_the_folder_is_left(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path / "study")
     with folder.locked():
-        study.read_pool(load_config("demo", {"pool.stream_above": "0"}), folder, Display())
+        material.read_pool(load_config("demo", {"pool.stream_above": "0"}), folder, Display())
         assert (folder.pool / "train.arrow").exists()
     assert not folder.pool.exists()

@@ -81,7 +81,7 @@ def test_a_study_of_twenty_trials_tokenises_its_pool_once(
 ) -> None:
     """The tokenizer is counted where every tokenisation goes through; trials get the table."""
     from metrics import tokens as tokens_module
-    from search import study
+    from search import material
     from search.config import load_config
     from search.display import Display
 
@@ -93,9 +93,9 @@ def test_a_study_of_twenty_trials_tokenises_its_pool_once(
         texts.append(len(held))
         return encode(held, *args)
 
-    monkeypatch.setattr(study, "tokenize", counted)
+    monkeypatch.setattr(material, "tokenize", counted)
     monkeypatch.setattr(tokens_module, "tokenize", counted)
-    table = study.tokenize_pool(load_config("demo"), pool, Display())
+    table = material.tokenize_pool(load_config("demo"), pool, Display())
     for prompts in range(20, 220, 10):
         measure(pool, table, choose_orders(pool, table, point(prompts, "diverse")))
     assert texts == [len(pool.train)]
