@@ -55,6 +55,25 @@ def test_from_pretrained_gives_the_trained_policys_logits(tmp_path: Path, rank: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "kept"]
 
 
+@pytest.mark.parametrize(("known", "ends"), [(None, [2]), (7, [7, 2]), ([7, 9], [7, 9, 2]), ([2, 7], [2, 7])])
+def test_answers_end_with_the_token_of_the_training(
+    tmp_path: Path, known: int | list[int] | None, ends: list[int]
+) -> None:
+    base = tiny_llama(eos_token_id=known)
+    base.save_pretrained(tmp_path / "base")
+    weights = dict(base.named_parameters())
+    save_policy(
+        weights,
+        str(tmp_path / "kept"),
+        base=str(tmp_path / "base"),
+        config=TrainerConfig(dtype="fp32"),
+        tokenizer=byte_tokenizer(),
+        card="",
+    )
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "kept")
+    assert loaded.generation_config.eos_token_id == ends
+
+
 def test_an_object_store_gets_the_whole_policy_or_none_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
