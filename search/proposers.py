@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from pools.errors import ApportionError
-from trainers.models import load_policy, load_tokenizer, resolve_model
+from trainers.models import end_tokens, load_policy, load_tokenizer, resolve_model
 
 _INTRODUCTION = "Requests that people make of an assistant, one a line, no two alike:"
 _INSTRUCTION = (
@@ -49,7 +49,7 @@ class LocalProposer:
                 self._model,
                 [self._tokenizer.encode(_as_list(examples)) for examples in lists],
                 max_new_tokens=128,
-                eos_ids=[self._tokenizer.eos_token_id],
+                eos_ids=end_tokens(self._model, self._tokenizer),
                 pad_id=self._tokenizer.pad_token_id,
                 sampling=Sampling(self._temperature, self._top_p, self._seed + start),
                 stop=("\n",),

@@ -12,6 +12,7 @@ from pools.types import Prompt
 from trainers.config import EvaluationConfig, ModelConfig
 from trainers.context import WorkerContext
 from trainers.generate import cut, generate
+from trainers.models import end_tokens
 from trainers.prompt_format import tokenize_prompts
 from trainers.together import gathered, together
 
@@ -63,7 +64,7 @@ def _answer(
             prompts, tokenizer, style=model_config.prompt_format, max_tokens=model_config.max_prompt_tokens
         ),
         max_new_tokens=config.max_new_tokens,
-        eos_ids=[tokenizer.eos_token_id],
+        eos_ids=end_tokens(model, tokenizer),
         pad_id=tokenizer.pad_token_id,
         token_budget=config.batch_tokens,
         stop=config.stop,

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from trainers.config import TrainerConfig
-from trainers.models import load_policy
+from trainers.models import end_tokens, load_policy
 
 LAST = "config.json"  # without it transformers loads nothing
 
@@ -43,7 +43,8 @@ def save_policy(
     assert not unknown, unknown
     if config.lora.rank:
         model = model.merge_and_unload()
-    _end_as_trained(model.generation_config, tokenizer.eos_token_id)
+    # `generate` asks this file, not the tokenizer, and a base model's may not know what training closed with.
+    model.generation_config.eos_token_id = end_tokens(model, tokenizer)
 
     def write(folder: Path) -> None:
         model.save_pretrained(folder)
@@ -54,17 +55,6 @@ def save_policy(
         _put_local(Path(path), write)
     else:
         put_remote(filesystem, path, write)
-
-
-def _end_as_trained(generation: Any, end: int) -> None:
-    """Let answers also end with the token `end`, which responses were closed with in training.
-
-    A base model's file may know another token only, and `generate` asks that file, not the tokenizer.
-    """
-    known = generation.eos_token_id
-    ends = known if isinstance(known, list) else [] if known is None else [known]
-    if end not in ends:
-        generation.eos_token_id = [*ends, end]
 
 
 def _put_local(folder: Path, write: Callable[[Path], None]) -> None:

@@ -102,6 +102,14 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
         return _with_ends(AutoTokenizer.from_pretrained(path, trust_remote_code=False), path)
 
 
+def end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end an answer of `model`: those that its own generation configuration names, which may
+    be several or none, and the one with which `tokenizer` closes responses in training."""
+    known = model.generation_config.eos_token_id
+    ends = known if isinstance(known, list) else [] if known is None else [known]
+    return list(dict.fromkeys([*ends, tokenizer.eos_token_id]))
+
+
 def load_light_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """The same for a driver that counts tokens: from `tokenizer.json`, where there is one, without torch.
 

@@ -72,7 +72,7 @@ def load_sampler(max_new_tokens: int) -> Sampler:
     Rounding differs between kinds of CPU and numbers of threads, and with it some of the answers.
     """
     from trainers.generate import Sampling, generate
-    from trainers.models import load_policy, load_tokenizer, resolve_model
+    from trainers.models import end_tokens, load_policy, load_tokenizer, resolve_model
     from trainers.prompt_format import tokenize_prompts
 
     path = resolve_model(MODEL)
@@ -83,7 +83,7 @@ def load_sampler(max_new_tokens: int) -> Sampler:
             model,
             tokenize_prompts(prompts, tokenizer, style="auto", max_tokens=512),
             max_new_tokens=max_new_tokens,
-            eos_ids=[tokenizer.eos_token_id],
+            eos_ids=end_tokens(model, tokenizer),
             pad_id=tokenizer.pad_token_id,
             sampling=Sampling(temperature=_TEMPERATURE, top_p=_TOP_P, seed=seed),
         )
