@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Path = Literal["auto", "segments", "flex", "mask", "plain"]
 _CHUNK = 1024  # predicted tokens whose scores over the vocabulary exist at one time
-_ROWS = 16  # of them, those whose scores are float32 at one time on a CPU: they stay in its cache
+_ROWS = 8  # of them, those whose scores are float32 at one time on a CPU: they stay in its cache
 _NO_MASK = torch.ones(1, 1, 1, 1)
 _RESHAPED = ("final_logit_softcapping", "attn_logit_softcapping", "logit_scale", "logits_scaling")
 
@@ -175,20 +175,23 @@ class _LogSoftmaxAt(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
-        precise = torch.promote_types(logits.dtype, torch.float32)
+        ctx.precise = torch.promote_types(logits.dtype, torch.float32)
         ctx.rows = _ROWS if logits.device.type == "cpu" else len(logits)
-        total = torch.cat([rows.to(precise).logsumexp(-1) for rows in torch.split(logits, ctx.rows)])
-        ctx.save_for_backward(logits, targets, total)
-        return logits.gather(1, targets[:, None])[:, 0].to(precise) - total
+        ctx.save_for_backward(logits, targets)
+        parts = zip(torch.split(logits, ctx.rows), torch.split(targets, ctx.rows), strict=True)
+        picked = [
+            rows.log_softmax(-1, dtype=ctx.precise).gather(1, target[:, None]) for rows, target in parts
+        ]
+        return torch.cat(picked)[:, 0]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        logits, targets, total = ctx.saved_tensors
+        logits, targets = ctx.saved_tensors
         result = torch.empty_like(logits)
-        parts = (torch.split(tensor, ctx.rows) for tensor in (logits, targets, total, grads[0], result))
-        for rows, target, norm, grad, out in zip(*parts, strict=True):
-            share = (rows - norm[:, None]).exp_().mul_(-grad[:, None])
-            out.copy_(share.scatter_add_(1, target[:, None], grad[:, None]))
+        parts = (torch.split(tensor, ctx.rows) for tensor in (logits, targets, grads[0][:, None], result))
+        for rows, target, grad, out in zip(*parts, strict=True):
+            share = rows.softmax(-1, dtype=ctx.precise).mul_(-grad)
+            out.copy_(share.scatter_add_(1, target[:, None], grad))
         return result, None
 
 
