@@ -279,8 +279,8 @@ def open_source(path: str, *, split: str = "train", subset: str = "") -> PoolSou
     place = Path(path).expanduser()
     if glob.has_magic(path) and not place.exists():
         return FilesSource(path, local_files(path))
-    if place.is_dir() and (split, subset) == ("train", "") and _is_one_split(place):
-        return FilesSource(path, local_files(path))
+    if place.is_dir() and (split, subset) == ("train", "") and (files := _one_split(place)):
+        return FilesSource(path, files)
     name = place.name.lower()
     if name.endswith(".parquet"):
         return ParquetSource(place)
@@ -293,16 +293,17 @@ def open_source(path: str, *, split: str = "train", subset: str = "") -> PoolSou
     return DatasetSource(path, split=split, subset=subset)
 
 
-def _is_one_split(folder: Path) -> bool:
-    """Whether a folder is data files alone, of which `datasets`, too, would make a single split."""
+def _one_split(folder: Path) -> list[File]:
+    """The files of a folder that is data alone, of which `datasets`, too, would make one split; else none."""
     from datasets.data_files import get_data_patterns
 
     if any((folder / name).exists() for name in _OWN_FILES):
-        return False
+        return []
     try:
-        return local_files(str(folder)) != [] and get_data_patterns(str(folder)).keys() == {"train"}
+        files = local_files(str(folder))
+        return files if get_data_patterns(str(folder)).keys() == {"train"} else []
     except (PoolError, OSError, ValueError):  # nothing to be read: `datasets` says so
-        return False
+        return []
 
 
 def _lines(raw: BinaryIO) -> Iterator[bytes]:
