@@ -30,7 +30,7 @@ class Firsts:
     def __init__(self) -> None:
         self.total = 0
         self._counts: list[Positions] = []
-        self._cache: Codes | None = None
+        self._cache: Codes = np.empty(0, np.uint32)
         self._codes: list[Codes] = []
         self._positions: list[Positions] = []
         self._pending = self._merged = 0
@@ -43,6 +43,9 @@ class Firsts:
     def add(self, table: NgramTable) -> None:
         """Go on with these prompts, which follow all that were added before."""
         self._counts.append(np.diff(table.offsets))
+        if not len(self._cache):
+            self._cache = np.zeros(1 << _SLOTS, dtype=table.codes.dtype)
+            self._remember(table.codes[:0])  # marks slot 0
         for start in range(0, len(table.codes), _BLOCK):
             self._add(table.codes[start : start + _BLOCK])
             if self._pending > self._merged + _SLACK:
@@ -57,11 +60,9 @@ class Firsts:
         if not self._pending:
             return self._merged
         codes = np.concatenate(self._codes)
-        remembered = 0
-        if self._cache is not None:
-            remembered = int(np.count_nonzero(self._cache)) - 1  # slot 0 holds no n-gram
-            codes = codes[self._unknown(codes)]
-        return remembered + int(np.count_nonzero(_starts(np.sort(codes))))
+        forgotten = np.sort(codes[self._unknown(codes)])
+        remembered = np.count_nonzero(self._cache) - 1  # slot 0 holds no n-gram
+        return int(remembered + np.count_nonzero(_starts(forgotten)))
 
     def totals(self) -> Positions:
         """All n-grams of each prompt; shape [prompts]."""
@@ -90,13 +91,9 @@ class Firsts:
         return self._codes[0], self._positions[0]
 
     def _unknown(self, codes: Codes) -> NDArray[np.bool_]:
-        if self._cache is None:
-            return np.ones(len(codes), dtype=np.bool_)
         return np.not_equal(self._cache.take(_slots(codes)), codes)
 
     def _remember(self, codes: Codes) -> None:
-        if self._cache is None:
-            self._cache = np.zeros(1 << _SLOTS, dtype=codes.dtype)
         self._cache[_slots(codes)] = codes
         self._cache[0] = 1  # whose own slot is another: nothing stays in slot 0, as empty slots read as 0
 
