@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +33,8 @@ def conclude(material: Material, ledger: Ledger, conductor: Conductor) -> StudyR
     """Fit the finished trials of the best setting, recommend, and write every result into the folder."""
     config, pool, folder = ledger.config, material.pool, ledger.folder
     records = conductor.records
-    folder.write_json("study.json", _study_json(config, pool, ledger) | conductor.to_dict())
+    responses = range(1, fewest_responses(pool.train) + 1)
+    folder.write_json("study.json", _study_json(config, pool, ledger, responses) | conductor.to_dict())
     if not records:
         reasons = "; ".join(f"{label}: {reason}" for label, reason in ledger.failures.items())
         raise ApportionError(
@@ -48,7 +48,7 @@ def conclude(material: Material, ledger: Ledger, conductor: Conductor) -> StudyR
             budget=config.budget,
             cost_model=config.cost,
             curve=material.curve,
-            responses=range(1, fewest_responses(pool.train) + 1),
+            responses=responses,
             max_prompts=len(pool.train),
             seed=config.seed,
         )
@@ -75,14 +75,14 @@ def conclude(material: Material, ledger: Ledger, conductor: Conductor) -> StudyR
     return StudyResult(ledger=ledger, fit=fit, recommendation=recommendation, stopped=conductor.reason)
 
 
-def _study_json(config: StudyConfig, pool: Pool, ledger: Ledger) -> dict[str, Any]:
+def _study_json(config: StudyConfig, pool: Pool, ledger: Ledger, responses: range) -> dict[str, Any]:
     return {
         "name": config.name,
         "seed": config.seed,
         "base_reward": ledger.base_reward,
         "budget": config.budget,
         "cost": config.cost.model_dump(mode="json"),
-        "responses": list(range(1, fewest_responses(pool.train) + 1)),
+        "responses": list(responses),
         "max_prompts": len(pool.train),
         "failures": ledger.failures,
     }
@@ -102,13 +102,5 @@ def _notes(config: StudyConfig, pool: Pool, ledger: Ledger) -> dict[str, Any]:
         "matching": config.trainer.matched,
         "reward": f"{config.reward.source}; a model's judgement, not people's",
         **dev,
-        **dict(line.split(": ", 1) for line in reward_lines(ledger.reward_report)),
+        **dict(line.split(": ", 1) for line in ledger.reward_lines()),
     }
-
-
-def reward_lines(report: Mapping[str, Any] | None) -> list[str]:
-    """What a fitted reward model is worth, one figure a line."""
-    shown = {
-        name: f"{value:.3f}" if isinstance(value, float) else value for name, value in (report or {}).items()
-    }
-    return [f"reward model {name.replace('_', ' ')}: {value}" for name, value in shown.items() if value != ""]

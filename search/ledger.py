@@ -58,6 +58,16 @@ class Ledger:
         if kept and kept["identity"] == self.identity:
             self.base_reward, self.reward_report = kept["base"]["reward"], kept["reward_report"]
 
+    def reward_lines(self) -> list[str]:
+        """What a fitted reward model is worth, one figure a line; nothing where none was fitted."""
+        shown = {
+            name: f"{value:.3f}" if isinstance(value, float) else value
+            for name, value in (self.reward_report or {}).items()
+        }
+        return [
+            f"reward model {name.replace('_', ' ')}: {value}" for name, value in shown.items() if value != ""
+        ]
+
     @contextmanager
     def study_run(self, params: Mapping[str, Scalar], tags: Mapping[str, str]) -> Iterator[None]:
         """The study's run in the tracker: closed as FINISHED, FAILED or, when interrupted, KILLED."""

@@ -11,7 +11,6 @@ from pools.stored import StoredExamples
 from pools.types import Pool
 from search.capacity import concurrent_trials
 from search.cluster import ON_HEAD
-from search.conclusion import reward_lines
 from search.conductor import Conductor
 from search.config import StudyConfig
 from search.ledger import Ledger
@@ -120,7 +119,7 @@ def _opening(shared: Shared, pool: Pool, ledger: Ledger, then: Callable[[], None
 
     def done(prepared: Prepared) -> None:
         ledger.keep_base(prepared)
-        for line in reward_lines(prepared.reward_report):
+        for line in ledger.reward_lines():
             ledger.display.say(f"  {line}")
         then()
 

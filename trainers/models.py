@@ -103,8 +103,11 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
 
 
 def end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """The tokens that end an answer of `model`: those that its own generation configuration names, which may
-    be several or none, and the one with which `tokenizer` closes responses in training."""
+    """The tokens that end an answer of `model`.
+
+    Those that its generation configuration names, several or none, and the one with which `tokenizer`
+    closes responses in training.
+    """
     known = model.generation_config.eos_token_id
     ends = known if isinstance(known, list) else [] if known is None else [known]
     return list(dict.fromkeys([*ends, tokenizer.eos_token_id]))
