@@ -8,6 +8,7 @@ call for the whole row is quicker than many small ones: FlexAttention (trainers/
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from trainers import flex
+from trainers import flex, newest
 from trainers.batching import Segment
 from trainers.visibility import spans
 
@@ -26,9 +27,26 @@ _BLOCK = 128  # queries whose scores are made at one time: of later keys only th
 
 
 def register() -> None:
-    """Make `ATTENTION` known to transformers; without a layout it is its SDPA, so that generation works."""
+    """Make `ATTENTION` known to transformers; without a layout it does what SDPA does, as answering needs."""
     AttentionInterface.register(ATTENTION, _attention)
     AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+@contextmanager
+def answering(model: Any) -> Iterator[None]:
+    """Let `model` (also under peft) decode without dropout, with `ATTENTION`; then it is as before."""
+    lm = model.get_base_model() if hasattr(model, "get_base_model") else model
+    training, before = model.training, lm.config._attn_implementation
+    if before == "sdpa" and getattr(lm, "_supports_attention_backend", False):
+        register()
+        lm.set_attn_implementation(ATTENTION)
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+        if lm.config._attn_implementation != before:
+            lm.set_attn_implementation(before)
 
 
 def _attention(
@@ -46,6 +64,8 @@ def _attention(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if blocks is not None:
         return flex.attend(query, key, value, blocks, scale).transpose(1, 2), None
+    if segments is None and newest.fits(query, key, attention_mask, kwargs):
+        return newest.attend(query, key, value, attention_mask, scale).transpose(1, 2), None
     if segments is None:
         out, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return out, None

@@ -50,9 +50,7 @@ class Bench:
         return fmean(self._judge(model, self.setting.dev_prompts, self._dev, sharded).rewards)
 
     def _judge(self, model: Any, prompts: Sequence[Prompt], by: RewardModel, sharded: bool) -> Judged:
-        training = model.training
-        model.eval()
-        judged = judge(
+        return judge(
             model,
             self.tokenizer,
             prompts,
@@ -62,8 +60,6 @@ class Bench:
             context=self.context,
             sharded=sharded,
         )
-        model.train(training)
-        return judged
 
     def result(self, seed: int, judged: Judged, **training: Any) -> SeedResult:
         """What became of `seed`: the judgement, whole and by domain, with facts of its `training`."""

@@ -11,25 +11,41 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-_ROOM = 64  # tokens more than are needed now, wherever a layer runs out of room
+_ROOM = 32  # tokens more than are needed now, wherever a layer runs out of room
 
 
 class RoomyLayer(DynamicLayer):
-    """Keys and values [B, G, S, D] as views of buffers with room to grow into, along S."""
+    """Keys and values [B, G, W, D] of which the first tokens along W are used, and the others zeros.
+
+    Attention gets them whole, since matrix products copy what does not lie together; the mask, which
+    transformers makes for W keys, hides the others.
+    """
+
+    _used = 0
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Append the states of new tokens; returns all keys and all values."""
-        if not self.is_initialized:
+        """Append the states of new tokens; returns all keys and all values, unused ones included."""
+        start, added = self._used, key_states.shape[-2]
+        width, _offset = self.get_mask_sizes(added)
+        self._used += added
+        if not start:
             self.lazy_initialization(key_states, value_states)
-            self._buffers = [key_states[..., :0, :], value_states[..., :0, :]]
-        start = self.get_seq_length()
-        stop = start + key_states.shape[-2]
-        if stop > self._buffers[0].shape[-2]:
-            self._buffers = [_widened(buffer, start, stop + _ROOM) for buffer in self._buffers]
-        for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer[..., start:stop, :] = states
-        self.keys, self.values = (buffer[..., :stop, :] for buffer in self._buffers)
+            self.keys, self.values = key_states.contiguous(), value_states.contiguous()
+            return self.keys, self.values
+        if width > self.keys.shape[-2]:
+            self.keys, self.values = _widened(self.keys, width), _widened(self.values, width)
+        self.keys[..., start : self._used, :] = key_states
+        self.values[..., start : self._used, :] = value_states
         return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        """Tokens used."""
+        return self._used
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """W once `query_length` tokens more are used, and the offset of the first, 0."""
+        used, width = self._used + query_length, self.keys.shape[-2] if self._used else query_length
+        return width if used <= width else used + _ROOM, 0
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Only keep the rows `indices`; those that keep their place are not copied.
@@ -40,10 +56,9 @@ class RoomyLayer(DynamicLayer):
             return
         places = torch.arange(len(indices), device=indices.device)
         moved = indices != places
-        for buffer, used in zip(self._buffers, (self.keys, self.values), strict=True):
-            buffer[places[moved], :, : used.shape[-2]] = used[indices[moved]]
-        self._buffers = [buffer[: len(indices)] for buffer in self._buffers]
-        self.keys, self.values = (states[: len(indices)] for states in (self.keys, self.values))
+        for states in (self.keys, self.values):
+            states[places[moved]] = states[indices[moved]]
+        self.keys, self.values = self.keys[: len(indices)], self.values[: len(indices)]
 
 
 def roomy_cache(config: Any) -> DynamicCache:
@@ -75,7 +90,6 @@ def _padded(states: Tensor, width: int) -> Tensor:
     return torch.nn.functional.pad(states, (0, 0, width - states.shape[-2], 0))
 
 
-def _widened(buffer: Tensor, used: int, tokens: int) -> Tensor:
-    wider = buffer.new_empty(*buffer.shape[:-2], tokens, buffer.shape[-1])
-    wider[..., :used, :] = buffer[..., :used, :]
-    return wider
+def _widened(states: Tensor, tokens: int) -> Tensor:
+    """`states` with zeros after them."""
+    return torch.nn.functional.pad(states, (0, 0, 0, tokens - states.shape[-2]))

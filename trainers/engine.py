@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from trainers.config import TrainerConfig
 from trainers.deepspeed_config import engine_config
@@ -81,7 +82,7 @@ def build_engine(policy: torch.nn.Module, config: TrainerConfig, steps: int) -> 
         model=policy,
         optimizer=optimizer,
         lr_scheduler=scheduler,
-        config=engine_config(config),
+        config=engine_config(config, dist.get_world_size()),
         dist_init_required=False,
     )
     return engine

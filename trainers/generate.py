@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from trainers.attention import answering
 from trainers.cache import can_join, joined, roomy_cache
 
 
@@ -41,18 +42,15 @@ def generate(
     `token_budget`; rows that ended leave the batch. With `stop` (which needs `tokenizer`) an answer also ends
     with the token that completes one of these strings; `cut` then takes the string off the text.
     """
-    training = model.training
-    model.eval()
     answers: list[list[int]] = [[] for _ in prompt_ids]
     chooser = _Chooser(sampling, model.device)
-    for rows in _batches([len(ids) for ids in prompt_ids], max_new_tokens, token_budget):
-        prompts = [list(prompt_ids[row]) for row in rows]
-        ends = _Ends(frozenset(eos_ids), tuple(stop), tokenizer)
-        for row, answer in zip(
-            rows, _decode(model, prompts, max_new_tokens, pad_id, chooser, ends), strict=True
-        ):
-            answers[row] = answer
-    model.train(training)
+    with answering(model):
+        for rows in _batches([len(ids) for ids in prompt_ids], max_new_tokens, token_budget):
+            prompts = [list(prompt_ids[row]) for row in rows]
+            ends = _Ends(frozenset(eos_ids), tuple(stop), tokenizer)
+            found = _decode(model, prompts, max_new_tokens, pad_id, chooser, ends)
+            for row, answer in zip(rows, found, strict=True):
+                answers[row] = answer
     return answers
 
 

@@ -171,7 +171,11 @@ def _pick(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 class _LogSoftmaxAt(torch.autograd.Function):
-    """log_softmax(logits)[target] in float32 at least, a few rows at a time on a CPU."""
+    """log_softmax(logits)[target] in float32 at least, a few rows at a time on a CPU.
+
+    The gradient takes the place of the scores, which are as large as all weights of a small model: a graph
+    that is kept for a second backward pass refuses it.
+    """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
@@ -187,12 +191,11 @@ class _LogSoftmaxAt(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         logits, targets = ctx.saved_tensors
-        result = torch.empty_like(logits)
-        parts = (torch.split(tensor, ctx.rows) for tensor in (logits, targets, grads[0][:, None], result))
-        for rows, target, grad, out in zip(*parts, strict=True):
+        parts = (torch.split(tensor, ctx.rows) for tensor in (logits, targets, grads[0][:, None]))
+        for rows, target, grad in zip(*parts, strict=True):
             share = rows.softmax(-1, dtype=ctx.precise).mul_(-grad)
-            out.copy_(share.scatter_add_(1, target[:, None], grad))
-        return result, None
+            rows.copy_(share.scatter_add_(1, target[:, None], grad))
+        return logits, None
 
 
 def _sequences(batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:

@@ -15,13 +15,24 @@ from trainers.deepspeed_config import engine_config
 
 
 def test_our_fields_decide() -> None:
-    config = engine_config(TrainerConfig(zero_stage=3, dtype="fp16", grad_clip=0.5, offload="all"))
+    config = engine_config(TrainerConfig(zero_stage=3, dtype="fp16", grad_clip=0.5, offload="all"), 1)
     assert config["zero_optimization"]["stage"] == 3
     assert config["zero_optimization"]["offload_optimizer"] == {"device": "cpu"}
     assert config["zero_optimization"]["offload_param"] == {"device": "cpu"}
     assert config["fp16"] == {"enabled": True} and config["bf16"] == {"enabled": False}
     assert config["gradient_clipping"] == 0.5
-    assert "offload_optimizer" not in engine_config(TrainerConfig())["zero_optimization"]
+    assert "offload_optimizer" not in engine_config(TrainerConfig(), 1)["zero_optimization"]
+
+
+@pytest.mark.parametrize(
+    ("workers", "offload", "stage"), [(1, "none", 0), (2, "none", 1), (1, "optimizer", 1), (1, "all", 3)]
+)
+def test_the_stage_follows_the_workers_unless_it_is_given(workers: int, offload: Any, stage: int) -> None:
+    assert engine_config(TrainerConfig(offload=offload), workers)["zero_optimization"]["stage"] == stage
+    assert (
+        engine_config(TrainerConfig(zero_stage=3, offload=offload), workers)["zero_optimization"]["stage"]
+        == 3
+    )
 
 
 def test_other_keys_are_merged_into_ours() -> None:
@@ -32,7 +43,7 @@ def test_other_keys_are_merged_into_ours() -> None:
         "train_batch_size": "auto",
         "gradient_clipping": 1.0,
     }
-    merged = engine_config(TrainerConfig(deepspeed=theirs))
+    merged = engine_config(TrainerConfig(deepspeed=theirs), 2)
     assert merged["wall_clock_breakdown"] is True
     assert merged["fp16"] == {"enabled": False, "initial_scale_power": 8}
     assert (

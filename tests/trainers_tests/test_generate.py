@@ -12,8 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import VOCABULARY, build, byte_tokenizer, tiny_llama
+from torch import Tensor
 from transformers import GPT2Config, MistralConfig, OPTConfig, PreTrainedModel, Qwen2Config
 
+from trainers import newest
 from trainers.generate import Sampling, _batches, cut, generate
 
 EOS = [3, 20, 40, 60, 80]
@@ -118,6 +120,34 @@ def test_the_model_is_left_as_it_was() -> None:
     model = tiny_llama().train()
     generate(model, prompts(1), **OPTIONS)
     assert model.training and all(p.grad is None for p in model.parameters())
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_the_newest_tokens_attention_is_sdpas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every layer and for every new token but the first, which comes of the prompt."""
+    steps = []
+
+    def both(*given: Any) -> Tensor:
+        out = attend(*given)
+        query, key, value, mask, scale = given
+        expected = sdpa(query, key, value, attn_mask=mask, scale=scale, enable_gqa=True)
+        torch.testing.assert_close(out, expected)
+        steps.append(mask is not None and not bool(mask.all()))
+        return out
+
+    attend, sdpa = newest.attend, torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(newest, "attend", both)
+    generate(build(FAMILIES["qwen2"]), prompts(2), max_new_tokens=5, eos_ids=[], pad_id=0)
+    assert len(steps) == 2 * 4 and any(steps)
+
+
+@pytest.mark.parametrize("odd", ["two tokens", "head masks", "float mask", "softcap"])
+def test_other_attention_is_left_to_sdpa(odd: str) -> None:
+    query, key = torch.ones(2, 4, 2 if odd == "two tokens" else 1, 8), torch.ones(2, 2, 5, 8)
+    mask = torch.ones(2, 4 if odd == "head masks" else 1, 1, 5, dtype=torch.bool)
+    given = mask.float() if odd == "float mask" else mask
+    assert not newest.fits(query, key, given, {"softcap": 50.0 if odd == "softcap" else None})
+    assert newest.fits(query[:, :, :1], key, mask[:, :1], {"softcap": None})
 
 
 def test_sampling_is_seeded() -> None:

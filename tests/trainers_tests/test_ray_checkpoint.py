@@ -22,6 +22,7 @@ from trainers.config import ResourcesConfig
 from trainers.context import LocalContext, WorkerContext
 from trainers.job import run_trial
 from trainers.ray_job import Crew
+from trainers.spec import Setting
 
 HERE = Path(__file__).parent
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(500)]
@@ -59,8 +60,13 @@ class Doomed:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def usual(folder: Path) -> Setting:
+    """With the precision and the stage that a study has unless it is told otherwise."""
+    return setting(folder / "model", evaluate=3, dtype="bf16", zero_stage="auto")
+
+
 def run(folder: Path, deaths: tuple[int, ...], max_failures: int) -> Any:
-    given, log = job(setting(folder / "model", evaluate=3)), folder / "steps"
+    given, log = job(usual(folder)), folder / "steps"
     with closing(Crew(ResourcesConfig(max_failures=max_failures), storage=str(folder / "storage"))) as crew:
         return crew.run(
             lambda context: [
@@ -80,7 +86,7 @@ def unbroken(folder: Path) -> Any:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=0, world_size=1)
     context = LocalContext(checkpoints=folder / "local")
-    results = run_trial(job(setting(folder / "model", evaluate=3)), pool(), context)
+    results = run_trial(job(usual(folder)), pool(), context)
     dist.destroy_process_group()
     torch.set_num_threads(threads)
     return json.loads(json.dumps([asdict(result) for result in results]))
