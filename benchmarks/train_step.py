@@ -202,8 +202,9 @@ def measure(model: Any, rankings: list[Ranking], rounds: int, peak_tflops: float
 
 
 def compare(model: Any, rankings: list[Ranking], variants: dict[str, Callable[[], Tensor]]) -> dict[str, Any]:
-    """Relative differences in loss and, by norm, in the whole gradient: ours from naive, and both from exact.
+    """Relative differences in loss and in the whole gradient: ours from naive, and both from exact.
 
+    A gradient's is the norm of the difference; its length alone, which decides about clipping, is told too.
     Exact is naive with the same weights in float32.
     """
     exact = copy.deepcopy(model).float()
@@ -214,6 +215,7 @@ def compare(model: Any, rankings: list[Ranking], variants: dict[str, Callable[[]
     return {
         "loss_gap": abs(losses["ours"] / losses["naive"] - 1),
         "gradient_gap": _distance(gradients["ours"], gradients["naive"]),
+        "gradient_length_gap": abs(_length(gradients["ours"]) / _length(gradients["naive"]) - 1),
         "gradient_gap_of_naive_alone": _distance(gradients["naive_alone"], gradients["naive"]),
         "loss_error": {name: abs(loss / exact_loss - 1) for name, loss in losses.items()},
         "gradient_error": {name: _distance(g, exact_gradient) for name, g in gradients.items()},
@@ -227,8 +229,12 @@ def _gradient(model: Any, variant: Callable[[], Tensor]) -> tuple[float, list[Te
 
 
 def _distance(got: list[Tensor], expected: list[Tensor]) -> float:
-    gap = sum(float((a.float() - b.float()).square().sum()) for a, b in zip(got, expected, strict=True))
-    return (gap / sum(float(b.float().square().sum()) for b in expected)) ** 0.5
+    gaps = [a.float() - b.float() for a, b in zip(got, expected, strict=True)]
+    return _length(gaps) / _length(expected)
+
+
+def _length(gradient: list[Tensor]) -> float:
+    return sum(float(part.float().square().sum()) for part in gradient) ** 0.5
 
 
 def _model(name: str, dtype: str) -> Any:

@@ -61,23 +61,27 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = self.keys[: len(indices)], self.values[: len(indices)]
 
 
-def roomy_cache(config: Any) -> DynamicCache:
-    """An empty cache for a model with this `config`; layers that see all tokens are `RoomyLayer`s."""
-    cache = DynamicCache(config=config)
-    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+def empty_cache(model: Any) -> DynamicCache:
+    """A cache for `model`; layers that see all tokens are `RoomyLayer`s.
+
+    Not where attention is the model's own affair: it may add to scores what it makes for used keys only.
+    """
+    cache = DynamicCache(config=model.config)
+    if getattr(model, "_supports_attention_backend", False):
+        cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 
-def can_join(config: Any) -> bool:
-    """Whether caches of models with this `config` can be joined: every layer sees all tokens."""
-    return all(isinstance(layer, RoomyLayer) for layer in roomy_cache(config).layers)
+def can_join(model: Any) -> bool:
+    """Whether caches of `model` can be joined: every layer sees all tokens."""
+    return all(type(layer) in (RoomyLayer, DynamicLayer) for layer in empty_cache(model).layers)
 
 
-def joined(config: Any, parts: Sequence[DynamicCache]) -> DynamicCache:
+def joined(model: Any, parts: Sequence[DynamicCache]) -> DynamicCache:
     """One cache with the rows of all `parts`, in order, padded on the left with zeros to the longest."""
     if len(parts) == 1:
         return parts[0]
-    cache = roomy_cache(config)
+    cache = empty_cache(model)
     width = max(part.get_seq_length() for part in parts)
     for layer, *others in zip(cache.layers, *(part.layers for part in parts), strict=True):
         if all(other.is_initialized for other in others):

@@ -13,8 +13,6 @@ from pools.settings import Settings
 from trainers.algorithm_config import AlgorithmConfig
 from trainers.deepspeed_config import engine_config, read_deepspeed
 
-_LOWEST_STAGE = {"none": 0, "optimizer": 1, "all": 3}  # of ZeRO, by what is offloaded
-
 
 class ModelConfig(Settings):
     """The base model that every trial starts from."""
@@ -82,10 +80,7 @@ class TrainerConfig(Settings):
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of AdamW")
     grad_clip: float = Field(1.0, gt=0, description="largest norm of the whole gradient")
     dtype: Literal["bf16", "fp16", "fp32"] = Field("bf16", description="precision of weights and activations")
-    zero_stage: Literal["auto", 0, 1, 2, 3] = Field(
-        "auto",
-        description="DeepSpeed ZeRO stage; auto is 0 on one worker and 1 on more, or what offload takes",
-    )
+    zero_stage: Literal[0, 1, 2, 3] = Field(1, description="DeepSpeed ZeRO stage")
     offload: Literal["none", "optimizer", "all"] = Field(
         "none",
         description="what ZeRO keeps in CPU memory: the optimizer's state (stages 1 to 3), or all, also the "
@@ -115,24 +110,17 @@ class TrainerConfig(Settings):
 
     @model_validator(mode="after")
     def _deepspeed_can_do_it(self) -> TrainerConfig:
-        lowest = _LOWEST_STAGE[self.offload]
-        if self.zero_stage != "auto" and self.zero_stage < lowest:
+        lowest = {"none": 0, "optimizer": 1, "all": 3}[self.offload]
+        if self.zero_stage < lowest:
             raise ValueError(
                 f'trainer.offload is "{self.offload}", but trainer.zero_stage is {self.zero_stage}: '
                 f"it takes stage {lowest} or more"
             )
         try:
-            for workers in (1, 2):
-                engine_config(self, workers)
+            engine_config(self)
         except ConfigError as error:
             raise ConfigError(f"trainer.deepspeed: {error}") from error
         return self
-
-    def stage(self, workers: int) -> int:
-        """The ZeRO stage on so many workers: one alone has nobody to share with, and pays for sharing."""
-        if self.zero_stage != "auto":
-            return self.zero_stage
-        return max(0 if workers == 1 else 1, _LOWEST_STAGE[self.offload])
 
     def visits(self, prompts: int) -> int | None:
         """Visits to prompts that a training on `prompts` makes, or None where their tokens decide it."""

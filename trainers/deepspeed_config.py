@@ -42,24 +42,27 @@ def read_deepspeed(value: object) -> object:
         raise ConfigError(f'"{value}" is not valid JSON: {error}') from error
 
 
-def engine_config(config: TrainerConfig, workers: int) -> dict[str, Any]:
-    """DeepSpeed's configuration for `config` on `workers` workers, with `config.deepspeed` merged in by key.
+def engine_config(config: TrainerConfig) -> dict[str, Any]:
+    """DeepSpeed's configuration for `config`, with `config.deepspeed` merged in key by key.
 
     The user's value "auto" stands for ours. Raises ConfigError naming every key whose value is neither that
     nor ours, though one of our fields decides it.
     """
     conflicts: list[str] = []
-    merged = _merge(_ours(config, config.stage(workers)), config.deepspeed, "", conflicts)
+    merged = _merge(_ours(config), config.deepspeed, "", conflicts)
     if conflicts:
         raise ConfigError("; ".join(conflicts))
+    if config.dtype == "bf16" and config.zero_stage:
+        # Else gradients of micro-batches are added up in bf16, and in more time. Stage 0 knows no other way.
+        merged["data_types"] = {"grad_accum_dtype": "fp32"} | merged.get("data_types", {})
     return merged
 
 
-def _ours(config: TrainerConfig, stage: int) -> dict[str, Any]:
+def _ours(config: TrainerConfig) -> dict[str, Any]:
     """Accumulation is the loop's: it cuts micro-batches by tokens, and their number differs by step."""
     zero: dict[str, Any] = {
-        "stage": stage,
-        "stage3_gather_16bit_weights_on_model_save": stage == 3,
+        "stage": config.zero_stage,
+        "stage3_gather_16bit_weights_on_model_save": config.zero_stage == 3,
     }
     if config.offload != "none":
         zero["offload_optimizer"] = {"device": "cpu"}

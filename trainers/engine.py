@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from trainers.config import TrainerConfig
 from trainers.deepspeed_config import engine_config
@@ -30,11 +29,14 @@ def import_deepspeed() -> Any:
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     with _absent("mlflow"), _uncompiled():
         import deepspeed
+        import deepspeed.runtime.bf16_optimizer
         import deepspeed.runtime.zero.muon.original_muon  # else imported by `initialize`
 
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     # The shared-memory collective is compiled for 40 s on first use; gloo gives the same losses at once.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # It would print its memory four times while it is made, each time after collecting all garbage.
+    deepspeed.runtime.bf16_optimizer.see_memory_usage = lambda *_, **__: None
     return deepspeed
 
 
@@ -82,7 +84,7 @@ def build_engine(policy: torch.nn.Module, config: TrainerConfig, steps: int) -> 
         model=policy,
         optimizer=optimizer,
         lr_scheduler=scheduler,
-        config=engine_config(config, dist.get_world_size()),
+        config=engine_config(config),
         dist_init_required=False,
     )
     return engine

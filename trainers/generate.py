@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from trainers.attention import answering
-from trainers.cache import can_join, joined, roomy_cache
+from trainers.cache import can_join, empty_cache, joined
 
 
 @dataclass(frozen=True)
@@ -103,16 +103,16 @@ def _encode(model: Any, prompts: list[list[int]], pad_id: int) -> tuple[Tensor, 
     Prompts of like lengths are encoded together, since padding costs as much as text here, and joined then,
     since in decoding it costs next to nothing.
     """
-    groups = _alike(prompts) if can_join(model.config) else [prompts]
+    groups = _alike(prompts) if can_join(model) else [prompts]
     parts = []
     for group in groups:
-        width, cache = len(group[0]), roomy_cache(model.config)
+        width, cache = len(group[0]), empty_cache(model)
         ids = torch.tensor([[pad_id] * (width - len(p)) + p for p in group], device=model.device)
         mask = _mask(group, width, width, model.device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         parts.append((_forward(model, ids, mask, positions, cache), cache))
     caches = [cache for _, cache in parts]
-    return torch.cat([logits for logits, _ in parts]), joined(model.config, caches)
+    return torch.cat([logits for logits, _ in parts]), joined(model, caches)
 
 
 def _alike(prompts: list[list[int]]) -> list[list[list[int]]]:

@@ -32,4 +32,4 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale
     scores = (grouped @ key.transpose(2, 3)).to(precise) * scale
     if mask is not None:
         scores.masked_fill_(~mask, float("-inf"))
-    return (scores.softmax(-1).to(value.dtype) @ value).view(query.shape)
+    return (scores.softmax(-1).to(value.dtype) @ value).reshape(rows, -1, 1, value.shape[3])

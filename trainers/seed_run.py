@@ -94,7 +94,7 @@ class _SeedRun:
         self.seed, self.bench, self.keeper, self.engine, self.model = seed, bench, keeper, engine, model
         self.best = Best()
         self.steps = 0
-        self.sharded = bench.setting.trainer.stage(bench.context.world_size) == 3
+        self.sharded = bench.setting.trainer.zero_stage == 3
 
     def run(self, rankings: Sequence[Ranking], algorithm: Algorithm) -> SeedResult:
         """Train, put the best policy back where there were evaluations, and judge it."""

@@ -6,11 +6,11 @@ import random
 
 import pytest
 import torch
-from tiny_models import tiny_llama
-from transformers import MistralConfig
+from tiny_models import VOCABULARY, build, tiny_llama
+from transformers import BloomConfig, MistralConfig
 from transformers.cache_utils import DynamicLayer
 
-from trainers.cache import RoomyLayer, roomy_cache
+from trainers.cache import RoomyLayer, can_join, empty_cache
 from trainers.generate import _closed_up
 
 
@@ -42,6 +42,13 @@ def test_rows_that_go_on_keep_their_places_and_the_last_fill_the_gaps() -> None:
 
 
 def test_layers_that_see_a_window_only_are_left_to_transformers() -> None:
-    assert all(type(layer) is RoomyLayer for layer in roomy_cache(tiny_llama().config).layers)
-    windowed = MistralConfig(num_hidden_layers=2, sliding_window=4)
-    assert not any(isinstance(layer, RoomyLayer) for layer in roomy_cache(windowed).layers)
+    assert all(type(layer) is RoomyLayer for layer in empty_cache(tiny_llama()).layers)
+    small = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    windowed = build(MistralConfig(**small, num_attention_heads=4, num_key_value_heads=2, sliding_window=4))
+    assert not any(isinstance(layer, RoomyLayer) for layer in empty_cache(windowed).layers)
+    assert not can_join(windowed)
+
+
+def test_models_that_see_used_keys_only_get_no_others() -> None:
+    own = build(BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4))
+    assert all(type(layer) is DynamicLayer for layer in empty_cache(own).layers) and can_join(own)

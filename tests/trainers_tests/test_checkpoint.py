@@ -59,7 +59,7 @@ def untimed(value: Any) -> Any:
     return [untimed(part) for part in value] if isinstance(value, list) else value
 
 
-def assert_unbroken(found: dict[str, list[dict[str, Any]]], stage: int) -> None:
+def assert_unbroken(found: dict[str, list[dict[str, Any]]], stage: int | str) -> None:
     whole, killed = found[f"{stage}-whole"], found[f"{stage}-killed"]
     assert untimed(killed) == untimed(whole)
     for result in whole:
@@ -78,8 +78,8 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_a_killed_trial_ends_as_an_unbroken_one(together: dict[str, Any], stage: int) -> None:
+@pytest.mark.parametrize("stage", [0, 1, 2, 3, "bf16"])
+def test_a_killed_trial_ends_as_an_unbroken_one(together: dict[str, Any], stage: int | str) -> None:
     assert_unbroken(together, stage)
 
 

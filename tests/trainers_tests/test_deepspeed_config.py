@@ -15,24 +15,13 @@ from trainers.deepspeed_config import engine_config
 
 
 def test_our_fields_decide() -> None:
-    config = engine_config(TrainerConfig(zero_stage=3, dtype="fp16", grad_clip=0.5, offload="all"), 1)
+    config = engine_config(TrainerConfig(zero_stage=3, dtype="fp16", grad_clip=0.5, offload="all"))
     assert config["zero_optimization"]["stage"] == 3
     assert config["zero_optimization"]["offload_optimizer"] == {"device": "cpu"}
     assert config["zero_optimization"]["offload_param"] == {"device": "cpu"}
     assert config["fp16"] == {"enabled": True} and config["bf16"] == {"enabled": False}
     assert config["gradient_clipping"] == 0.5
-    assert "offload_optimizer" not in engine_config(TrainerConfig(), 1)["zero_optimization"]
-
-
-@pytest.mark.parametrize(
-    ("workers", "offload", "stage"), [(1, "none", 0), (2, "none", 1), (1, "optimizer", 1), (1, "all", 3)]
-)
-def test_the_stage_follows_the_workers_unless_it_is_given(workers: int, offload: Any, stage: int) -> None:
-    assert engine_config(TrainerConfig(offload=offload), workers)["zero_optimization"]["stage"] == stage
-    assert (
-        engine_config(TrainerConfig(zero_stage=3, offload=offload), workers)["zero_optimization"]["stage"]
-        == 3
-    )
+    assert "offload_optimizer" not in engine_config(TrainerConfig())["zero_optimization"]
 
 
 def test_other_keys_are_merged_into_ours() -> None:
@@ -43,7 +32,7 @@ def test_other_keys_are_merged_into_ours() -> None:
         "train_batch_size": "auto",
         "gradient_clipping": 1.0,
     }
-    merged = engine_config(TrainerConfig(deepspeed=theirs), 2)
+    merged = engine_config(TrainerConfig(deepspeed=theirs))
     assert merged["wall_clock_breakdown"] is True
     assert merged["fp16"] == {"enabled": False, "initial_scale_power": 8}
     assert (
@@ -51,6 +40,21 @@ def test_other_keys_are_merged_into_ours() -> None:
         == (merged["zero_optimization"])
     )
     assert "train_batch_size" not in merged
+
+
+@pytest.mark.parametrize(
+    ("trainer", "expected"),
+    [
+        ({}, {"grad_accum_dtype": "fp32"}),
+        ({"deepspeed": {"data_types": {"grad_accum_dtype": "bf16"}}}, {"grad_accum_dtype": "bf16"}),
+        ({"zero_stage": 0}, None),
+        ({"dtype": "fp32"}, None),
+    ],
+)
+def test_bf16_gradients_are_added_up_in_fp32(
+    trainer: dict[str, Any], expected: dict[str, str] | None
+) -> None:
+    assert engine_config(TrainerConfig(**trainer)).get("data_types") == expected
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(folder: Path) -> dict[str, dict[int, Result]]:
     """What each case gave, by its JSON text and by the number of workers."""
     tiny_llama().save_pretrained(folder / "model")
-    together = [*MATRIX, *VARIANTS, *ADAPTED]
-    alone = [*REFERENCES, *together, *HALF]
+    together = [*MATRIX, *VARIANTS, *ADAPTED, *HALF]
+    alone = [*REFERENCES, *together]
     (folder / "cases.json").write_text(json.dumps([alone, together]))
     environment = {**os.environ, "PYTHONPATH": f"{HERE.parent.parent}{os.pathsep}{HERE}"}
     environment |= {"OMP_NUM_THREADS": "1", "LOCAL_RANK": "0", "DS_ACCELERATOR": "cpu"}
@@ -112,10 +112,11 @@ def test_adapters_alone_are_trained_alike_under_every_stage(results: dict[str, d
 def test_half_precision_follows_the_whole(results: dict[str, dict[int, Result]]) -> None:
     want = results[json.dumps(case("sft", "plain", 1, WHOLE))][1]
     assert want["losses"][-1] < want["losses"][0] - 0.1, "guards all: an engine that never learns is alike"
-    for each in HALF:
-        got = results[json.dumps(each)][1]["losses"]
-        assert got[0] == pytest.approx(want["losses"][0], rel=2e-2), each
-        assert got[-1] < got[0], each
+    for each, workers in product(HALF, (1, 2)):
+        got = results[json.dumps(each)][workers]
+        assert got["losses"][0] == pytest.approx(want["losses"][0], rel=2e-2), (each, workers)
+        assert got["norms"] == pytest.approx(want["norms"], rel=5e-2), (each, workers)
+        assert got["losses"][-1] < got["losses"][0], (each, workers)
 
 
 @pytest.mark.slow

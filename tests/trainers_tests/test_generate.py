@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import VOCABULARY, build, byte_tokenizer, tiny_llama
 from torch import Tensor
-from transformers import GPT2Config, MistralConfig, OPTConfig, PreTrainedModel, Qwen2Config
+from transformers import BloomConfig, GPT2Config, MistralConfig, OPTConfig, PreTrainedModel, Qwen2Config
 
 from trainers import newest
 from trainers.generate import Sampling, _batches, cut, generate
@@ -21,6 +21,7 @@ from trainers.generate import Sampling, _batches, cut, generate
 EOS = [3, 20, 40, 60, 80]
 OPTIONS = {"max_new_tokens": 16, "eos_ids": EOS, "pad_id": 0}
 FAMILIES = {
+    "bloom": BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.3),
     "gpt2": GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, initializer_range=0.3),
     "opt": OPTConfig(
         vocab_size=VOCABULARY, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4,

@@ -61,8 +61,8 @@ class Doomed:
 
 
 def usual(folder: Path) -> Setting:
-    """With the precision and the stage that a study has unless it is told otherwise."""
-    return setting(folder / "model", evaluate=3, dtype="bf16", zero_stage="auto")
+    """In the precision that a study has unless it is told otherwise."""
+    return setting(folder / "model", evaluate=3, dtype="bf16")
 
 
 def run(folder: Path, deaths: tuple[int, ...], max_failures: int) -> Any:

@@ -59,6 +59,8 @@ def main() -> None:
         options: dict[str, Any] = {"zero_stage": stage, "evaluate": 3}
         for name, lives in (("whole", (0,)), ("killed", (5, 8, 0))):
             found[f"{stage}-{name}"] = run(folder, f"{stage}-{world}-{name}", rank, world, lives, **options)
+    for name, lives in (("whole", (0,)), ("killed", (5, 8, 0))):
+        found[f"bf16-{name}"] = run(folder, f"bf16-{name}", rank, world, lives, dtype="bf16", evaluate=3)
     adapters = {"zero_stage": 3, "evaluate": 3, "lora": {"rank": 4, "dropout": 0.1}}
     for name, lives in (("whole", (0,)), ("killed", (5, 8, 0))):
         found[f"lora-{name}"] = run(folder, f"lora-{name}", rank, world, lives, **adapters)
