@@ -159,7 +159,7 @@ class _Chooser:
 
     def __call__(self, logits: Tensor) -> Tensor:
         if self.sampling is None:
-            return logits.argmax(-1)
+            return logits.max(-1).indices  # on a CPU argmax takes four times as long
         probabilities, order = (
             (logits.float() / self.sampling.temperature).softmax(-1).sort(-1, descending=True)
         )
