@@ -12,6 +12,7 @@ from search.predict import predict
 from search.question import Question
 
 SHARES = tuple(np.linspace(0.1, 0.9, 9))
+_CHANCE = 0.75  # of being better, under which an unequal split is not worth its trouble
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class MixedSplit:
 
 
 def mixed_split(fit: Fit, best: Split, question: Question) -> MixedSplit | None:
-    """The best unequal split within budget, or None where none is predicted above the equal split `best`."""
+    """The best unequal split within budget, or None where it is hardly better than the equal split `best`."""
     options = _options(fit, question) if fit.ensemble else []
     splits = [best] + [Split(n, k + extra) for n, k, _ in options for extra in (0, 1)]
     contrast = np.zeros((1 + len(options), len(splits)))
@@ -46,7 +47,8 @@ def mixed_split(fit: Fit, best: Split, question: Question) -> MixedSplit | None:
         contrast[row, 2 * row - 1 : 2 * row + 1] = (1 - more / n, more / n)
     forecast = predict(fit, splits, question.curve).combine(contrast)
     top = int(forecast.mean.argmax())
-    if top == 0:
+    probability = forecast.probability(top, 0) if top else 0.0
+    if probability < _CHANCE:
         return None
     (n, k, more), (low, high) = options[top - 1], forecast.interval()
     return MixedSplit(
@@ -57,7 +59,7 @@ def mixed_split(fit: Fit, best: Split, question: Question) -> MixedSplit | None:
         predicted_reward=float(forecast.mean[top]),
         interval_95=(float(max(low[top], 0)), float(min(high[top], 1))),
         gain=float(forecast.mean[top] - forecast.mean[0]),
-        probability_better=forecast.probability(top, 0),
+        probability_better=probability,
     )
 
 

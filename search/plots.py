@@ -31,9 +31,13 @@ def reward_by_size(fit: Fit, question: Question, base_reward: float | None, agai
     """
     figure, axes = _canvas()
     sizes = _between(float(fit.observed.prompts.min()), float(fit.observed.prompts.max()))
+    x = sizes
+    if against == "diversity":
+        diversity = np.array([question.curve.at(n)[0] for n in sizes])
+        places = _steady(diversity)
+        sizes, x = sizes[places], diversity[places]
     for index, k in enumerate(fit.observed.levels):
         if fit.ensemble is not None:
-            x = sizes if against == "prompts" else np.array([question.curve.at(n)[0] for n in sizes])
             _band(axes, fit, question, [Split(int(n), k) for n in sizes], x, index)
         _observed(axes, fit, k, index, against)
     if against == "prompts":
@@ -174,11 +178,23 @@ def _band(
     label: int | None = None,
 ) -> None:
     forecast = predict(fit, splits, question.curve)
-    low, high = forecast.interval()
+    low, high = (np.clip(end, 0, 1) for end in forecast.interval())
     colour, dash = COLOURS[index % 7], DASHES[index % 7]
     axes.fill_between(x, low, high, alpha=0.14, linewidth=0, color=colour)
     text = None if label is None else f"{label} responses"
     axes.plot(x, forecast.mean, linestyle=dash, linewidth=1.7, color=colour, label=text)
+
+
+def _steady(x: Floats) -> list[int]:
+    """Places of `x` that lie a fiftieth of its range or more from the place before.
+
+    D jumps back a little here and there as prompts are added, which would tear a band's edges.
+    """
+    places = [0]
+    for place in range(1, len(x)):
+        if abs(x[place] - x[places[-1]]) >= np.ptp(x) / 50:
+            places.append(place)
+    return places
 
 
 def _observed(axes: Axes, fit: Fit, k: int, index: int, against: str) -> None:

@@ -174,6 +174,12 @@ def test_when_the_pool_limits_prompts_unequal_labelling_uses_the_rest_of_the_bud
     assert mixed.gain > 0 and "Unequal labelling" in answer.sentence()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_unequal_labelling_is_not_offered_for_a_chance_gain(seed: int) -> None:
+    answer = asked(study(seed, noise=0.03, slope=0.05, gain=0.005), 9_000, max_prompts=2_600)
+    assert answer.mixed is None and "Unequal labelling" not in answer.sentence()
+
+
 def test_falling_rewards_are_not_taken_for_a_line() -> None:
     records = [
         replace(t, rewards=tuple(0.9 - r for r in t.rewards)) for t in study(1, noise=0.001, slope=0.03)

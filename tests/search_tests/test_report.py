@@ -4,13 +4,14 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from paper import like_paper, like_paper_curve, study, trial
 
 from search.budget import CostModel
 from search.curve import DiversityCurve
 from search.fit import fit_trials
-from search.plots import reward_by_budget, reward_by_size, rewards_by_domain
+from search.plots import _steady, reward_by_budget, reward_by_size, rewards_by_domain
 from search.question import Question
 from search.recommend import recommend
 from search.record import TrialRecord
@@ -92,4 +93,19 @@ def test_each_number_of_responses_has_its_own_colour_marker_and_dash(against: st
     points = [line for line in axes.lines if line.get_marker() not in ("None", "_", "|")]
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 3
     assert len({line.get_marker() for line in points}) == 3
+    bands = np.vstack([path.vertices for band in axes.collections for path in band.get_paths()])
+    assert bands[:, 1].min() >= 0 and bands[:, 1].max() <= 1, "no band tells of rewards that cannot be"
     assert reward_by_budget(fit, question) is not None and rewards_by_domain(fit) is None
+
+
+@pytest.mark.parametrize(
+    ("x", "kept"),
+    [
+        ([0.0, 1.0, 2.0, 3.0], [0, 1, 2, 3]),
+        ([0.0, 1.0, 0.99, 2.0, 2.01, 3.0], [0, 1, 3, 5]),
+        ([3.0, 2.0, 1.0], [0, 1, 2]),
+        ([1.0], [0]),
+    ],
+)
+def test_a_band_leaves_out_small_steps_back(x: list[float], kept: list[int]) -> None:
+    assert _steady(np.array(x)) == kept
