@@ -18,7 +18,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from trainers import flex, newest
+from trainers import decoding, flex
 from trainers.batching import Segment
 from trainers.visibility import spans
 
@@ -64,8 +64,8 @@ def _attention(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if blocks is not None:
         return flex.attend(query, key, value, blocks, scale).transpose(1, 2), None
-    if segments is None and newest.fits(query, key, attention_mask, kwargs):
-        return newest.attend(query, key, value, attention_mask, scale).transpose(1, 2), None
+    if segments is None and decoding.fits(query, key, attention_mask, kwargs):
+        return decoding.attend(query, key, value, attention_mask, scale).transpose(1, 2), None
     if segments is None:
         out, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return out, None

@@ -15,7 +15,7 @@ from tiny_models import VOCABULARY, build, byte_tokenizer, tiny_llama
 from torch import Tensor
 from transformers import BloomConfig, GPT2Config, MistralConfig, OPTConfig, PreTrainedModel, Qwen2Config
 
-from trainers import newest
+from trainers import decoding
 from trainers.generate import Sampling, _batches, cut, generate
 
 EOS = [3, 20, 40, 60, 80]
@@ -124,7 +124,7 @@ def test_the_model_is_left_as_it_was() -> None:
     assert model.config._attn_implementation == "sdpa"
 
 
-def test_the_newest_tokens_attention_is_sdpas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_while_decoding_is_sdpas(monkeypatch: pytest.MonkeyPatch) -> None:
     """In every layer and for every new token but the first, which comes of the prompt."""
     steps = []
 
@@ -136,8 +136,8 @@ def test_the_newest_tokens_attention_is_sdpas(monkeypatch: pytest.MonkeyPatch) -
         steps.append(mask is not None and not bool(mask.all()))
         return out
 
-    attend, sdpa = newest.attend, torch.nn.functional.scaled_dot_product_attention
-    monkeypatch.setattr(newest, "attend", both)
+    attend, sdpa = decoding.attend, torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(decoding, "attend", both)
     generate(build(FAMILIES["qwen2"]), prompts(2), max_new_tokens=5, eos_ids=[], pad_id=0)
     assert len(steps) == 2 * 4 and any(steps)
 
@@ -147,8 +147,8 @@ def test_other_attention_is_left_to_sdpa(odd: str) -> None:
     query, key = torch.ones(2, 4, 2 if odd == "two tokens" else 1, 8), torch.ones(2, 2, 5, 8)
     mask = torch.ones(2, 4 if odd == "head masks" else 1, 1, 5, dtype=torch.bool)
     given = mask.float() if odd == "float mask" else mask
-    assert not newest.fits(query, key, given, {"softcap": 50.0 if odd == "softcap" else None})
-    assert newest.fits(query[:, :, :1], key, mask[:, :1], {"softcap": None})
+    assert not decoding.fits(query, key, given, {"softcap": 50.0 if odd == "softcap" else None})
+    assert decoding.fits(query[:, :, :1], key, mask[:, :1], {"softcap": None})
 
 
 def test_sampling_is_seeded() -> None:
