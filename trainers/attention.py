@@ -20,6 +20,7 @@ from transformers.masking_utils import sdpa_mask
 
 from trainers import decoding, flex
 from trainers.batching import Segment
+from trainers.models import without_adapters
 from trainers.visibility import spans
 
 ATTENTION = "apportion_shared_prefix"
@@ -35,7 +36,7 @@ def register() -> None:
 @contextmanager
 def answering(model: Any) -> Iterator[None]:
     """Let `model` (also under peft) decode without dropout, with `ATTENTION`; then it is as before."""
-    lm = model.get_base_model() if hasattr(model, "get_base_model") else model
+    lm = without_adapters(model)
     training, before = model.training, lm.config._attn_implementation
     if before == "sdpa" and getattr(lm, "_supports_attention_backend", False):
         register()
@@ -64,9 +65,9 @@ def _attention(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if blocks is not None:
         return flex.attend(query, key, value, blocks, scale).transpose(1, 2), None
-    if segments is None and decoding.fits(query, key, attention_mask, kwargs):
-        return decoding.attend(query, key, value, attention_mask, scale).transpose(1, 2), None
     if segments is None:
+        if decoding.fits(query, key, attention_mask, kwargs):
+            return decoding.attend(query, key, value, attention_mask, scale).transpose(1, 2), None
         out, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return out, None
     return segment_attention(query[0], key[0], value[0], segments, scale).transpose(0, 1)[None], None

@@ -28,6 +28,7 @@ _OWNERS = {
     "zero_optimization.offload_optimizer.device": "offload",
     "zero_optimization.offload_param.device": "offload",
 }
+_YIELDING = {"data_types.grad_accum_dtype"}  # ours only where the user says nothing
 
 
 def read_deepspeed(value: object) -> object:
@@ -52,9 +53,6 @@ def engine_config(config: TrainerConfig) -> dict[str, Any]:
     merged = _merge(_ours(config), config.deepspeed, "", conflicts)
     if conflicts:
         raise ConfigError("; ".join(conflicts))
-    if config.dtype == "bf16" and config.zero_stage:
-        # Else gradients of micro-batches are added up in bf16, and in more time. Stage 0 knows no other way.
-        merged["data_types"] = {"grad_accum_dtype": "fp32"} | merged.get("data_types", {})
     return merged
 
 
@@ -68,12 +66,15 @@ def _ours(config: TrainerConfig) -> dict[str, Any]:
         zero["offload_optimizer"] = {"device": "cpu"}
     if config.offload == "all":
         zero["offload_param"] = {"device": "cpu"}
+    # Else gradients of micro-batches are added up in bf16, and in more time. Stage 0 knows no other way.
+    precise = config.dtype == "bf16" and config.zero_stage > 0
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": config.grad_clip,
         "bf16": {"enabled": config.dtype == "bf16"},
         "fp16": {"enabled": config.dtype == "fp16"},
+        **({"data_types": {"grad_accum_dtype": "fp32"}} if precise else {}),
         "zero_optimization": zero,
         # torch's fused AdamW steps on CPU memory as well, and needs no compiling on first use.
         "zero_force_ds_cpu_optimizer": False,
@@ -94,7 +95,7 @@ def _merge(
             )
         elif isinstance(value, Mapping) and isinstance(ours.get(key, {}), Mapping):
             merged[key] = _merge(ours.get(key, {}), value, f"{name}.", conflicts)
-        elif key in ours:
+        elif key in ours and name not in _YIELDING:
             conflicts.append(f"{name} is {json.dumps(value)}, but has to be {json.dumps(ours[key])}")
         else:
             merged[key] = value

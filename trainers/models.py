@@ -102,6 +102,11 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
         return _with_ends(AutoTokenizer.from_pretrained(path, trust_remote_code=False), path)
 
 
+def without_adapters(model: Any) -> Any:
+    """The Hugging Face model itself, also where peft is wrapped around it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def end_tokens(model: Any, tokenizer: Any) -> list[int]:
     """The tokens that end an answer of `model`.
 

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from trainers import attention, flex
 from trainers.batching import Batch, Ranking, collate, pack
+from trainers.models import without_adapters
 from trainers.visibility import row_blocks, row_mask
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Policy(nn.Module):
     def __init__(self, model: PreTrainedModel, path: Path = "auto") -> None:
         super().__init__()
         self.model = model
-        lm: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+        lm = without_adapters(model)
         # In a tuple, so that the parts are not registered a second time.
         self._parts = (lm, getattr(lm, lm.base_model_prefix), lm.get_output_embeddings())
         self._asked: Path = path

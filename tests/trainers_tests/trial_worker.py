@@ -9,6 +9,7 @@ import contextlib
 import json
 import sys
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +55,12 @@ def main() -> None:
     rank, world, store, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+    cases: dict[str, dict[str, Any]] = {stage: {"zero_stage": int(stage)} for stage in sys.argv[5:]}
+    cases |= {"bf16": {"dtype": "bf16"}, "lora": {"zero_stage": 3, "lora": {"rank": 4, "dropout": 0.1}}}
     found = {}
-    for stage in map(int, sys.argv[5:]):
-        options: dict[str, Any] = {"zero_stage": stage, "evaluate": 3}
-        for name, lives in (("whole", (0,)), ("killed", (5, 8, 0))):
-            found[f"{stage}-{name}"] = run(folder, f"{stage}-{world}-{name}", rank, world, lives, **options)
-    for name, lives in (("whole", (0,)), ("killed", (5, 8, 0))):
-        found[f"bf16-{name}"] = run(folder, f"bf16-{name}", rank, world, lives, dtype="bf16", evaluate=3)
-    adapters = {"zero_stage": 3, "evaluate": 3, "lora": {"rank": 4, "dropout": 0.1}}
-    for name, lives in (("whole", (0,)), ("killed", (5, 8, 0))):
-        found[f"lora-{name}"] = run(folder, f"lora-{name}", rank, world, lives, **adapters)
+    for (case, options), (name, lives) in product(cases.items(), (("whole", (0,)), ("killed", (5, 8, 0)))):
+        label = f"{case}-{name}"
+        found[label] = run(folder, label, rank, world, lives, evaluate=3, **options)
     found["nan"] = refusal(folder, rank, world, learning_rate=1e30)
     found["reward"] = refusal(folder, rank, world, reward="judge_badly")
     if rank == 0:
