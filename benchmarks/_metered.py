@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from trainers.batching import Ranking, collate
-from trainers.visibility import row_mask
+from trainers.policy.batching import Ranking, collate
+from trainers.policy.visibility import row_mask
 
 
 def metered(run: Callable[[], object], device: torch.device) -> tuple[float, float]:

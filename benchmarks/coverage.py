@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.paper import paper_figures
-from search.answer import Recommendation
-from search.budget import CostModel, Split, feasible_splits
-from search.curve import DiversityCurve
-from search.fit import fit_trials
-from search.observations import Floats
-from search.predict import predict
-from search.recommend import recommend
-from search.record import TrialRecord
+from search.advice.recommend import recommend
+from search.advice.recommendation import Recommendation
+from search.config.cost import CostModel, Split, feasible_splits
+from search.fit.curve import DiversityCurve
+from search.fit.fit import fit_trials
+from search.fit.observations import Floats
+from search.fit.question import predict
+from search.trials.record import TrialRecord
 
 LARGEST_KNOWN = 12_000
 RESPONSES = (2, 3, 4)

@@ -131,7 +131,7 @@ def run_trials(count: int, gate: Any, pool: Any, *, whole_jobs: bool, folder: st
     """Run `count` trials at a time; each ends when all have begun."""
     from ray import tune
 
-    from search.cluster import ON_HEAD
+    from search.cluster.connection import ON_HEAD
 
     tune.Tuner(
         tune.with_resources(
@@ -156,8 +156,8 @@ def _trial(config: dict[str, Any], gate: Any, pool: Any, folder: str, job: bool)
         return content
 
     if job:
-        from trainers.config import ResourcesConfig
-        from trainers.ray_job import Crew
+        from trainers.config.trainer import ResourcesConfig
+        from trainers.workers.worker_pool import Crew
 
         with contextlib.closing(Crew(ResourcesConfig(), storage=folder)) as crew:
             crew.run(work, name=f"job-{config['number']}", label="")

@@ -25,13 +25,13 @@ import torch
 import torch.distributed as dist
 
 from benchmarks.train_step import hh_rankings
-from trainers.algorithm_config import AlgorithmConfig
-from trainers.algorithms import make_algorithm
-from trainers.batching import Batch, collate
-from trainers.config import TrainerConfig
-from trainers.engine import build_engine
+from trainers.algorithms.registry import make_algorithm
+from trainers.config.algorithm import AlgorithmConfig
+from trainers.config.trainer import TrainerConfig
 from trainers.models import load_policy, resolve_model
-from trainers.policy import Policy
+from trainers.policy.batching import Batch, collate
+from trainers.policy.policy import Policy
+from trainers.training.engine import build_engine
 
 ALGORITHM = make_algorithm(AlgorithmConfig(name="pro"))
 Step = Callable[[Batch], float]

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from pools.types import Prompt
-from trainers.generate import generate
+from trainers.generation.generate import generate
 from trainers.models import load_policy, load_tokenizer, resolve_model
 from trainers.prompt_format import tokenize_prompts
 

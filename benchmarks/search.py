@@ -26,14 +26,16 @@ import numpy as np
 import optuna
 
 from benchmarks.paper import paper_figures
-from search.budget import CostModel
-from search.config import StudyConfig
-from search.curve import DiversityCurve
-from search.plan import Plan, Progress
-from search.proposals import Proposals
-from search.record import TrialRecord
-from search.space import Point, Space, seeded
-from search.step import Stop, Train
+from search.config.cost import CostModel
+from search.config.study import StudyConfig
+from search.fit.curve import DiversityCurve
+from search.plan.plan import Plan
+from search.plan.progress import Progress
+from search.plan.proposals import Proposals
+from search.plan.space import Space, seeded
+from search.plan.step import Stop, Train
+from search.trials.design_point import Point
+from search.trials.record import TrialRecord
 
 SPENDS = (0.125, 0.25, 0.5, 1.0)
 GRID_SEEDS = 3

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from benchmarks.search import DEVIATION, INTERIOR, SPENDS, curve, grid_samples, grounds
-from search.space import Space
+from search.plan.space import Space
 
 SLOPE_DEVIATION = (0.0073 - 0.0043) / 12**0.5  # of the uniform distribution that slopes are drawn from
 DRAWS = 400_000

@@ -29,11 +29,11 @@ from torch import Tensor
 from transformers import OPTConfig, OPTForCausalLM
 
 from benchmarks._metered import metered, needed_flops
-from trainers.algorithm_config import AlgorithmConfig
-from trainers.algorithms import make_algorithm
-from trainers.batching import Ranking, collate
+from trainers.algorithms.registry import make_algorithm
+from trainers.config.algorithm import AlgorithmConfig
 from trainers.models import load_policy, load_tokenizer, resolve_model
-from trainers.policy import Policy, ResponseLogps
+from trainers.policy.batching import Ranking, collate
+from trainers.policy.policy import Policy, ResponseLogps
 
 # Token counts of four HH-RLHF harmless dialogues and of answers, for machines without the data.
 HH_PROMPTS = (61, 118, 203, 322)

@@ -25,10 +25,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from search.cluster import start_ray, stop_ray
-from search.config import StudyConfig
-from search.space import Point
-from search.step import Step, Stop, Train
+from search.cluster.connection import start_ray, stop_ray
+from search.config.study import StudyConfig
+from search.plan.step import Step, Stop, Train
+from search.trials.design_point import Point
 
 WAYS = ("plain", "alone", "ours")
 
@@ -38,8 +38,8 @@ def work() -> dict[str, float]:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from trainers.config import TrainerConfig
-    from trainers.engine import build_engine
+    from trainers.config.trainer import TrainerConfig
+    from trainers.training.engine import build_engine
 
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -113,8 +113,8 @@ def ours(trials: int, storage: str) -> list[dict[str, float]]:
 def study(trials: int, storage: str, *, stay: bool) -> list[dict[str, float]]:
     """A study's way, with the work of a trial in place of a training; do its workers `stay`?"""
     config = StudyConfig.model_validate({"budget": 8, "pool": {}, "cluster": {"address": "local"}})
-    start_ray(config, Path(storage) / "ray.log")
-    from search.tuning import run_trials  # only now: what it imports of Ray reads the environment once
+    start_ray(config.cluster, Path(storage) / "ray.log")
+    from search.execution.tuning import run_trials
 
     conductor = Conductor(trials)
     from benchmarks.trial_overhead import done  # by its name: Tune's process keeps what that module keeps
@@ -130,7 +130,7 @@ _kept: list[Any] = []  # the workers of this process, as in `search.trial`
 
 def done(point: Point, resources: Any, storage: str, stay: bool) -> dict[str, float]:
     """What a trial of `point` found, and when it ended."""
-    from trainers.ray_job import Crew
+    from trainers.workers.worker_pool import Crew
 
     crew = _kept.pop() if _kept else Crew(resources, storage=storage)
     name = f"ours-{point.prompts}"

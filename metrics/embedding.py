@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pools.errors import ApportionError
+from base.errors import ApportionError
 
 _BATCH = 64
 _MAX_TOKENS = 512

@@ -8,13 +8,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from base.errors import PoolError
 from metrics.diversity import EXPONENT, ORDER, score
 from metrics.firsts import Firsts
 from metrics.heaps import Curve, HeapsFit, fit_heaps, nested_curve
 from metrics.hyperloglog import DistinctSketch
 from metrics.ngrams import pack_ngrams
 from metrics.tokens import TokenTable
-from pools.errors import PoolError
 
 EXACT_LIMIT = 50_000_000  # n-grams and prompts held by the exact count: about 2 GB
 _PIECE = 2048  # prompts taken at once

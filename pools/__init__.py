@@ -1,1 +1,0 @@
-"""What is labelled: prompts with scored candidate responses, and how subsets of them are drawn."""

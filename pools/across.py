@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypedDict
 
+from base.errors import PoolError
 from pools.adapters import ADAPTERS
-from pools.errors import PoolError
 from pools.files import File, is_uri
 from pools.gather import sighting
 from pools.readers import FilesSource, PoolSource, open_file, placed

@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from base.settings import Settings
 from pools.files import refuse_credential
-from pools.settings import Settings
 
 Format = Literal["auto", "pool", "hh_rlhf", "ultrafeedback", "nectar", "shp", "prefix", "preference"]
 

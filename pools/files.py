@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from pools.errors import ConfigError, PoolError
+from base.errors import ConfigError, PoolError
 
 JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 SUFFIXES = (*JSONL_SUFFIXES, ".parquet")

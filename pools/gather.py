@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any, Protocol
 
+from base.errors import PoolError
 from pools.adapters import Adapter
 from pools.check import check
-from pools.errors import PoolError
 from pools.flaws import Flaw, RowFlaw, shown
 from pools.readers import Placed, Row
 from pools.report import Findings

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from base.errors import PoolError
 from pools.adapters import ADAPTERS, Draft, format_of
 from pools.check import check
-from pools.errors import PoolError
 from pools.flaws import REASONS, RowFlaw
 from pools.readers import PoolSource, Row, open_source
 from pools.types import Prompt

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
-from pools.errors import PoolError
+from base.errors import PoolError
 from pools.files import (
     JSONL_SUFFIXES,
     SUFFIXES,

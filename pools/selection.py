@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pools.errors import PoolError
+from base.errors import PoolError
 
 Selection: TypeAlias = Literal["random", "diverse", "narrow"]
 Indices: TypeAlias = NDArray[np.int64]

@@ -11,10 +11,10 @@ from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+from base.errors import PoolError
 from pools.across import Cluster, read_across
 from pools.adapters import ADAPTERS, format_of
 from pools.config import Format, PoolConfig
-from pools.errors import PoolError
 from pools.files import is_uri
 from pools.flaws import shown
 from pools.gather import Gathered, Gathering

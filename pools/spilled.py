@@ -13,10 +13,9 @@ from typing import NamedTuple
 
 from pools.adapters import Adapter
 from pools.gather import HELD_OUT_SALT, Entry, Gathered, Sighting, sighting, too_few, too_few_to_hold_out
-from pools.packed import pack_prompt, pack_responses, unpack_prompt, unpack_responses
 from pools.readers import Placed
 from pools.report import Findings
-from pools.stored import Packed, StoredExamples
+from pools.stored import Packed, StoredExamples, pack_prompt, pack_responses, unpack_prompt, unpack_responses
 from pools.subset import digest
 from pools.types import Example
 

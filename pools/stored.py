@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, overload
 
-from pools.errors import PoolError
-from pools.packed import pack_prompt, pack_responses, unpack_prompt, unpack_responses
-from pools.types import Example, Pool, Prompt
+from base.errors import PoolError
+from pools.types import Example, Message, Pool, Prompt, Response
 
 _BATCH = 256  # rows of one Arrow batch: all of the file that is in memory at a time
 
@@ -171,3 +171,30 @@ def excerpt(pool: Pool, rows: Sequence[int]) -> Pool:
     train = pool.train
     taken = train.take(rows) if isinstance(train, StoredExamples) else [train[row] for row in rows]
     return replace(pool, train=tuple(taken))
+
+
+_encode = json.JSONEncoder(default=str, check_circular=False).encode
+
+
+def pack_prompt(prompt: Prompt) -> str:
+    """The prompt as one line of JSON; what JSON has no form for in its `meta` (a date) becomes a text."""
+    content = prompt.content
+    turns = content if isinstance(content, str) else [(turn.role, turn.content) for turn in content]
+    return _encode([turns, prompt.domain, prompt.meta])
+
+
+def unpack_prompt(text: str) -> Prompt:
+    """The prompt that `pack_prompt` made a text of."""
+    content, domain, meta = json.loads(text)
+    turns = content if isinstance(content, str) else tuple(Message(*turn) for turn in content)
+    return Prompt(turns, domain, meta)
+
+
+def pack_responses(responses: Iterable[Response]) -> str:
+    """The responses as one line of JSON; scores come back as they were, to the last bit."""
+    return _encode([(each.text, each.score, each.source) for each in responses])
+
+
+def unpack_responses(text: str) -> tuple[Response, ...]:
+    """The responses that `pack_responses` made a text of."""
+    return tuple(Response(*each) for each in json.loads(text))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pools.errors import PoolError
-from pools.types import Example, Response
+from base.errors import PoolError
+from pools.types import Example, Pool, Prompt, Response
 
 
 def order(examples: Sequence[Example], seed: int) -> list[int]:
@@ -77,3 +78,18 @@ def _shuffled(example: Example, seed: int) -> list[Response]:
 def digest(seed: int, text: str) -> bytes:
     """What a text is sorted by in the seeded order."""
     return hashlib.sha256(f"{seed}:{text}".encode()).digest()
+
+
+def set_apart(pool: Pool, prompts: int, *, seed: int) -> tuple[Pool, tuple[Prompt, ...]]:
+    """The pool without `prompts` of its held-out prompts, and those: the first of their seeded order.
+
+    Equal arguments set the same prompts apart anywhere. Raises PoolError where no test prompt would be left.
+    """
+    if prompts and prompts >= len(pool.held_out):
+        raise PoolError(
+            f"evaluation.dev_prompts is {prompts}, but the pool has {len(pool.held_out)} held-out prompts, "
+            "and some of them must be left for the test: lower it, or raise pool.held_out_prompts"
+        )
+    chosen = set(order(pool.held_out, seed)[:prompts])
+    test = tuple(example for index, example in enumerate(pool.held_out) if index not in chosen)
+    return replace(pool, held_out=test), tuple(pool.held_out[index].prompt for index in sorted(chosen))

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from pools.errors import ApportionError
+from base.errors import ApportionError
 
 # Modules are imported only when their command is called: `apportion recommend` needs neither Ray nor torch.
 COMMANDS = {

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock
 
-from pools.errors import TrainingError, did_you_mean
-from trainers.config import LoraConfig
+from base.errors import TrainingError, did_you_mean
+from trainers.config.trainer import LoraConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -8,7 +8,7 @@ from typing import Any
 
 from metrics.config import RewardConfig
 from pools.types import Prompt
-from trainers.config import CheckpointConfig, EvaluationConfig, ModelConfig, TrainerConfig
+from trainers.config.trainer import CheckpointConfig, EvaluationConfig, ModelConfig, TrainerConfig
 
 
 @dataclass(frozen=True, kw_only=True)

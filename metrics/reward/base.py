@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
-from pools.errors import RewardError
+from base.errors import RewardError
 from pools.types import Prompt
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from base.errors import RewardError
 from metrics.config import RewardConfig
 from metrics.reward.dialogue import Window, batches, encode
-from pools.errors import RewardError
 from pools.types import Prompt
 
 # The last layers are shaped to predict the next token. In an exploration on AlpacaEval with SmolLM2-135M,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import expit
 
+from base.errors import RewardError
 from metrics.config import RewardConfig
 from metrics.reward.base import check_pairs, checked_scores
 from metrics.reward.bradley_terry import (
@@ -22,7 +23,6 @@ from metrics.reward.bradley_terry import (
     pairs_of,
 )
 from metrics.reward.features import Features, Progress
-from pools.errors import RewardError
 from pools.types import Example, Prompt
 
 WEIGHTS_FILE = "head.safetensors"

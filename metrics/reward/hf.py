@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from base.errors import RewardError
 from metrics.config import RewardConfig
 from metrics.reward.base import check_pairs, checked_scores
 from metrics.reward.dialogue import Window, batches, cut, encode
-from pools.errors import RewardError
 from pools.types import Prompt
 
 

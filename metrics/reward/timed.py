@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from base.errors import RewardError
 from metrics.reward.base import RewardModel
-from pools.errors import RewardError
 from pools.types import Prompt
 
 

@@ -6,8 +6,8 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from base.errors import RewardError, did_you_mean
 from metrics.reward.base import check_pairs, checked_scores
-from pools.errors import RewardError, did_you_mean
 from pools.types import Prompt
 
 Verifier = Callable[[Prompt, str], float]

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pools.errors import PoolError
+from base.errors import PoolError
 from pools.types import Prompt
 
 Constraint = dict[str, Any]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from statistics import fmean
 from typing import Any
 
-from pools.errors import RewardError
+from base.errors import RewardError
 from pools.types import Prompt
 
 Constraint = Mapping[str, Any]

@@ -7,11 +7,12 @@ import json
 import sys
 from typing import Any
 
+from annotation.augment import Account, augment
+from annotation.proposers import EndpointProposer, LocalProposer, Proposer
+from base.errors import ConfigError
 from metrics.diversity import diversity
 from metrics.tokens import TokenTable, tokenize
-from pools.errors import ConfigError
-from search.augment import Account, augment
-from search.prompt_options import (
+from search.commands.options import (
     TOKENIZER,
     add_pool_options,
     add_tokenizer_option,
@@ -20,7 +21,6 @@ from search.prompt_options import (
     pool_of,
     tokenizer_of,
 )
-from search.proposers import EndpointProposer, LocalProposer, Proposer
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from base.errors import ConfigError
 from pools.demo.grammar import make_prompts
 from pools.demo.verifier import score
-from pools.errors import ConfigError
 from pools.types import Prompt
 
 MODEL = "embedded:smollm2-135m"
@@ -71,7 +71,7 @@ def load_sampler(max_new_tokens: int) -> Sampler:
 
     Rounding differs between kinds of CPU and numbers of threads, and with it some of the answers.
     """
-    from trainers.generate import Sampling, generate
+    from trainers.generation.generate import Sampling, generate
     from trainers.models import end_tokens, load_policy, load_tokenizer, resolve_model
     from trainers.prompt_format import tokenize_prompts
 

@@ -12,7 +12,7 @@ from metrics.embedding import SentenceEmbedder, Spread, rivals_of
 from metrics.scale import EXACT_LIMIT, Measured, StreamCounter
 from metrics.tokens import MAX_TOKENS, tokenize, vocabulary_size
 from pools.prompts import PromptFiles, Tally
-from search.prompt_options import add_format_options, add_tokenizer_option, reader_of, texts, tokenizer_of
+from search.commands.options import add_format_options, add_tokenizer_option, reader_of, texts, tokenizer_of
 
 _BATCH = 4096  # prompts in memory at once
 

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from base.errors import ConfigError
 from pools.config import Format, PoolConfig
-from pools.errors import ConfigError
 from pools.report import PoolReport
 from pools.sources import scan_pool
 from pools.stored import on_disk

@@ -11,14 +11,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pools.errors import ConfigError, NoGroundError
-from search.answer import Recommendation
-from search.budget import CostModel
-from search.curve import DiversityCurve
-from search.fit import Fit, fit_trials
-from search.recommend import recommend
-from search.report import write_report
-from search.trials_csv import read_json, read_trials
+from base.errors import ConfigError, NoGroundError
+from search.advice.recommend import recommend
+from search.advice.recommendation import Recommendation
+from search.config.cost import CostModel
+from search.fit.curve import DiversityCurve
+from search.fit.fit import Fit, fit_trials
+from search.report.report import write_report
+from search.trials.trials_csv import read_json, read_trials
 
 
 @dataclass(frozen=True)

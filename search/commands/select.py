@@ -8,14 +8,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
+from base.errors import PoolError
 from metrics.diversity import diversity, nested_diversity
 from metrics.ngrams import pack_ngrams
 from metrics.tokens import TokenTable, tokenize
-from pools.errors import PoolError
 from pools.selection import Selection, select_order
 from pools.subset import order as seeded_order
 from pools.types import Prompt
-from search.prompt_options import (
+from search.commands.options import (
     add_pool_options,
     add_tokenizer_option,
     content_of,

@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from pools.errors import ConfigError
-from pools.settings import fields_of
-from search.config import StudyConfig, load_config
+from base.errors import ConfigError
+from base.settings import fields_of
+from search.config.load import load_config
+from search.config.study import StudyConfig
 
 DEFAULT = "demo.yaml"
 
@@ -49,12 +50,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(config: StudyConfig, path: Path, *, fresh: bool, resume: bool) -> int:
-    from search.cluster import how_to_see
-    from search.display import Display
-    from search.folder import StudyFolder
-    from search.storage import Place, mirrored
-    from search.study import run_study
-    from search.summary import show_result, show_stopped
+    from search.cluster.connection import how_to_see
+    from search.study.folder import StudyFolder
+    from search.study.mirror import Place, mirrored
+    from search.study.run import run_study
+    from search.study.summary import show_result, show_stopped
+    from search.terminal.display import Display
 
     display, storage = Display(), config.cluster.shared()
     place = Place(storage, path.absolute().name, fresh=fresh) if storage else None

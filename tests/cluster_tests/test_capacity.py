@@ -9,11 +9,11 @@ import pytest
 import ray
 import yaml
 
-from pools.errors import ConfigError
-from search.capacity import concurrent_trials, largest, places
-from search.cluster import how_to_see
-from search.config import StudyConfig
-from trainers.config import ResourcesConfig
+from base.errors import ConfigError
+from search.cluster.capacity import concurrent_trials, largest, places
+from search.cluster.connection import how_to_see
+from search.config.study import StudyConfig
+from trainers.config.trainer import ResourcesConfig
 
 HEAD = {"CPU": 0.0}
 LIMITS = {
@@ -41,6 +41,10 @@ def study(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], **sect
     return StudyConfig.model_validate({"budget": 1, "pool": {}, "trainer": {"batch_prompts": 64}, **sections})
 
 
+def at_a_time(config: StudyConfig) -> int:
+    return concurrent_trials(config.cluster, config.resources, config.search.max_concurrent)
+
+
 @pytest.mark.parametrize(
     ("resources", "fits"),
     [
@@ -58,26 +62,26 @@ def test_workers_lie_whole_on_a_machine(resources: dict[str, float], fits: int) 
 
 
 def test_a_cluster_is_taken_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert concurrent_trials(study(monkeypatch, [HEAD, {"CPU": 4.0}])) == 4
+    assert at_a_time(study(monkeypatch, [HEAD, {"CPU": 4.0}])) == 4
 
 
 def test_one_that_grows_is_counted_at_its_largest(monkeypatch: pytest.MonkeyPatch, limits: Path) -> None:
     cluster = {"autoscaling": str(limits)}
     # Three of the machines with a GPU, and two small ones: max_workers is 5.
-    assert concurrent_trials(study(monkeypatch, [HEAD], cluster=cluster)) == 3 * 8 + 2 * 2
+    assert at_a_time(study(monkeypatch, [HEAD], cluster=cluster)) == 3 * 8 + 2 * 2
     on_gpus = study(monkeypatch, [HEAD], cluster=cluster, resources={"gpus_per_worker": 1})
-    assert concurrent_trials(on_gpus) == 3 * 2
+    assert at_a_time(on_gpus) == 3 * 2
 
 
 def test_a_cluster_larger_than_its_file_says_is_believed(
     monkeypatch: pytest.MonkeyPatch, limits: Path
 ) -> None:
-    assert concurrent_trials(study(monkeypatch, [{"CPU": 99.0}], cluster={"autoscaling": str(limits)})) == 99
+    assert at_a_time(study(monkeypatch, [{"CPU": 99.0}], cluster={"autoscaling": str(limits)})) == 99
 
 
 def test_the_user_may_ask_for_fewer_or_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert concurrent_trials(study(monkeypatch, [{"CPU": 4.0}], search={"max_concurrent": 2})) == 2
-    assert concurrent_trials(study(monkeypatch, [HEAD], search={"max_concurrent": 6})) == 6
+    assert at_a_time(study(monkeypatch, [{"CPU": 4.0}], search={"max_concurrent": 2})) == 2
+    assert at_a_time(study(monkeypatch, [HEAD], search={"max_concurrent": 6})) == 6
 
 
 @pytest.mark.parametrize("asked", [0, 3])
@@ -92,7 +96,7 @@ def test_what_can_never_be_placed_is_refused(
         search={"max_concurrent": asked},
     )
     with pytest.raises(ConfigError) as error:
-        concurrent_trials(config)
+        at_a_time(config)
     assert "resources.gpus_per_worker 4" in str(error.value)
     assert "may grow to 1 x 0 CPUs, 0 GPUs; " in str(error.value) and "3 x 8 CPUs, 2 GPUs" in str(error.value)
     assert "which holds 0" in str(error.value)
@@ -100,7 +104,7 @@ def test_what_can_never_be_placed_is_refused(
 
 def test_a_cluster_that_does_not_grow_says_how_it_might(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="the cluster is 1 x 0 CPUs.*set search.max_concurrent if"):
-        concurrent_trials(study(monkeypatch, [HEAD]))
+        at_a_time(study(monkeypatch, [HEAD]))
 
 
 @pytest.mark.parametrize("text", ["", "max_workers: 3", "a: [", "max_workers: many\nhead_node_type: h"])
@@ -117,7 +121,7 @@ def test_the_repositorys_own_files_say_how_far_they_grow(monkeypatch: pytest.Mon
         config = study(
             monkeypatch, [HEAD], cluster={"autoscaling": str(root / name)}, resources={"gpus_per_worker": 1}
         )
-        assert concurrent_trials(config) == 8, name
+        assert at_a_time(config) == 8, name
 
 
 def test_the_way_to_watch_is_said_on_a_cluster_alone() -> None:

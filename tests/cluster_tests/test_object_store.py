@@ -17,15 +17,15 @@ from moto.server import ThreadedMotoServer
 from pyarrow import Table
 from pyarrow.parquet import write_table
 
+from base.errors import PoolError
 from pools.config import PoolConfig
-from pools.errors import PoolError
 from pools.sources import load_pool
-from search.folder import StudyFolder
-from search.storage import Place
-from search.trial import TrialOutcome
-from trainers.config import TrainerConfig
-from trainers.export import save_policy
+from search.execution.trial import TrialOutcome
+from search.study.folder import StudyFolder
+from search.study.mirror import Place
+from trainers.config.trainer import TrainerConfig
 from trainers.models import load_policy, load_tokenizer
+from trainers.trial.export import save_policy
 
 STORAGE = "s3://bucket/studies"
 FILES = {"README.md", "config.json", "generation_config.json", "model.safetensors"}

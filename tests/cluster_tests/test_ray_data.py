@@ -15,20 +15,20 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from base.errors import PoolError
 from metrics.diversity import diversity
 from metrics.ray_count import count_on_ray
 from metrics.tokens import tokenize
 from pools import across, sources
 from pools.across import Cluster
 from pools.config import PoolConfig
-from pools.errors import PoolError
 from pools.files import File
 from pools.sources import scan_pool
 from pools.spilled import Spilled
-from search import material
-from search.config import load_config
-from search.display import Display
-from search.folder import StudyFolder
+from search.config.load import load_config
+from search.study import inputs as material
+from search.study.folder import StudyFolder
+from search.terminal.display import Display
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

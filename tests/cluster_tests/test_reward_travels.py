@@ -11,13 +11,13 @@ import pytest
 from metrics.config import RewardConfig
 from metrics.reward.fitted import fit_sample
 from pools.types import Example, Pool, Prompt, Response
-from search.folder import StudyFolder
-from trainers.bench import Bench
-from trainers.config import EvaluationConfig, ModelConfig, TrainerConfig
-from trainers.context import LocalContext
-from trainers.job import prepare
+from search.study.folder import StudyFolder
+from trainers.config.trainer import EvaluationConfig, ModelConfig, TrainerConfig
 from trainers.models import load_policy
 from trainers.spec import Setting
+from trainers.trial.evaluator import Bench
+from trainers.trial.job import prepare
+from trainers.workers.local import LocalContext
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "trainers_tests"))
 from tiny_models import byte_tokenizer, tiny_llama

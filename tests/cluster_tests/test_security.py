@@ -16,9 +16,9 @@ import psutil
 import pytest
 from own_ray import BIN, free_ports, wait_for
 
+from base.errors import ApportionError, PoolError, RewardError
 from metrics.reward.verifier import import_function
 from pools.config import PoolConfig
-from pools.errors import ApportionError, PoolError, RewardError
 from pools.sources import load_pool
 
 ROOT = Path(__file__).parent.parent.parent

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-import search.storage
-from pools.errors import ConfigError
-from search.cluster_config import ClusterConfig
-from search.storage import Place, mirrored
+import search.study.mirror
+from base.errors import ConfigError
+from search.cluster.config import ClusterConfig
+from search.study.mirror import Place, mirrored
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.algorithm_config import AlgorithmConfig, AlgorithmName
-from trainers.algorithms import make_algorithm
 from trainers.algorithms.base import Algorithm
-from trainers.batching import Ranking, collate
-from trainers.policy import ResponseLogps
+from trainers.algorithms.registry import make_algorithm
+from trainers.config.algorithm import AlgorithmConfig, AlgorithmName
+from trainers.policy.batching import Ranking, collate
+from trainers.policy.policy import ResponseLogps
 
 NAMES = get_args(AlgorithmName)
 CONFIGS = [

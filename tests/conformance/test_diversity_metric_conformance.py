@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metrics.baselines import distinct_n, nested_distinct_n, nested_token_entropy, token_entropy
 from metrics.diversity import diversity, nested_diversity
-from metrics.rivals import distinct_n, nested_distinct_n, nested_token_entropy, token_entropy
 from metrics.tokens import TokenTable
 
 Metric = tuple[Callable[[TokenTable], float], Callable[[TokenTable], np.ndarray]]

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from base.errors import RewardError
 from metrics.config import RewardConfig
-from metrics.reward import RewardModel, load_reward_model
+from metrics.reward.base import RewardModel
 from metrics.reward.fitted import fit_reward_model, fit_sample
 from metrics.reward.memory import MemoryReward
+from metrics.reward.registry import load_reward_model
 from pools.demo.grammar import make_prompts
-from pools.errors import RewardError
 from pools.types import Message, Prompt
 from tests.metrics_tests.tiny_rewards import (
     examples_rewarding,

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
-from search.mlflow_tracker import MlflowTracker
-from search.tracking import Dataset, MemoryTracker, StepPoint, TrackedRun, Tracker
-from search.tracking_config import TrackingConfig
+from search.tracking.config import TrackingConfig
+from search.tracking.mlflow_tracker import MlflowTracker
+from search.tracking.tracker import Dataset, MemoryTracker, StepPoint, TrackedRun, Tracker
 
 QUIET = TrackingConfig(log_system_metrics=False)
 FINAL = {"reward", "reward_se", "slope"}

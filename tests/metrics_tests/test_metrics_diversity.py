@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metrics.baselines import all_rivals, compression_ratio, distinct_n, token_entropy
 from metrics.diversity import diversity, nested_diversity
 from metrics.firsts import first_seen
 from metrics.ngrams import pack_ngrams, packs_exactly
-from metrics.rivals import all_rivals, compression_ratio, distinct_n, token_entropy
 from metrics.tokens import TokenTable
 
 Rows = list[list[int]]

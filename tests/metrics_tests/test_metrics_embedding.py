@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from base.errors import ApportionError
 from metrics.embedding import (
     SentenceEmbedder,
     Spread,
@@ -15,7 +16,6 @@ from metrics.embedding import (
     embed_texts,
     embedding_rivals,
 )
-from pools.errors import ApportionError
 
 TEXTS = ["the cat sat", "a dog", "", "the cat sat on the mat with a dog and a bird", "bird"]
 

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from base.errors import PoolError
 from metrics.diversity import diversity
 from metrics.heaps import Curve, fit_heaps, nested_curve
 from metrics.hyperloglog import DistinctSketch
 from metrics.scale import StreamCounter
 from metrics.tokens import TokenTable
-from pools.errors import PoolError
 
 VOCABULARY = 3000
 

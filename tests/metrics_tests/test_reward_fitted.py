@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
+from base.errors import RewardError
 from metrics.config import RewardConfig
 from metrics.reward.bradley_terry import Pairs, accuracy, cross_fit, fit, pairs_of, split_prompts
 from metrics.reward.dialogue import Window, encode
 from metrics.reward.features import Features
 from metrics.reward.fitted import FittedReport, FittedReward, fit_reward_model, fit_sample
-from pools.errors import RewardError
 from pools.types import Example, Prompt, Response
 from tests.metrics_tests.tiny_rewards import examples_rewarding, save_base_model
 

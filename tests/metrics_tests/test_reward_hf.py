@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from base.errors import RewardError
 from metrics.config import RewardConfig
 from metrics.reward.dialogue import Window, batches, encode
 from metrics.reward.hf import HFReward
-from pools.errors import RewardError
 from pools.types import Message, Prompt
 from tests.metrics_tests.tiny_rewards import save_base_model, save_decoder_reward, save_encoder_reward
 

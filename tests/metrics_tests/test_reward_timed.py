@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from base.errors import RewardError
 from metrics.reward.timed import TimedReward
-from pools.errors import RewardError
 from pools.types import Prompt
 
 PROMPTS = [Prompt("a"), Prompt("b")]

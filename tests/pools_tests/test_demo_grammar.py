@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
+from base.errors import PoolError
 from pools.demo.grammar import FRAMES, TOPICS, make_prompts
 from pools.demo.verifier import kept, score
-from pools.errors import PoolError
 
 
 def test_prompts_are_distinct_and_parts_disjoint() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from base.errors import ConfigError
 from pools.config import PoolConfig
 from pools.demo.grammar import make_prompts
 from pools.demo.verifier import score
-from pools.errors import ConfigError
 from pools.sources import load_pool
 from pools.types import Prompt
 from search.commands import demo_pool

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from base.errors import RewardError
 from pools.demo.grammar import make_prompts
 from pools.demo.verifier import bullets, kept, score, sentences
-from pools.errors import RewardError
 from pools.types import Prompt
 
 

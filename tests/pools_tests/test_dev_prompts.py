@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pools.dev import set_apart
-from pools.errors import PoolError
+from base.errors import PoolError
+from pools.subset import set_apart
 from pools.types import Example, Pool, Prompt, Response
 
 HELD_OUT = tuple(Example(Prompt(f"question {i}"), (Response("a", 1.0),)) for i in range(10))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from base.errors import PoolError
 from pools.adapters import ADAPTERS
 from pools.config import PoolConfig
-from pools.errors import PoolError
 from pools.flaws import REASONS
 from pools.readers import MemorySource
 from pools.report import PoolReport

@@ -12,16 +12,17 @@ import pyarrow
 import pytest
 from pyarrow.parquet import write_table
 
+from base.errors import PoolError
 from pools.across import Cluster
 from pools.config import PoolConfig
-from pools.errors import PoolError
 from pools.prompts import PromptFiles
 from pools.readers import FilesSource, JsonlSource, open_source
 from pools.sources import load_pool
 from pools.types import Message, Prompt
-from search.cluster import visited
-from search.config import StudyConfig, load_config
-from search.space import digest
+from search.cluster.connection import visited
+from search.config.load import load_config
+from search.config.study import StudyConfig
+from search.trials.design_point import digest
 
 
 def example(number: int) -> dict[str, Any]:
@@ -155,7 +156,7 @@ def replace_place(source: FilesSource, place: str) -> Any:
 @pytest.mark.parametrize("address", ["local", "ray://127.0.0.1:10001"])
 def test_no_cluster_is_joined_for_a_study_on_this_machine(address: str, tmp_path: Path) -> None:
     study = StudyConfig.model_validate({"budget": 1, "pool": {}, "cluster": {"address": address}})
-    with visited(study, tmp_path / "ray.log") as joined:
+    with visited(study.cluster, tmp_path / "ray.log") as joined:
         assert not joined
 
 

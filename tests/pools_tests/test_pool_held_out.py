@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from base.errors import PoolError
 from pools.config import PoolConfig
-from pools.errors import PoolError
 from pools.readers import MemorySource
 from pools.report import PoolReport
 from pools.sources import assemble, load_pool

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from base.errors import PoolError
 from pools.config import PoolConfig
-from pools.errors import PoolError
 from pools.readers import MemorySource
 from pools.report import PoolReport
 from pools.sources import assemble, load_pool
 from pools.stored import StoredExamples, excerpt, fewest_responses, keys_of, texts_of
 from pools.types import Pool
-from search.space import digest
+from search.trials.design_point import digest
 
 ON_DISK, IN_MEMORY = 0.0, 1e6
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pools.errors import PoolError
+from base.errors import PoolError
 from pools.subset import draw, order
 from pools.types import Example, Prompt, Response
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from base.errors import PoolError
 from pools import prompts as module
-from pools.errors import PoolError
 from pools.prompts import PromptFiles, Tally, stream_prompts
 
 

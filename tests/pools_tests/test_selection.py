@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from base.errors import PoolError
 from metrics.diversity import diversity
 from metrics.ngrams import pack_ngrams
 from metrics.tokens import TokenTable
-from pools.errors import PoolError
 from pools.selection import _LengthControl, _Strata, select_order
 
 ROWS = st.lists(st.lists(st.integers(0, 4), max_size=8), max_size=30)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.paper import paper_figures
-from search.curve import DiversityCurve
-from search.record import TrialRecord
+from search.fit.curve import DiversityCurve
+from search.trials.record import TrialRecord
 
 SIZES = (1_500, 3_000, 6_000, 8_000, 12_000, 16_000, 24_000, 36_000)
 

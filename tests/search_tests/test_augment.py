@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from pools.errors import ApportionError
-from search.augment import NearCopies, augment
+from annotation.augment import NearCopies, augment
+from annotation.proposers import EndpointProposer, LocalProposer
+from base.errors import ApportionError
 from search.cli import main
-from search.proposers import EndpointProposer, LocalProposer
 
 POOL = [
     "How do I bake a loaf of sourdough bread at home?",

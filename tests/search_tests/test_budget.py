@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from search.budget import CostModel, Split, feasible_splits, largest_split
+from search.config.cost import CostModel, Split, feasible_splits, largest_split
 
 PRICES = st.floats(0.01, 100)
 

@@ -8,20 +8,21 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from search.budget import Split
-from search.conductor import Conductor
-from search.config import StudyConfig
-from search.curve import DiversityCurve
-from search.display import Display
-from search.folder import StudyFolder
-from search.ledger import Ledger
-from search.plan import Plan
-from search.proposals import Proposals
-from search.record import TrialRecord
-from search.space import Point, Space
-from search.step import Stop, Train, Wait
-from search.tracking import MemoryTracker
-from search.trial import TrialOutcome
+from search.config.cost import Split
+from search.config.study import StudyConfig
+from search.execution.trial import TrialOutcome
+from search.fit.curve import DiversityCurve
+from search.plan.plan import Plan
+from search.plan.proposals import Proposals
+from search.plan.space import Space
+from search.plan.step import Stop, Train, Wait
+from search.study.conductor import Conductor
+from search.study.folder import StudyFolder
+from search.study.ledger import Ledger
+from search.terminal.display import Display
+from search.tracking.tracker import MemoryTracker
+from search.trials.design_point import Point
+from search.trials.record import TrialRecord
 from trainers.spec import SeedResult
 
 CONFIG = StudyConfig.model_validate(

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pools.errors import ConfigError
-from pools.settings import fields_of
-from search.config import StudyConfig, find_config, load_config
+from base.errors import ConfigError
+from base.settings import fields_of
+from search.config.load import find_config, load_config
+from search.config.study import StudyConfig
 
 MINIMAL = "name: t\nbudget: 12\npool: {path: demo}\n"
 

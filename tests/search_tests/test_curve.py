@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from paper import like_paper_curve, trial
 
-from pools.errors import NoGroundError
-from search.curve import DiversityCurve
+from base.errors import NoGroundError
+from search.fit.curve import DiversityCurve
 
 
 def heaps(exponent: float) -> DiversityCurve:

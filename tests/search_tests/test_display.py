@@ -13,10 +13,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from search import display as display_module
-from search.board import Board
-from search.display import Display
-from search.live import Rows, Running, Standing, drawn, facts, notes, time_left
+from search.execution.board import Board
+from search.terminal import display as display_module
+from search.terminal.display import Display
+from search.terminal.live import Rows, Running, Standing, drawn, facts, notes, time_left
 
 HEIGHT, HIDE, SHOW = 12, "\x1b[?25l", "\x1b[?25h"
 STANDING = Standing(

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from paper import like_paper, paper_curve, paper_trials, study, trial
 from scipy import stats
 
-from pools.errors import NoGroundError
-from search.budget import Split
-from search.curve import DiversityCurve
-from search.evidence import lack_of_fit, paper_mse
-from search.fit import fit_trials
-from search.least_squares import solve
-from search.models import Model, Points
-from search.observations import Observations
-from search.predict import predict
-from search.record import TrialRecord
+from base.errors import NoGroundError
+from search.config.cost import Split
+from search.fit.curve import DiversityCurve
+from search.fit.evidence import lack_of_fit, paper_mse
+from search.fit.fit import fit_trials
+from search.fit.least_squares import solve
+from search.fit.models import Model, Points
+from search.fit.observations import Observations
+from search.fit.question import predict
+from search.trials.record import TrialRecord
 
 
 def test_the_papers_own_figures_come_out() -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pools.errors import ConfigError
-from search.config import StudyConfig
-from search.folder import StudyFolder, study_identity
-from search.record import TrialRecord
-from search.space import Point
-from search.trial import TrialOutcome
+from base.errors import ConfigError
+from search.config.study import StudyConfig
+from search.execution.trial import TrialOutcome
+from search.study.folder import StudyFolder, study_identity
+from search.trials.design_point import Point
+from search.trials.record import TrialRecord
 from trainers.spec import SeedResult
 
 

@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from search.config import StudyConfig
-from search.display import Display
-from search.folder import StudyFolder
-from search.ledger import Ledger
-from search.record import TrialRecord
-from search.space import Point, Space, seeded
-from search.tracking import MemoryTracker
-from search.trial import TrialOutcome
-from search.trials_csv import read_trials
+from search.config.study import StudyConfig
+from search.execution.trial import TrialOutcome
+from search.plan.space import Space, seeded
+from search.study.folder import StudyFolder
+from search.study.ledger import Ledger
+from search.terminal.display import Display
+from search.tracking.tracker import MemoryTracker
+from search.trials.design_point import Point
+from search.trials.record import TrialRecord
+from search.trials.trials_csv import read_trials
 from trainers.spec import Prepared, SeedResult
 
 CONFIG = StudyConfig.model_validate(

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from search.config import StudyConfig
-from search.curve import DiversityCurve
-from search.outlook import seconds_left, trials_left
-from search.plan import Plan, Progress
-from search.record import TrialRecord
-from search.space import Point, Space, seeded
+from search.config.study import StudyConfig
+from search.fit.curve import DiversityCurve
+from search.plan.outlook import seconds_left, trials_left
+from search.plan.plan import Plan
+from search.plan.progress import Progress
+from search.plan.space import Space, seeded
+from search.trials.design_point import Point
+from search.trials.record import TrialRecord
 
 CURVE = DiversityCurve((10, 10_000), (4.6, 18.4))
 

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.config import StudyConfig
-from search.curve import DiversityCurve
-from search.plan import Plan, Progress
-from search.record import TrialRecord
-from search.space import Point, Space, seeded
-from search.step import Step, Stop, Train, Wait
+from search.config.study import StudyConfig
+from search.fit.curve import DiversityCurve
+from search.plan.plan import Plan
+from search.plan.progress import Progress
+from search.plan.space import Space, seeded
+from search.plan.step import Step, Stop, Train, Wait
+from search.trials.design_point import Point
+from search.trials.record import TrialRecord
 
 SIZES = (10, 100, 1_000, 10_000, 100_000)
 CURVE = DiversityCurve(SIZES, tuple(2 * float(np.log(n)) for n in SIZES))

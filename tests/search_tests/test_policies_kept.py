@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from search.config import StudyConfig
-from search.display import Display
-from search.folder import StudyFolder
-from search.ledger import Ledger
-from search.record import TrialRecord
-from search.tracking import MemoryTracker
-from search.trial import TrialOutcome
+from search.config.study import StudyConfig
+from search.execution.trial import TrialOutcome
+from search.study.folder import StudyFolder
+from search.study.ledger import Ledger
+from search.terminal.display import Display
+from search.tracking.tracker import MemoryTracker
+from search.trials.record import TrialRecord
 from trainers.spec import SeedResult
 
 

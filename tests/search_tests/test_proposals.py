@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from search.config import StudyConfig
-from search.proposals import Proposals, database_url
-from search.space import Point, Space, seeded
+from search.config.study import StudyConfig
+from search.plan.proposals import Proposals, database_url
+from search.plan.space import Space, seeded
+from search.trials.design_point import Point
 
 
 def space(**search: Any) -> Space:

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paper import paper_curve, paper_trials, study, trial
 
-from pools.errors import NoGroundError
-from search.answer import Recommendation
-from search.budget import CostModel, Split
-from search.curve import DiversityCurve
-from search.fit import Fit, fit_trials
-from search.forecast import Forecast
-from search.predict import predict
-from search.recommend import recommend
-from search.record import TrialRecord
+from base.errors import NoGroundError
+from search.advice.recommend import recommend
+from search.advice.recommendation import Recommendation
+from search.config.cost import CostModel, Split
+from search.fit.curve import DiversityCurve
+from search.fit.fit import Fit, fit_trials
+from search.fit.forecast import Forecast
+from search.fit.question import predict
+from search.trials.record import TrialRecord
 
 
 def asked(

@@ -9,7 +9,7 @@ import pytest
 from paper import like_paper, like_paper_curve, study
 
 from search.cli import main
-from search.trials_csv import write_trials
+from search.trials.trials_csv import write_trials
 
 # Refuses what a machine for reading results need not have.
 BLOCKER = """

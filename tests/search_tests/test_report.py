@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from paper import like_paper, like_paper_curve, study, trial
 
-from search.budget import CostModel
-from search.curve import DiversityCurve
-from search.fit import fit_trials
-from search.plots import _steady, reward_by_budget, reward_by_size, rewards_by_domain
-from search.question import Question
-from search.recommend import recommend
-from search.record import TrialRecord
-from search.report import write_report
+from search.advice.recommend import recommend
+from search.config.cost import CostModel
+from search.fit.curve import DiversityCurve
+from search.fit.fit import fit_trials
+from search.fit.question import Question
+from search.report.plots import _steady, reward_by_budget, reward_by_size, rewards_by_domain
+from search.report.report import write_report
+from search.trials.record import TrialRecord
 
 PICTURES = {
     "reward_on_diversity",

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pools.errors import ConfigError
-from search.config import StudyConfig
-from search.settings import Choices, Domain, Numbers, applied
-from search.space import Point, Space, check_responses, seeded
+from base.errors import ConfigError
+from search.config.hyperparameters import Choices, Domain, Numbers, applied
+from search.config.study import StudyConfig
+from search.plan.space import Space, check_responses, seeded
+from search.trials.design_point import Point
 
 
 def config(**changes: object) -> StudyConfig:

@@ -9,22 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 
+from base.errors import PoolError
 from metrics.config import RewardConfig
 from metrics.diversity import nested_diversity
 from metrics.reward.fitted import fit_sample
 from metrics.scale import nested_diversity_at
 from metrics.stored_tokens import StoredTokens
 from metrics.tokens import TokenTable
-from pools.errors import PoolError
 from pools.stored import StoredExamples
 from pools.subset import draw
 from pools.types import Pool
-from search import material
-from search.config import StudyConfig, load_config
-from search.display import Display
-from search.folder import StudyFolder, study_identity
-from search.space import Point, Space, digest, digest_of_list
-from search.trial import choose_orders, measure, selected
+from search.config.load import load_config
+from search.config.study import StudyConfig
+from search.execution.draw import choose_orders, measure, selected
+from search.plan.space import Space
+from search.study import inputs as material
+from search.study.folder import StudyFolder, study_identity
+from search.terminal.display import Display
+from search.trials.design_point import Point, digest, digest_of_list
 
 
 class Words:

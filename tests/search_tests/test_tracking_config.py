@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from search.cli import main
-from search.tracking_config import TrackingConfig, redact, tracking_uri, where_to_look
+from search.tracking.config import TrackingConfig, redact, tracking_uri, where_to_look
 
 ENV = {"MLFLOW_TRACKING_URI": "http://from-environment:5000"}
 

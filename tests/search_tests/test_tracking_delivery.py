@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search import spooled_tracker
-from search.spool import Spool
-from search.spooled_tracker import Rejected, SpooledTracker
-from search.tracking import StepPoint
+from search.tracking import spooled as spooled_tracker
+from search.tracking.spool import Spool
+from search.tracking.spooled import Rejected, SpooledTracker
+from search.tracking.tracker import StepPoint
 
 
 class Service:
@@ -133,7 +133,7 @@ def test_whatever_fails_before_or_after_taking_effect_all_arrives_in_order(
 
 
 def test_a_refused_event_is_noted_and_passed_over(track) -> None:
-    from search.tracking import Dataset
+    from search.tracking.tracker import Dataset
 
     service, notes = Service(), []
     tracker = track(lambda: service, notes)

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pools.errors import ApportionError, ConfigError
-from search.mlflow_tracker import MlflowTracker, open_tracker, replay
-from search.tracking import Dataset, MemoryTracker, StepPoint
-from search.tracking_config import TrackingConfig
+from base.errors import ApportionError, ConfigError
+from search.tracking.config import TrackingConfig
+from search.tracking.mlflow_tracker import MlflowTracker, open_tracker, replay
+from search.tracking.tracker import Dataset, MemoryTracker, StepPoint
 
 QUIET = TrackingConfig(log_system_metrics=False)
 

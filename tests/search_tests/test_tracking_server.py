@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from search.mlflow_tracker import MlflowTracker, replay
-from search.tracking import Dataset, StepPoint
-from search.tracking_config import TrackingConfig
+from search.tracking.config import TrackingConfig
+from search.tracking.mlflow_tracker import MlflowTracker, replay
+from search.tracking.tracker import Dataset, StepPoint
 
 pytestmark = pytest.mark.slow
 
@@ -227,7 +227,7 @@ def test_lost_answers_make_no_second_run(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every kind of request takes effect once without the caller learning of it."""
-    monkeypatch.setattr("search.spooled_tracker.PAUSES", (0.1,))
+    monkeypatch.setattr("search.tracking.spooled.PAUSES", (0.1,))
     lost: set[str] = set()
 
     def lose(request: str) -> bool:

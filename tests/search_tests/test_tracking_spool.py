@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pools.errors import ApportionError
-from search.spool import Spool
+from base.errors import ApportionError
+from search.tracking.spool import Spool
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 EVENTS = st.lists(st.fixed_dictionaries({"do": st.just("x"), "value": SCALARS}), max_size=20)

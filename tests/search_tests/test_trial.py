@@ -13,8 +13,8 @@ from metrics.tokens import TokenTable
 from pools.config import PoolConfig
 from pools.sources import load_pool
 from pools.types import Pool
-from search.space import Point
-from search.trial import choose_orders, measure
+from search.execution.draw import choose_orders, measure
+from search.trials.design_point import Point
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +81,9 @@ def test_a_study_of_twenty_trials_tokenises_its_pool_once(
 ) -> None:
     """The tokenizer is counted where every tokenisation goes through; trials get the table."""
     from metrics import tokens as tokens_module
-    from search import material
-    from search.config import load_config
-    from search.display import Display
+    from search.config.load import load_config
+    from search.study import inputs as material
+    from search.terminal.display import Display
 
     texts: list[int] = []
     encode = tokens_module.tokenize

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from paper import trial
 
-from pools.errors import NoGroundError
-from search.trials_csv import read_trials, write_trials
+from base.errors import NoGroundError
+from search.trials.trials_csv import read_trials, write_trials
 
 HEAD = "prompts,responses,diversity,reward\n"
 

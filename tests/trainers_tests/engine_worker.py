@@ -21,16 +21,16 @@ import torch.distributed as dist
 from tiny_models import random_rankings
 from tiny_trial import job, pool, save_model, setting
 
-from trainers.algorithms import make_algorithm
-from trainers.config import TrainerConfig
-from trainers.context import LocalContext
-from trainers.engine import build_engine, import_deepspeed
-from trainers.generate import generate
-from trainers.job import run_trial
-from trainers.loop import train
+from trainers.algorithms.registry import make_algorithm
+from trainers.config.trainer import TrainerConfig
+from trainers.generation.generate import generate
 from trainers.models import load_policy
-from trainers.policy import Policy, with_reference
-from trainers.schedule import total_steps
+from trainers.policy.policy import Policy, with_reference
+from trainers.training.engine import build_engine, import_deepspeed
+from trainers.training.loop import train
+from trainers.training.schedule import total_steps
+from trainers.trial.job import run_trial
+from trainers.workers.local import LocalContext
 
 
 def run(case: dict[str, Any], folder: Path, rank: int, world: int) -> dict[str, Any]:

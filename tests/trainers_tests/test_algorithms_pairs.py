@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trainers.algorithm_config import AlgorithmConfig
 from trainers.algorithms.pairs import Pairs
-from trainers.batching import Ranking, collate
+from trainers.config.algorithm import AlgorithmConfig
+from trainers.policy.batching import Ranking, collate
 
 SCORES = (0.9, 0.8, 0.5, 0.1)
 falling = st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0]), min_size=2, max_size=6).map(

@@ -7,10 +7,10 @@ from math import exp, log, log1p
 import pytest
 import torch
 
-from trainers.algorithm_config import AlgorithmConfig
-from trainers.algorithms import make_algorithm
-from trainers.batching import Batch, Ranking, collate
-from trainers.policy import ResponseLogps
+from trainers.algorithms.registry import make_algorithm
+from trainers.config.algorithm import AlgorithmConfig
+from trainers.policy.batching import Batch, Ranking, collate
+from trainers.policy.policy import ResponseLogps
 
 
 def batch_of(*scores: tuple[float, ...], reference: float | None = None) -> Batch:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tiny_models import byte_tokenizer, random_rankings
 
 from pools.types import Example, Message, Prompt, Response
-from trainers.batching import Ranking, collate, pack, tokenize_rankings
+from trainers.policy.batching import Ranking, collate, pack, tokenize_rankings
 from trainers.prompt_format import format_prompt, tokenize_prompt, tokenize_prompts, tokenize_response
 
 TOKENIZER = byte_tokenizer()

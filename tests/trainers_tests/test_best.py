@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from tiny_models import tiny_llama
 
-from trainers.best import Best
+from trainers.training.best import Best
 
 
 def test_the_best_evaluation_comes_back_whatever_was_trained_since() -> None:

@@ -10,8 +10,8 @@ from tiny_models import VOCABULARY, build, tiny_llama
 from transformers import BloomConfig, MistralConfig
 from transformers.cache_utils import DynamicLayer
 
-from trainers.cache import RoomyLayer, can_join, empty_cache
-from trainers.generate import _closed_up
+from trainers.generation.cache import RoomyLayer, can_join, empty_cache
+from trainers.generation.generate import _closed_up
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -18,14 +18,14 @@ from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from tiny_trial import pool, save_model, setting
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from base.errors import CheckpointError
 from metrics.reward.verifier import VerifierReward
-from pools.errors import CheckpointError
-from trainers.checkpoint import Keeper, save_engine
-from trainers.config import CheckpointConfig
-from trainers.context import LocalContext
-from trainers.evaluate import judge
+from trainers.config.trainer import CheckpointConfig
 from trainers.spec import SeedResult
-from trainers.storage import LIST, Checkpoints, discard, keep_local, keep_remote
+from trainers.training.checkpoint import Keeper, save_engine
+from trainers.trial.evaluate import judge
+from trainers.workers.local import LocalContext
+from trainers.workers.store import LIST, Checkpoints, discard, keep_local, keep_remote
 
 HERE = Path(__file__).parent
 TIMED = ("seconds", "train_seconds", "tokens_per_second", "peak_memory_gib", "policy")

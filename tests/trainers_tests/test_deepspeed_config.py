@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pools.errors import ConfigError
-from search.config import load_config
-from trainers.config import TrainerConfig
-from trainers.deepspeed_config import engine_config
+from base.errors import ConfigError
+from search.config.load import load_config
+from trainers.config.engine import engine_config
+from trainers.config.trainer import TrainerConfig
 
 
 def test_our_fields_decide() -> None:

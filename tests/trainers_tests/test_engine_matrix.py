@@ -15,7 +15,7 @@ import torch
 from tiny_models import tiny_llama
 from transformers import AutoModelForCausalLM
 
-from trainers.algorithm_config import AlgorithmName
+from trainers.config.algorithm import AlgorithmName
 
 HERE = Path(__file__).parent
 WHOLE, CUT = 10_000, 64

@@ -4,10 +4,10 @@ from tiny_models import byte_tokenizer, tiny_llama
 
 from metrics.reward.verifier import VerifierReward
 from pools.types import Prompt
-from trainers.config import EvaluationConfig, ModelConfig
-from trainers.context import LocalContext
-from trainers.evaluate import judge
+from trainers.config.trainer import EvaluationConfig, ModelConfig
 from trainers.models import end_tokens
+from trainers.trial.evaluate import judge
+from trainers.workers.local import LocalContext
 
 
 def answer_of(model: object) -> str:

@@ -13,13 +13,13 @@ from pyarrow.fs import LocalFileSystem, SubTreeFileSystem, copy_files
 from tiny_models import byte_tokenizer, tiny_llama
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trainers.bench import Bench
-from trainers.config import TrainerConfig
-from trainers.context import LocalContext
-from trainers.export import model_card, put_remote, save_policy
+from trainers.config.trainer import TrainerConfig
 from trainers.models import load_policy
-from trainers.seed_run import keep_policy
 from trainers.spec import SeedResult, TrialJob
+from trainers.trial.evaluator import Bench
+from trainers.trial.export import model_card, put_remote, save_policy
+from trainers.trial.seed_run import keep_policy
+from trainers.workers.local import LocalContext
 
 
 @pytest.mark.parametrize("rank", [0, 4])

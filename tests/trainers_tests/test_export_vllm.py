@@ -21,13 +21,13 @@ from transformers import OPTConfig
 from metrics.config import RewardConfig
 from pools.config import PoolConfig
 from pools.sources import load_pool
-from trainers.config import CheckpointConfig, EvaluationConfig, ModelConfig, TrainerConfig
-from trainers.context import LocalContext
-from trainers.generate import generate
-from trainers.job import run_trial
+from trainers.config.trainer import CheckpointConfig, EvaluationConfig, ModelConfig, TrainerConfig
+from trainers.generation.generate import generate
 from trainers.models import load_policy, load_tokenizer
 from trainers.prompt_format import tokenize_prompts
 from trainers.spec import Setting, TrialJob
+from trainers.trial.job import run_trial
+from trainers.workers.local import LocalContext
 
 PYTHON = os.environ.get("APPORTION_VLLM_PYTHON", "")
 EMBEDDED = "embedded:smollm2-135m"

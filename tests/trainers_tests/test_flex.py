@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, create_mask
 from torch.nn.functional import scaled_dot_product_attention
 
-from trainers import flex
-from trainers.batching import Segment, collate
-from trainers.policy import Policy
-from trainers.visibility import row_blocks, row_mask
+from trainers.policy import flex
+from trainers.policy.batching import Segment, collate
+from trainers.policy.policy import Policy
+from trainers.policy.visibility import row_blocks, row_mask
 
 CPU = torch.device("cpu")
 SHAPE = (4, 2, 16, torch.float32, CPU)
@@ -122,24 +122,24 @@ class WrongGradient(torch.autograd.Function):
 
 def test_trial_finds_wrong_numbers(flex_gradients: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("trainers.flex.row_blocks", wrong_blocks)
+        patched.setattr("trainers.policy.flex.row_blocks", wrong_blocks)
         assert "is off by 0." in str(flex.obstacle(*SHAPE))
     flex.obstacle.cache_clear()
     right = flex.attend
     monkeypatch.setattr(
-        "trainers.flex.attend", lambda q, k, v, *rest: right(q, k, WrongGradient.apply(v), *rest)
+        "trainers.policy.flex.attend", lambda q, k, v, *rest: right(q, k, WrongGradient.apply(v), *rest)
     )
     assert "is off by nan" in str(flex.obstacle(*SHAPE))
 
 
 def test_policy_takes_flex_on_a_gpu(flex_gradients: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainers.policy._on_gpu", lambda lm: True)
+    monkeypatch.setattr("trainers.policy.policy._on_gpu", lambda lm: True)
     policy = Policy(tiny_llama())
     assert (policy.path, policy.no_flex, policy.note) == ("flex", None, None)
 
 
 def test_policy_takes_the_mask_where_flex_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainers.policy._on_gpu", lambda lm: True)
+    monkeypatch.setattr("trainers.policy.policy._on_gpu", lambda lm: True)
     policy = Policy(tiny_llama())
     assert policy.path == "mask" and policy.reason is None
     assert "dense mask" in str(policy.note) and "backward on CPU" in str(policy.note)
@@ -154,10 +154,10 @@ def test_policy_takes_the_mask_where_flex_fails_in_the_model(
     def unlike_the_configuration(*_: object) -> Tensor:
         raise RuntimeError("heads of another width")
 
-    monkeypatch.setattr("trainers.policy._on_gpu", lambda lm: True)
-    monkeypatch.setattr("trainers.flex.obstacle", lambda *_: None)
+    monkeypatch.setattr("trainers.policy.policy._on_gpu", lambda lm: True)
+    monkeypatch.setattr("trainers.policy.flex.obstacle", lambda *_: None)
     wrong = wrong_blocks if fault == "disagrees" else unlike_the_configuration
-    monkeypatch.setattr("trainers.policy.row_blocks", wrong)
+    monkeypatch.setattr("trainers.policy.policy.row_blocks", wrong)
     policy = Policy(tiny_llama())
     assert policy.path == "mask" and policy.reason is None
     said = "another width" if fault == "raises" else "differently"

@@ -15,8 +15,8 @@ from tiny_models import VOCABULARY, build, byte_tokenizer, tiny_llama
 from torch import Tensor
 from transformers import BloomConfig, GPT2Config, MistralConfig, OPTConfig, PreTrainedModel, Qwen2Config
 
-from trainers import decoding
-from trainers.generate import Sampling, _batches, cut, generate
+from trainers.generation.generate import Sampling, _batches, cut, generate
+from trainers.policy import attention as decoding
 
 EOS = [3, 20, 40, 60, 80]
 OPTIONS = {"max_new_tokens": 16, "eos_ids": EOS, "pad_id": 0}

@@ -10,11 +10,11 @@ import pytest
 import torch
 from tiny_models import random_rankings
 
-from pools.errors import RefusedError
+from base.errors import RefusedError
 from trainers.algorithms.base import LossOutput
-from trainers.config import TrainerConfig
-from trainers.context import LocalContext
-from trainers.loop import micro_batches, train
+from trainers.config.trainer import TrainerConfig
+from trainers.training.loop import micro_batches, train
+from trainers.workers.local import LocalContext
 
 CONFIG = TrainerConfig(steps=3, batch_prompts=4, micro_batch_tokens=64)
 

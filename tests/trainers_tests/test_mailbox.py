@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from trainers.mailbox import Mailbox
+from trainers.workers.mailbox import Mailbox
 
 
 def test_all_workers_get_the_same_work_and_the_first_outcome_counts() -> None:

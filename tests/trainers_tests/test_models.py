@@ -9,10 +9,10 @@ import pytest
 import torch
 from tiny_models import byte_tokenizer, tiny_llama
 
+from base.errors import TrainingError
 from metrics.tokens import tokenize
-from pools.errors import TrainingError
 from trainers import models
-from trainers.config import LoraConfig
+from trainers.config.trainer import LoraConfig
 from trainers.models import load_light_tokenizer, load_policy, load_tokenizer, resolve_model
 
 needs_package = pytest.mark.skipif(
@@ -124,7 +124,7 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
 
 
 def test_importing_brings_no_torch() -> None:
-    names = "trainers.models, trainers.prompt_format, trainers.algorithm_config"
+    names = "trainers.models, trainers.prompt_format, trainers.config.algorithm"
     code = f"import sys, {names}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -160,7 +160,7 @@ def test_layers_that_the_model_lacks_are_refused(directory: Path) -> None:
 
 
 def test_a_missing_peft_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainers.config.find_spec", lambda name: None)
+    monkeypatch.setattr("trainers.config.trainer.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"trainer\.lora\.rank is 4.*pip install 'apportion\[lora\]'"):
         LoraConfig(rank=4)
     assert LoraConfig(rank=0).rank == 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from search.budget import largest_split
-from search.config import StudyConfig, load_config
+from search.config.cost import largest_split
+from search.config.load import load_config
+from search.config.study import StudyConfig
 
 MODELS = {"paper_opt1.3b": ("facebook/opt-1.3b", 2e-5), "paper_llama7b": ("huggyllama/llama-7b", 5e-6)}
 

@@ -20,12 +20,12 @@ from transformers import (
     Qwen3Config,
 )
 
-from trainers.algorithm_config import AlgorithmConfig
-from trainers.algorithms import make_algorithm
-from trainers.attention import segment_attention
-from trainers.batching import Batch, Ranking, collate
-from trainers.policy import Policy, ResponseLogps, with_reference
-from trainers.visibility import row_mask, spans
+from trainers.algorithms.registry import make_algorithm
+from trainers.config.algorithm import AlgorithmConfig
+from trainers.policy.attention import segment_attention
+from trainers.policy.batching import Batch, Ranking, collate
+from trainers.policy.policy import Policy, ResponseLogps, with_reference
+from trainers.policy.visibility import row_mask, spans
 
 SMALL = {
     "vocab_size": VOCABULARY,
@@ -261,7 +261,7 @@ def test_long_answers_are_scored_in_chunks(monkeypatch: pytest.MonkeyPatch) -> N
     batch = collate(RANKINGS)
     whole = Policy(tiny_llama())(batch).total
     seen: list[int] = []
-    monkeypatch.setattr("trainers.policy._CHUNK", 5)
+    monkeypatch.setattr("trainers.policy.policy._CHUNK", 5)
     policy = Policy(tiny_llama())
     policy.model.get_output_embeddings().register_forward_hook(lambda _m, _i, out: seen.append(out.shape[0]))
     total = policy(batch).total

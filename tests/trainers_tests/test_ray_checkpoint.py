@@ -17,12 +17,13 @@ import pytest
 from test_checkpoint import untimed
 from tiny_trial import job, pool, save_model, setting
 
-from pools.errors import RefusedError, TrainingError
-from trainers.config import ResourcesConfig
-from trainers.context import LocalContext, WorkerContext
-from trainers.job import run_trial
-from trainers.ray_job import Crew
+from base.errors import RefusedError, TrainingError
+from trainers.config.trainer import ResourcesConfig
 from trainers.spec import Setting
+from trainers.trial.job import run_trial
+from trainers.workers.context import WorkerContext
+from trainers.workers.local import LocalContext
+from trainers.workers.worker_pool import Crew
 
 HERE = Path(__file__).parent
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(500)]
@@ -32,7 +33,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(500)]
 def cluster() -> Iterator[None]:
     import ray
 
-    from search.cluster import WORKERS
+    from search.cluster.connection import WORKERS
 
     path = f"{HERE.parent.parent}{os.pathsep}{HERE}"
     ray.init(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.config import TrainerConfig
-from trainers.schedule import batches, learning_rate_factor, total_steps
+from trainers.config.trainer import TrainerConfig
+from trainers.training.schedule import batches, learning_rate_factor, total_steps
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 30), st.integers(0, 5))

@@ -8,11 +8,11 @@ import time
 import pytest
 import torch
 
-from pools.errors import TrainingError
-from trainers.batching import Ranking, collate
-from trainers.loop import Training
-from trainers.memory import told_when_full
-from trainers.telemetry import Stopwatch, forget_peak, padded_tokens, peak_memory, summed
+from base.errors import TrainingError
+from trainers.policy.batching import Ranking, collate
+from trainers.training.loop import Training
+from trainers.training.telemetry import Stopwatch, forget_peak, padded_tokens, peak_memory, summed
+from trainers.trial.out_of_memory import told_when_full
 
 
 def test_seconds_go_to_the_phase_that_ends_and_pauses_to_none() -> None:

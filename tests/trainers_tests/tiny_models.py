@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from trainers.batching import Ranking
+from trainers.policy.batching import Ranking
 
 VOCABULARY = 97
 CHAT_TEMPLATE = (

@@ -12,9 +12,9 @@ from tiny_models import byte_tokenizer, tiny_llama
 
 from metrics.config import RewardConfig
 from pools.types import Example, Pool, Prompt, Response
-from trainers.config import CheckpointConfig, EvaluationConfig, ModelConfig, TrainerConfig
-from trainers.context import LocalContext
+from trainers.config.trainer import CheckpointConfig, EvaluationConfig, ModelConfig, TrainerConfig
 from trainers.spec import Setting, TrialJob
+from trainers.workers.local import LocalContext
 
 WORDS = ("red", "green", "blue", "seven", "maple", "river", "stone", "cloud")
 

@@ -17,8 +17,8 @@ import torch
 import torch.distributed as dist
 from tiny_trial import KilledError, MortalContext, job, pool, setting
 
-from pools.errors import RefusedError
-from trainers.job import run_trial
+from base.errors import RefusedError
+from trainers.trial.job import run_trial
 
 
 def run(

@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trainers.batching import Batch, Ranking
-from trainers.policy import ResponseLogps
+from trainers.policy.batching import Batch, Ranking
+from trainers.policy.policy import ResponseLogps
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from statistics import fmean, pstdev
 import torch
 from torch import Tensor
 
-from trainers.algorithm_config import AlgorithmConfig, Pairing
-from trainers.batching import Batch, Ranking
+from trainers.config.algorithm import AlgorithmConfig, Pairing
+from trainers.policy.batching import Batch, Ranking
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from trainers.algorithms.base import LossOutput, keep_ranked, per_ranking
-from trainers.batching import Batch, Ranking
-from trainers.policy import ResponseLogps
+from trainers.policy.batching import Batch, Ranking
+from trainers.policy.policy import ResponseLogps
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from trainers.algorithms.base import LossOutput, keep_ranked, per_ranking
-from trainers.batching import Batch, Ranking
-from trainers.policy import ResponseLogps
+from trainers.policy.batching import Batch, Ranking
+from trainers.policy.policy import ResponseLogps
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 
 from trainers.algorithms.base import LossOutput, per_ranking
-from trainers.batching import Batch, Ranking
-from trainers.policy import ResponseLogps
+from trainers.policy.batching import Batch, Ranking
+from trainers.policy.policy import ResponseLogps
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from torch.nn.functional import logsigmoid
 
 from trainers.algorithms.base import LossOutput
 from trainers.algorithms.pairs import Pairs
-from trainers.batching import Batch, Ranking
-from trainers.policy import ResponseLogps
+from trainers.policy.batching import Batch, Ranking
+from trainers.policy.policy import ResponseLogps
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,116 @@
+"""Options and helpers that the commands on prompts share: which files, which pool, which tokenizer."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO, get_args
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from base.errors import PoolError
+from pools.config import Format, PoolConfig
+from pools.prompts import PromptFiles, Tally, stream_prompts
+from pools.sources import load_pool
+from pools.types import Pool, Prompt
+from trainers.models import load_light_tokenizer, resolve_model
+
+TOKENIZER = "embedded:smollm2-135m"
+
+
+def add_tokenizer_option(parser: argparse.ArgumentParser) -> None:
+    """Declare `--tokenizer`."""
+    parser.add_argument(
+        "--tokenizer",
+        default=TOKENIZER,
+        metavar="MODEL",
+        help=f"model (folder or hub id) whose tokens are counted; two do not compare (default {TOKENIZER})",
+    )
+
+
+def add_format_options(parser: argparse.ArgumentParser) -> None:
+    """Declare how rows are read."""
+    parser.add_argument("--format", choices=get_args(Format), default="auto", help="shape of the rows")
+    parser.add_argument("--split", default="train", help="which split of a Hugging Face data set")
+    parser.add_argument("--subset", default="", help="which configuration of a Hugging Face data set")
+
+
+def add_pool_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the pool that a command chooses from, and where its rows go."""
+    parser.add_argument("pool", metavar="POOL", help="file, folder, hub id or demo; responses are not needed")
+    add_format_options(parser)
+    parser.add_argument(
+        "--held-out-path", default="", metavar="FILE", help="pool file whose prompts are held out"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="decides all that is drawn (default 0)")
+    parser.add_argument("--output", metavar="FILE", help="write JSON lines there (default: standard output)")
+
+
+def pool_of(args: argparse.Namespace) -> Pool:
+    """The pool that the options name, prompts without responses included."""
+    config = PoolConfig(
+        path=args.pool,
+        format=args.format,
+        split=args.split,
+        subset=args.subset,
+        held_out_path=args.held_out_path,
+        min_responses=0,
+    )
+    return load_pool(config, seed=args.seed)[0]
+
+
+def content_of(prompt: Prompt) -> str | list[dict[str, str]]:
+    """The prompt as JSON lines hold it: a text, or a list of turns."""
+    return prompt.content if isinstance(prompt.content, str) else [vars(turn) for turn in prompt.content]
+
+
+@contextmanager
+def opened(path: str | None) -> Iterator[TextIO]:
+    """The file to write to, standard output for None; PoolError where it cannot be written."""
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        with Path(path).open("w", encoding="utf-8") as out:
+            yield out
+    except OSError as error:
+        raise PoolError(f"{path}: {error.strerror or error}") from None
+
+
+def tokenizer_of(name: str) -> Any:
+    """The tokenizer of a model, unpacked first where it is an embedded one."""
+    return load_light_tokenizer(resolve_model(name))
+
+
+def texts(files: PromptFiles, tally: Tally, *, keep_repeats: bool, quiet: bool) -> Iterator[str]:
+    """The texts of all prompts, with a progress bar on standard error where that is a terminal."""
+    with bar(quiet) as progress:
+        for prompt in stream_prompts(files, tally, keep_repeats=keep_repeats, progress=progress):
+            yield prompt.text
+
+
+def reader_of(files: PromptFiles) -> Any:
+    """A picklable function from one source to the texts of its prompts, repeats included."""
+    return partial(_read_source, files)
+
+
+def _read_source(files: PromptFiles, source: str) -> Iterator[str]:
+    one = PromptFiles(
+        paths=[source], format=files.format, field=files.field, split=files.split, subset=files.subset
+    )
+    return (prompt.text for prompt in stream_prompts(one, Tally(), keep_repeats=True))
+
+
+@contextmanager
+def bar(quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
+    """A function that shows what is being done and which share is; silent where there is no terminal."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("reading", total=1.0)
+        yield lambda label, share: bar.update(task, completed=share, description=label)

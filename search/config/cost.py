@@ -1,0 +1,110 @@
+"""What labels cost, and which splits a budget can pay for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor, inf, log2
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from base.settings import Settings
+
+
+@dataclass(frozen=True, order=True)
+class Split:
+    """`prompts` prompts with `responses` labelled responses each."""
+
+    prompts: int
+    responses: int
+
+    def __str__(self) -> str:
+        return f"{self.prompts:,} x {self.responses}"
+
+
+class CostModel(Settings):
+    """Prices of one study's labels. By default only annotations count: cost = prompts x responses."""
+
+    per_prompt: float = Field(default=0.0, ge=0, description="price of collecting one prompt (units)")
+    per_response: float = Field(
+        default=0.0, ge=0, description="price of writing one response that is labelled (units)"
+    )
+    per_annotation: float = Field(
+        default=1.0, ge=0, description="price of one response judged once by one rater (units)"
+    )
+    per_comparison: float = Field(
+        default=0.0, ge=0, description="price of one pair compared once by one rater (units)"
+    )
+    comparisons: Literal["pairs", "sort"] = Field(
+        default="pairs",
+        description="comparisons that rank k responses: all k(k-1)/2 pairs, or ceil(k log2 k) by sorting",
+    )
+    raters: int = Field(default=1, ge=1, description="raters who judge each response or pair (count)")
+    per_generated: float = Field(
+        default=0.0, ge=0, description="price of generating one candidate response (units)"
+    )
+    generated: int = Field(
+        default=0,
+        ge=0,
+        description="candidates generated for each prompt, labelled or not; never under responses (count)",
+    )
+    unit: str = Field(
+        "annotations", min_length=1, description="name of the unit that prices and budget are in"
+    )
+
+    @model_validator(mode="after")
+    def _something_costs(self) -> CostModel:
+        prices = (
+            self.per_prompt,
+            self.per_response,
+            self.per_annotation,
+            self.per_comparison,
+            self.per_generated,
+        )
+        if not any(prices):
+            raise ValueError(
+                "every price is 0: at least one of per_prompt, per_response, per_annotation, "
+                "per_comparison, per_generated must be positive"
+            )
+        return self
+
+    def cost_per_prompt(self, responses: int) -> float:
+        """Cost of one prompt with `responses` labelled responses, in `unit`."""
+        rated = self.per_annotation * responses + self.per_comparison * self.comparisons_for(responses)
+        written = self.per_response * responses + self.per_generated * max(self.generated, responses)
+        return self.per_prompt + written + self.raters * rated
+
+    def comparisons_for(self, responses: int) -> int:
+        """Comparisons that one rater makes to rank `responses` responses."""
+        if responses < 2:
+            return 0
+        if self.comparisons == "pairs":
+            return responses * (responses - 1) // 2
+        return ceil(responses * log2(responses))
+
+    def cost(self, prompts: int, responses: int) -> float:
+        """Cost of labelling `prompts` prompts with `responses` responses each, in `unit`."""
+        return prompts * self.cost_per_prompt(responses)
+
+
+def largest_split(
+    cost_model: CostModel, budget: float, responses: int, max_prompts: int | None
+) -> Split | None:
+    """The most prompts with `responses` responses that `budget` pays for.
+
+    None where it pays for none, or where they are free and nothing limits them.
+    """
+    each = cost_model.cost_per_prompt(responses)
+    # A hair of slack, so that 0.3 / 0.1 buys three.
+    affordable = floor(budget / each * (1 + 1e-12)) if each > 0 else inf
+    prompts = affordable if max_prompts is None else min(affordable, max_prompts)
+    return Split(int(prompts), responses) if 1 <= prompts < inf else None
+
+
+def feasible_splits(
+    cost_model: CostModel, budget: float, *, responses: Sequence[int], max_prompts: int | None = None
+) -> list[Split]:
+    """For each number of responses the largest split within `budget`, fewest responses first."""
+    splits = (largest_split(cost_model, budget, k, max_prompts) for k in sorted(set(responses)))
+    return [split for split in splits if split is not None]

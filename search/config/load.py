@@ -1,0 +1,95 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import ValidationError
+
+from base.errors import ConfigError, did_you_mean
+from base.settings import fields_of
+from search.config.hyperparameters import Range
+from search.config.study import StudyConfig
+
+
+def find_config(name: str) -> Path:
+    """The file called `name`: as given, or among the configurations that are installed with the project.
+
+    A script that `ray submit` copied elsewhere thus still finds `configs/demo.yaml`.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    import configs
+
+    folder = Path(str(configs.__file__)).parent
+    shipped = folder / f"{Path(name).name.removesuffix('.yaml')}.yaml"
+    if Path(name).parent.name in ("", "configs") and shipped.is_file():
+        return shipped
+    choices = sorted(path.name for path in folder.glob("*.yaml"))
+    raise ConfigError(f'no configuration "{name}"; a path, or one of {", ".join(choices)}')
+
+
+def load_config(source: str, overrides: Mapping[str, str] | None = None) -> StudyConfig:
+    """Read the YAML at `source`, apply overrides (`section.field` to a text in YAML), and check it whole.
+
+    Raises ConfigError naming each wrong field, its value and what is accepted.
+    """
+    path = find_config(source)
+    try:
+        tree = yaml.safe_load(path.read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds a {type(tree).__name__}; a study is a mapping of fields")
+    for name, text in (overrides or {}).items():
+        _assign(tree, name, _parse(name, text))
+    try:
+        return StudyConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: " + "; ".join(map(_explain, error.errors()))) from error
+
+
+def _parse(name: str, text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--{name} {text}: not a valid value ({error})") from error
+    # A shell user writes 2,3,4 where YAML wants [2, 3, 4].
+    annotation = str(dict(fields_of(StudyConfig))[name].annotation)
+    if annotation.startswith("tuple"):
+        return value if isinstance(value, list) else [yaml.safe_load(part) for part in text.split(",")]
+    return value
+
+
+def _assign(tree: dict[str, Any], name: str, value: Any) -> None:
+    *sections, leaf = name.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+    tree[leaf] = value
+
+
+def _explain(error: Any) -> str:
+    """One pydantic error as `field = value: what is wrong, and what would be right`."""
+    location = [str(part) for part in error["loc"]]
+    name = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        return f'unknown field "{name}"{did_you_mean(location[-1], _siblings(location[:-1]))}'
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    shown = f"{name} = {error['input']!r}: " if name and not isinstance(error["input"], dict) else ""
+    return f"{shown}{message}"
+
+
+def _siblings(sections: Sequence[str]) -> list[str]:
+    model: Any = StudyConfig
+    for section in sections:
+        kinds = (model.model_fields[section].annotation, *get_args(model.model_fields[section].annotation))
+        found = [kind for kind in kinds if hasattr(kind, "model_fields")]
+        if not found:
+            return list(Range.model_fields)  # an entry of search.space
+        model = found[0]
+    return list(model.model_fields)

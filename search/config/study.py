@@ -1,0 +1,169 @@
+"""The configuration of a study: one frozen tree, read from YAML and overridden field by field."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from base.errors import ConfigError
+from base.settings import Settings
+from metrics.config import DiversityConfig, RewardConfig
+from pools.config import PoolConfig
+from search.cluster.config import ClusterConfig
+from search.config.cost import CostModel
+from search.config.hyperparameters import Choices, Range, Scalar, applied, domains
+from search.tracking.config import TrackingConfig
+from trainers.config.trainer import (
+    CheckpointConfig,
+    EvaluationConfig,
+    ModelConfig,
+    ResourcesConfig,
+    TrainerConfig,
+)
+
+Selection = Literal["random", "diverse", "narrow"]
+
+
+class SearchConfig(Settings):
+    """Which points are tried, how often, and when that is enough."""
+
+    plan: Literal["adaptive", "grid"] = Field(
+        "adaptive",
+        description="adaptive: pilot, Optuna, confirmation, until decided; grid: every point once, in order",
+    )
+    responses: tuple[int, ...] = Field(
+        (2, 3, 4), min_length=1, description="responses per prompt to try (responses)"
+    )
+    spends: tuple[float, ...] = Field(
+        (0.25, 0.5, 1.0),
+        min_length=1,
+        description="shares of the budget to spend; several of them give the fit its line",
+    )
+    selections: tuple[Selection, ...] = Field(
+        ("random",), min_length=1, description="ways of drawing prompts: random, diverse, narrow"
+    )
+    strengths: tuple[float, ...] = Field(
+        (1.0,), min_length=1, description="how far diverse and narrow depart from a random draw (0 to 1)"
+    )
+    space: dict[str, Range | tuple[Scalar, ...]] = Field(
+        {}, description="trainer fields to search as well: {trainer.field: [a, b] or {low, high, log}}"
+    )
+    trials: int = Field(24, ge=1, description="most trials of the study (trials)")
+    setting_trials: int = Field(
+        8, ge=1, description="trials that Optuna spends on the fields in search.space, at one split (trials)"
+    )
+    proposals: int = Field(
+        2, ge=0, description="trials that Optuna proposes at the whole budget after the pilot (trials)"
+    )
+    seeds: int = Field(
+        2, ge=1, description="trainings of a trial, each with its own draw of prompts and order (seeds)"
+    )
+    sampler: Literal["tpe", "gp", "random"] = Field("tpe", description="Optuna's sampler: tpe, gp, random")
+    storage: str = Field(
+        "",
+        description="URL of Optuna's database, $NAMES taken from the environment; empty: optuna.db in the "
+        "study's folder",
+    )
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="how sure the study must be before it stops (probability)"
+    )
+    practical_margin: float = Field(
+        0.002,
+        ge=0,
+        lt=1,
+        description="a difference that does not matter; splits within it count as equal",
+    )
+    max_tokens: int | None = Field(None, gt=0, description="most trained tokens of all trials (tokens)")
+    max_hours: float | None = Field(
+        None, gt=0, description="most time of all trials, each counted in full (hours)"
+    )
+    max_cost: float | None = Field(
+        None, gt=0, description="most that all trials may cost (unit of price_per_hour)"
+    )
+    price_per_hour: float = Field(0, ge=0, description="price of one running trial (money per hour)")
+    max_concurrent: int = Field(
+        0, ge=0, description="trials at the same time; 0: as many as the cluster holds (trials)"
+    )
+
+    @model_validator(mode="after")
+    def _values_in_range(self) -> SearchConfig:
+        for name, low, high in (("responses", 1, 1_000), ("spends", 1e-6, 1.0), ("strengths", 1e-6, 1.0)):
+            values = getattr(self, name)
+            if wrong := [value for value in values if not low <= value <= high]:
+                raise ConfigError(
+                    f"search.{name} holds {wrong[0]}; every value lies between {low} and {high}"
+                )
+            if len(set(values)) < len(values):
+                raise ConfigError(f"search.{name} lists a value twice: {list(values)}")
+        if self.max_cost and not self.price_per_hour:
+            raise ConfigError(f"search.max_cost is {self.max_cost:g}, but search.price_per_hour is 0")
+        return self
+
+
+class StudyConfig(Settings):
+    """Everything a study depends on."""
+
+    name: str = Field(
+        "study", pattern=r"^[A-Za-z0-9][\w.-]*$", description="name of the study and of its folder"
+    )
+    budget: float = Field(gt=0, description="what may be spent on labels (in the unit of the cost model)")
+    seed: int = Field(0, ge=0, description="seed of everything random in the study")
+    cost: CostModel = CostModel()
+    pool: PoolConfig
+    model: ModelConfig = ModelConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    reward: RewardConfig = RewardConfig()
+    dev_reward: RewardConfig | None = Field(
+        None, description="reward model that judges dev prompts, a mapping as `reward` (none: the same model)"
+    )
+    checkpoints: CheckpointConfig = CheckpointConfig()
+    diversity: DiversityConfig = DiversityConfig()
+    search: SearchConfig = SearchConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> StudyConfig:
+        searched = domains(self.search.space, self.trainer).get("trainer.algorithm.name")
+        names = searched.values if isinstance(searched, Choices) else (self.trainer.algorithm.name,)
+        for algorithm in (
+            applied(self.trainer, {"trainer.algorithm.name": name}).algorithm for name in names
+        ):
+            if min(self.search.responses) < algorithm.min_responses:
+                raise ConfigError(
+                    f"search.responses holds {min(self.search.responses)}, but trainer.algorithm.name "
+                    f'"{algorithm.name}" needs at least {algorithm.min_responses} responses per prompt'
+                )
+        if self.tracking.register_as and self.checkpoints.keep_policies == "none":
+            raise ConfigError(
+                f'tracking.register_as is "{self.tracking.register_as}", but checkpoints.keep_policies is '
+                '"none": choose best or all, so that there is a policy to register'
+            )
+        if self.trainer.offload != "none" and not self.resources.gpus_per_worker:
+            raise ConfigError(
+                f'trainer.offload is "{self.trainer.offload}", but resources.gpus_per_worker is 0: '
+                "without GPUs all is in CPU memory already"
+            )
+        if self.trainer.batch_prompts < self.resources.workers:
+            raise ConfigError(
+                f"trainer.batch_prompts is {self.trainer.batch_prompts}, fewer than resources.workers "
+                f"({self.resources.workers}): each worker needs a prompt in every step"
+            )
+        if self.dev_reward is not None:
+            self._dev_reward_is_used(self.dev_reward)
+        return self
+
+    def _dev_reward_is_used(self, dev: RewardConfig) -> None:
+        if not self.evaluation.every:
+            raise ConfigError(
+                "dev_reward is given, but evaluation.every is 0 and nothing is judged on dev prompts: "
+                "set evaluation.every and evaluation.dev_prompts, or leave dev_reward out"
+            )
+        if dev.kind == self.reward.kind == "fitted":
+            raise ConfigError(
+                'dev_reward.kind and reward.kind are both "fitted", which is one and the same model: '
+                "leave dev_reward out, or choose another kind"
+            )

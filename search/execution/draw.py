@@ -1,0 +1,87 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.baselines import all_rivals
+from metrics.diversity import diversity
+from metrics.embedding import embedding_rivals
+from metrics.tokens import TokenTable
+from pools.stored import excerpt, keys_of
+from pools.subset import ranking
+from pools.types import Pool
+from search.trials.design_point import Point
+
+if TYPE_CHECKING:
+    pass
+
+
+def choose_orders(pool: Pool, tokens: TokenTable, point: Point) -> dict[int, list[int]]:
+    """For each seed of `point`, which prompts it labels: indices into `pool.train`, in labelling order."""
+    if point.selection == "random":
+        return {seed: ranking(keys_of(pool.train), seed)[: point.prompts].tolist() for seed in point.seeds}
+    from metrics.ngrams import pack_ngrams
+    from pools.selection import select_order
+
+    grams = pack_ngrams(tokens, 2)
+    orders = {}
+    for seed in point.seeds:
+        chosen, _ = select_order(
+            grams,
+            tokens.lengths,
+            kind=point.selection,
+            strength=point.strength,
+            seed=seed,
+            prompts=point.prompts,
+            shuffled=ranking(keys_of(pool.train), seed),
+        )
+        orders[seed] = [int(index) for index in chosen]
+    return orders
+
+
+def selected(
+    pool: Pool, tokens: TokenTable, orders: Mapping[int, Sequence[int]]
+) -> tuple[Pool, TokenTable, dict[int, list[int]]]:
+    """The train prompts that any of `orders` labels, in memory, with their tokens, and the orders among them.
+
+    That is all that a trial's workers need of a pool that lies on the head's disk.
+    """
+    rows = sorted({index for order in orders.values() for index in order})
+    places = {index: place for place, index in enumerate(rows)}
+    moved = {seed: [places[index] for index in order] for seed, order in orders.items()}
+    return excerpt(pool, rows), tokens.take(rows), moved
+
+
+def measure(
+    pool: Pool,
+    tokens: TokenTable,
+    orders: Mapping[int, Sequence[int]],
+    vectors: NDArray[np.float32] | None = None,
+) -> tuple[float, dict[str, float]]:
+    """Diversity of the selected prompts, and its rivals by name, each averaged over the seeds' draws.
+
+    `vectors` [train prompts, width] add the rivals that look at sentence embeddings.
+    """
+    scores, rivals = [], []
+    for order in orders.values():
+        subset = tokens.take(order)
+        scores.append(diversity(subset))
+        found = all_rivals(subset, [pool.train[i].prompt.text for i in order])
+        rivals.append(found | ({} if vectors is None else embedding_rivals(vectors[list(order)])))
+    return fmean(scores), mean_rivals(rivals)
+
+
+def mean_rivals(draws: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Rivals by name, each averaged over the draws."""
+    values = defaultdict(list)
+    for draw in draws:
+        for name, value in draw.items():
+            values[name].append(value)
+    return {name: fmean(each) for name, each in values.items()}

@@ -1,0 +1,164 @@
+"""The default predictor: an average of the candidate models, weighted by how they predict left-out trials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from search.fit.forecast import Forecast
+from search.fit.least_squares import Solution, solve
+from search.fit.models import PREDICTORS, STRUCTURES, Model, Points
+from search.fit.observations import Floats, Observations
+
+# Lack-of-fit variance over seed variance: the grid that is averaged over, and its prior.
+RATIOS = (0.0, 0.1, 0.3, 1.0, 3.0)
+RATIO_PRIOR = (0.8, 0.05, 0.05, 0.05, 0.05)
+NEGLIGIBLE = 1e-3
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of the average, with its fits at each ratio of lack of fit and what they weigh."""
+
+    model: Model
+    weight: float
+    solutions: tuple[Solution, ...]
+    shares: Floats  # of the solutions; sum 1
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Predicts the expected reward at any split. Weights of members sum to 1."""
+
+    observed: Observations
+    members: tuple[Member, ...]
+
+    def forecast(self, at: Points, *, own: bool = False) -> Forecast:
+        """Joint belief about the expected rewards at `at`; lack of fit is new at each point.
+
+        With `own`, not at a split that was tried with random prompts: there the trial's own mean says how
+        far the split lies off the model (best linear unbiased prediction). More prompts may then predict
+        less reward, where the trials have it so.
+        """
+        weights, means, covariances, dfs = [], [], [], []
+        seeds, reward = self.seeds_at(at) * own, self._same(at) @ self.observed.reward
+        for member in self.members:
+            design = member.model.design(at, self.observed)
+            for solution, share in zip(member.solutions, member.shares, strict=True):
+                if member.weight * share < NEGLIGIBLE:
+                    continue
+                by_model = 1 / (1 + solution.ratio * seeds)
+                part = design * by_model[:, None]
+                unscaled = part @ solution.covariance @ part.T + np.diag(solution.ratio * by_model)
+                weights.append(member.weight * share)
+                means.append(part @ solution.coefficients + (1 - by_model) * reward)
+                covariances.append(solution.scale**2 * unscaled)
+                dfs.append(solution.df)
+        total = np.array(weights) / sum(weights)
+        return Forecast(total, np.array(means), np.array(covariances), np.array(dfs))
+
+    def seeds_at(self, at: Points) -> Floats:
+        """Seeds of the random trial at each point: 0 where there is none, or several."""
+        return np.asarray(self._same(at) @ self.observed.seeds)
+
+    def _same(self, at: Points) -> NDArray[np.bool_]:
+        """Which trial [points, trials] is the only random one at a point."""
+        tried = self.observed
+        same = (at.prompts[:, None] == tried.prompts) & (at.responses[:, None] == tried.responses)
+        same &= ~tried.varied
+        return np.asarray(same & (same.sum(axis=1, keepdims=True) == 1))
+
+    @property
+    def flat(self) -> bool:
+        """Whether no model in which reward rises with the number of prompts is left."""
+        return all(member.model.structure == "no slope" for member in self.members)
+
+    @property
+    def seed_variance(self) -> float:
+        """Variance of one seed's reward about its expected reward, as the members estimate it."""
+        parts = [
+            member.weight * share * solution.scale**2
+            for member in self.members
+            for solution, share in zip(member.solutions, member.shares, strict=True)
+        ]
+        return float(sum(parts))
+
+
+def fit_ensemble(observed: Observations) -> Ensemble | None:
+    """Fit and weigh the candidate models; None where the trials identify no line.
+
+    A model that says more prompts lower the reward at some tried k is left out: one may always label
+    fewer. `no slope` steps in only where no other model is left.
+    """
+    if not observed.several_sizes:
+        return None
+    candidates = [Model(structure, x) for structure in STRUCTURES for x in PREDICTORS if _varies(x, observed)]
+    fitted = [member for model in candidates if (member := _fit(model, observed)) is not None]
+    if not fitted:
+        flat = _fit(Model("no slope"), observed)
+        fitted = [flat] if flat is not None else []
+    return Ensemble(observed, _weighed(fitted, observed)) if fitted else None
+
+
+def _varies(predictor: str, observed: Observations) -> bool:
+    return predictor != "diversity" or float(np.ptp(observed.diversity)) > 1e-9 * float(
+        observed.diversity.max()
+    )
+
+
+def _fit(model: Model, observed: Observations) -> Member | None:
+    design = model.design(Points.of(observed), observed)
+    priors = model.priors(observed)
+    grid = [(ratio, prior) for ratio in _ratios(observed) for prior in priors]
+    solutions = [s for ratio, prior in grid if (s := solve(design, observed, ratio, prior)) is not None]
+    if not solutions:
+        return None
+    slopes = model.slope_rows(observed)
+    if slopes.size and (slopes @ solutions[0].coefficients).min() < 0:
+        return None
+    believed = dict(zip(RATIOS, RATIO_PRIOR, strict=True))
+    evidence = np.array([s.likelihood + np.log(believed[s.ratio]) for s in solutions])
+    return Member(model, 1.0, tuple(solutions), np.exp(evidence - logsumexp(evidence)))
+
+
+def _ratios(observed: Observations) -> tuple[float, ...]:
+    """Without repeated seeds lack of fit and noise cannot be told apart: all residual counts as noise."""
+    return RATIOS if observed.noise_df else RATIOS[:1]
+
+
+def _weighed(members: list[Member], observed: Observations) -> tuple[Member, ...]:
+    scores = np.array([left_out_score(member) for member in members])
+    if not np.isfinite(scores).any():
+        sizes = np.array([member.solutions[0].coefficients.size for member in members])
+        scores = np.where(sizes == sizes.min(), 0.0, -np.inf)
+    weights = np.exp(scores - logsumexp(scores))
+    kept = [(m, w) for m, w in zip(members, weights, strict=True) if w >= NEGLIGIBLE]
+    total = sum(w for _, w in kept)
+    return tuple(Member(m.model, float(w / total), m.solutions, m.shares) for m, w in kept)
+
+
+def left_out_score(member: Member) -> float:
+    """Sum over trials of the log predictive density of the trial's mean reward, that trial left out."""
+    scores = np.array([solution.log_score for solution in member.solutions])
+    return float(logsumexp(scores, axis=0, b=member.shares[:, None]).sum())
+
+
+def direct_forecast(observed: Observations, at: Points) -> Forecast | None:
+    """Belief about tried splits from their own random trials alone, where no line is identified.
+
+    All trials pool their seeds' scatter; None where there is none, or where a split of `at` was not tried.
+    """
+    if observed.noise_variance is None:
+        return None
+    means, counts = [], []
+    for n, k in zip(at.prompts, at.responses, strict=True):
+        here = (observed.prompts == n) & (observed.responses == k) & ~observed.varied
+        if not here.any():
+            return None
+        means.append(np.average(observed.reward[here], weights=observed.seeds[here]))
+        counts.append(observed.seeds[here].sum())
+    covariance = np.diag(observed.noise_variance / np.array(counts))
+    return Forecast(np.ones(1), np.array([means]), covariance[None], np.array([observed.noise_df]))

@@ -1,0 +1,128 @@
+"""The candidate models of reward: what stands for the number of prompts, and how responses enter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from search.fit.observations import Floats, Observations
+
+Structure = Literal[
+    "no slope", "one line", "shared slope", "line per k", "saturating", "saturating lines", "pooled lines"
+]
+STRUCTURES: tuple[Structure, ...] = (
+    "one line",
+    "shared slope",
+    "line per k",
+    "saturating",
+    "saturating lines",
+    "pooled lines",
+)
+# Variance of the slopes about their mean, per deviation of x, over seed variance: averaged over.
+SLOPE_SPREADS = (0.03, 0.1, 0.3, 1.0)
+PREDICTORS = ("diversity", "log prompts", "inverse root prompts")
+
+
+@dataclass(frozen=True)
+class Points:
+    """Where reward is known or wanted: equally long arrays of prompts, responses and diversity."""
+
+    prompts: Floats
+    responses: Floats
+    diversity: Floats
+
+    @classmethod
+    def of(cls, observations: Observations) -> Points:
+        return cls(observations.prompts, observations.responses, observations.diversity)
+
+
+@dataclass(frozen=True)
+class Model:
+    """reward = design @ coefficients, with k the number of responses and x the predictor.
+
+    | structure | design |
+    |---|---|
+    | no slope | a(k) |
+    | one line | a + b x |
+    | shared slope | a(k) + b x |
+    | line per k | a(k) + b(k) x |
+    | saturating | a + c/k + b x |
+    | saturating lines | a + c/k + (b + d/k) x |
+    | pooled lines | a(k) + (b + d(k)) x, with d(k) drawn towards 0 |
+
+    Between tried k, a(k) and b(k) are interpolated in log k.
+    """
+
+    structure: Structure
+    predictor: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.structure} on {self.predictor}" if self.predictor else self.structure
+
+    def design(self, at: Points, tried: Observations) -> Floats:
+        """Design matrix [points, coefficients] for points seen from the trials `tried`."""
+        one, inverse, factor = (
+            np.ones_like(at.responses),
+            1 / at.responses,
+            _factor(at.responses, tried.levels),
+        )
+        if self.structure == "no slope":
+            return factor
+        x = predictor_values(self.predictor, at, tried)
+        if self.structure == "one line":
+            return np.column_stack([one, x])
+        if self.structure == "shared slope":
+            return np.column_stack([factor, x])
+        if self.structure == "line per k":
+            return np.column_stack([factor, factor * x[:, None]])
+        if self.structure == "pooled lines":
+            return np.column_stack([factor, x, factor * x[:, None]])
+        if self.structure == "saturating":
+            return np.column_stack([one, inverse, x])
+        return np.column_stack([one, inverse, x, x * inverse])
+
+    def priors(self, tried: Observations) -> list[Floats | None]:
+        """Prior variances of the coefficients over seed variance (infinite: free), one for each spread tried.
+
+        Only `pooled lines` binds any: the slopes' departures from their mean, per deviation of x.
+        """
+        if self.structure != "pooled lines":
+            return [None]
+        spread = float(np.var(predictor_values(self.predictor, Points.of(tried), tried)))
+        levels = len(tried.levels)
+        free = np.full(levels + 1, np.inf)
+        return [np.concatenate([free, np.full(levels, s / spread)]) for s in SLOPE_SPREADS] if spread else []
+
+    def slope_rows(self, tried: Observations) -> Floats:
+        """Rows that turn coefficients into the slope on x at each tried k; empty where there is none."""
+        if self.structure == "no slope":
+            return np.empty((0, 0))
+        levels = np.array(tried.levels, float)
+        still = Points(np.full_like(levels, np.e), levels, np.zeros_like(levels))
+        return np.asarray(self._at(still, tried, 1.0) - self._at(still, tried, 0.0))
+
+    def _at(self, at: Points, tried: Observations, x: float) -> Floats:
+        return Model(self.structure, "fixed").design(
+            Points(np.full_like(at.prompts, x), at.responses, at.diversity), tried
+        )
+
+
+def predictor_values(name: str, at: Points, tried: Observations) -> Floats:
+    """The predictor at some points; each grows with the number of prompts."""
+    if name == "diversity":
+        return at.diversity
+    if name == "log prompts":
+        return np.asarray(np.log(at.prompts))
+    if name == "inverse root prompts":
+        return np.asarray(-1 / np.sqrt(at.prompts / tried.prompts.max()))
+    if name in ("prompts", "fixed"):
+        return at.prompts
+    return tried.rivals[name]  # a rival is known for the trials alone
+
+
+def _factor(responses: Floats, levels: tuple[int, ...]) -> Floats:
+    unit = np.eye(len(levels))
+    return np.column_stack([np.interp(np.log(responses), np.log(levels), column) for column in unit])

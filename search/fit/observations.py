@@ -1,0 +1,101 @@
+"""Trials as arrays, checked once: what every fit reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+from numpy.typing import NDArray
+
+from base.errors import NoGroundError
+from search.trials.record import TrialRecord
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """One entry per trial, in an order that does not depend on the order of the records.
+
+    `reward` is the mean over the trial's `seeds` (a count); `scatter` is the sum of squares of its
+    seeds' rewards about that mean. `varied` marks trials whose prompts were not drawn at random.
+    """
+
+    prompts: Floats
+    responses: Floats
+    diversity: Floats
+    reward: Floats
+    seeds: Floats
+    scatter: Floats
+    varied: NDArray[np.bool_]
+    rivals: dict[str, Floats]
+
+    @classmethod
+    def from_records(cls, records: Sequence[TrialRecord]) -> Observations:
+        """Check and collect; trials with the same split, selection and diversity stay apart."""
+        if len(records) < 2:
+            raise NoGroundError(
+                f"{len(records)} trial is no ground for a comparison: run at least two splits"
+            )
+        for record in records:
+            _check(record)
+        ordered = sorted(records, key=_canonical)
+        shared = set.intersection(*(set(record.rivals) for record in ordered))
+        return cls(
+            prompts=np.array([record.prompts for record in ordered], float),
+            responses=np.array([record.responses for record in ordered], float),
+            diversity=np.array([record.diversity for record in ordered], float),
+            reward=np.array([np.mean(sorted(record.rewards)) for record in ordered], float),
+            seeds=np.array([len(record.rewards) for record in ordered], float),
+            scatter=np.array([np.var(sorted(r.rewards)) * len(r.rewards) for r in ordered], float),
+            varied=np.array([record.selection != "random" for record in ordered], bool),
+            rivals={name: np.array([r.rivals[name] for r in ordered], float) for name in sorted(shared)},
+        )
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Numbers of responses that were tried, increasing."""
+        return tuple(int(k) for k in np.unique(self.responses))
+
+    @property
+    def count(self) -> int:
+        return len(self.reward)
+
+    @property
+    def noise_df(self) -> float:
+        """Degrees of freedom of the seeds' own scatter: 0 where every trial has one seed."""
+        return float(np.sum(self.seeds - 1))
+
+    @property
+    def noise_variance(self) -> float | None:
+        """Variance of one seed's reward about its trial's mean, pooled over all trials."""
+        return float(self.scatter.sum() / self.noise_df) if self.noise_df else None
+
+    @property
+    def several_sizes(self) -> bool:
+        """Whether some number of responses was tried at two or more numbers of prompts."""
+        return any(len(np.unique(self.prompts[self.responses == k])) > 1 for k in self.levels)
+
+    def keep(self, chosen: NDArray[np.bool_]) -> Observations:
+        """The chosen trials alone."""
+        arrays = {name: getattr(self, name)[chosen] for name in self.__dataclass_fields__ if name != "rivals"}
+        return Observations(**arrays, rivals={name: values[chosen] for name, values in self.rivals.items()})
+
+
+def _canonical(record: TrialRecord) -> tuple[object, ...]:
+    return (record.responses, record.prompts, record.diversity, record.selection, sorted(record.rewards))
+
+
+def _check(record: TrialRecord) -> None:
+    where = f"trial {record.trial!r} ({record.prompts:,} x {record.responses})"
+    if record.prompts < 1 or record.responses < 1:
+        raise NoGroundError(f"{where}: prompts and responses must be 1 or more")
+    if not record.rewards:
+        raise NoGroundError(f"{where}: it has no reward; run it, or leave it out")
+    if not isfinite(record.diversity) or record.diversity < 0:
+        raise NoGroundError(f"{where}: diversity {record.diversity} is not a finite number of 0 or more")
+    for reward in record.rewards:
+        if not isfinite(reward) or not 0 <= reward <= 1:
+            raise NoGroundError(f"{where}: reward {reward} is not a finite number within 0 and 1")

@@ -1,0 +1,96 @@
+"""What the finished trials say about the split of the whole budget, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import stdtr
+
+from search.config.cost import Split
+from search.fit.ensemble import Ensemble, direct_forecast
+from search.fit.fit import fit_trials
+from search.fit.forecast import Forecast, chance
+from search.fit.models import Points
+from search.fit.question import Question
+from search.trials.record import TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Belief:
+    """The best split and the one most likely to be better than it; rewards are expected rewards in [0, 1].
+
+    `alone` is the probability that no other split is better, `enough` that none is better by more than the
+    practical margin: each is one less the sum over the others, so both are lower bounds.
+    """
+
+    best: Split
+    rival: Split | None
+    reward: float
+    gap: float
+    gap_95: tuple[float, float]
+    probability_better: float
+    alone: float
+    enough: float
+    ensemble: Ensemble | None = field(repr=False, compare=False)
+
+    def sentence(self) -> str:
+        """What is believed, in one line."""
+        if self.rival is None:
+            return f"{self.best} is the only split"
+        low, high = self.gap_95
+        return (
+            f"{self.best} leads {self.rival} by {self.gap:.4f} (95% interval {low:.4f} to {high:.4f}), "
+            f"better with probability {chance(self.probability_better)}"
+        )
+
+
+def believe(records: Sequence[TrialRecord], question: Question, margin: float) -> Belief | None:
+    """The belief about the splits of `question`; None where the trials do not yet identify any.
+
+    Raises NoGroundError where they never will: rewards that are all the same, or are no rewards.
+    """
+    fit = fit_trials(records)
+    splits = question.splits(fit)
+    if not splits:
+        return None
+    at = Points(
+        np.array([split.prompts for split in splits], float),
+        np.array([split.responses for split in splits], float),
+        np.array([question.curve.at(split.prompts)[0] for split in splits]),
+    )
+    ensemble = fit.ensemble
+    forecast = ensemble.forecast(at, own=True) if ensemble else direct_forecast(fit.observed, at)
+    if forecast is None:
+        return None
+    best = int(np.argmax(forecast.mean))
+    others = [i for i in range(len(splits)) if i != best]
+    worse = {i: _exceeds(forecast, i, best, margin) for i in others}
+    rival = max(others, key=lambda i: worse[i], default=None)
+    if rival is None:
+        return Belief(
+            best=splits[best], rival=None, reward=float(forecast.mean[best]), gap=0.0, gap_95=(0.0, 0.0),
+            probability_better=1.0, alone=1.0, enough=1.0, ensemble=fit.ensemble,
+        )  # fmt: skip
+    contrast = np.zeros((1, len(splits)))
+    contrast[0, best], contrast[0, rival] = 1, -1
+    low, high = forecast.combine(contrast).interval()
+    return Belief(
+        best=splits[best],
+        rival=splits[rival],
+        reward=float(forecast.mean[best]),
+        gap=float(forecast.mean[best] - forecast.mean[rival]),
+        gap_95=(float(low[0]), float(high[0])),
+        probability_better=forecast.probability(best, rival),
+        alone=1 - sum(_exceeds(forecast, i, best, 0.0) for i in others),
+        enough=1 - sum(worse.values()),
+        ensemble=fit.ensemble,
+    )
+
+
+def _exceeds(forecast: Forecast, first: int, second: int, margin: float) -> float:
+    """Probability that split `first` is better than `second` by more than `margin`."""
+    lead = forecast.means[:, first] - forecast.means[:, second] - margin
+    spread = np.maximum(forecast.gap_spreads(first, second), 1e-12)
+    return float(forecast.weights @ stdtr(forecast.dfs, lead / spread))

@@ -1,0 +1,227 @@
+"""Optuna's study: what it proposes, and its history in a database; the one file that touches Optuna."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState, create_trial
+from sqlalchemy.exc import SQLAlchemyError
+
+from search.config.hyperparameters import Choices, Domain, Scalar
+from search.plan.space import Space
+from search.trials.design_point import Point, digest
+
+# How long another writer may hold a sqlite file before this one gives up (s).
+LOCKED_S = 20
+UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
+T = TypeVar("T")
+
+
+class Proposals:
+    """Every trial of the study, told to Optuna, and the places that Optuna would try next.
+
+    The folder's trials are the truth, and the database is brought in line with them when it is opened. A
+    database that fails later is left alone: the history goes on in memory, and the next run mends it.
+    """
+
+    def __init__(
+        self, space: Space, *, identity: str, url: str, warn: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.space, self._url, self._warn = space, url, warn
+        # A changed space is another Optuna study: a parameter keeps its values for ever.
+        shape = {name: str(domain) for name, domain in space.settings.items()} | {"spends": space.spends}
+        self._name = f"{space.config.name} {digest({'study': identity, 'space': shape})}"
+        self._numbers: dict[str, int] = {}
+        self._log: dict[str, tuple[Point, float | None]] = {}
+        self._asked: tuple[Point, Any] | None = None
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            self._study = self._open(_storage(url))
+        except (StorageInternalError, SQLAlchemyError) as error:
+            self._to_memory(error)
+
+    @property
+    def trials(self) -> list[Any]:
+        """Optuna's own view of its trials."""
+        return list(self._study.trials)
+
+    def restore(self, finished: Mapping[str, tuple[Point, float]]) -> list[Point]:
+        """Bring the history in line with the finished trials, by key; returns those that were left running.
+
+        Each finished trial is in it once. What an earlier run left running is marked as failed.
+        """
+        return self._do(lambda: self._restore(finished))
+
+    def propose(self, fixed: Mapping[str, Scalar]) -> Point:
+        """The place that Optuna would try next, with some of its coordinates `fixed` by name."""
+        return self._do(lambda: self._propose(fixed))
+
+    def start(self, key: str, point: Point) -> None:
+        """A trial begins, proposed or not."""
+        self._log[key] = (point, None)
+        self._do(lambda: self._start(key, point))
+
+    def finish(self, key: str, reward: float | None) -> None:
+        """A trial has ended, with its reward or, where it failed, with None."""
+        self._log[key] = (self._log[key][0], reward)
+        self._do(lambda: self._finish(key, reward))
+
+    def _restore(self, finished: Mapping[str, tuple[Point, float]]) -> list[Point]:
+        interrupted, known = [], set()
+        for trial in self._study.get_trials(deepcopy=False):
+            key = trial.user_attrs.get("trial")
+            if trial.state == TrialState.COMPLETE:
+                known.add(key)
+            elif trial.state in UNFINISHED:
+                self._study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                if key is not None and key not in finished:
+                    interrupted.append(Point.from_dict(trial.user_attrs["point"]))
+        for key, (point, reward) in finished.items():
+            self._log[key] = (point, reward)
+            if key not in known:
+                self._add(key, point, reward)
+        # Drawn anew for each length of the history, so that a resumed study does not repeat its proposals.
+        self._study.sampler = _sampler(self.space, len(finished))
+        return [point for point in dict.fromkeys(interrupted) if self._holds(point)]
+
+    def _propose(self, fixed: Mapping[str, Scalar]) -> Point:
+        self._drop_asked()
+        self._study.enqueue_trial(dict(fixed))
+        trial = self._study.ask()
+        place = self.space.walk(lambda name, domain: trial._suggest(name, _distribution(domain)))
+        self._asked = (place, trial)
+        return place
+
+    def _start(self, key: str, point: Point) -> None:
+        if self._asked is not None and self._asked[0] == point.place:
+            trial = self._asked[1]
+            trial.set_user_attr("trial", key)
+            trial.set_user_attr("point", point.to_dict())
+            self._numbers[key], self._asked = trial.number, None
+        else:
+            self._drop_asked()
+            self._add(key, point, None)
+
+    def _finish(self, key: str, reward: float | None) -> None:
+        if (number := self._numbers.pop(key, None)) is not None:
+            state = TrialState.FAIL if reward is None else TrialState.COMPLETE
+            self._study.tell(number, reward, state=state)
+
+    def _drop_asked(self) -> None:
+        """A proposal that was not taken up has failed, for it must not stay running."""
+        if self._asked is not None:
+            self._study.tell(self._asked[1], state=TrialState.FAIL)
+            self._asked = None
+
+    def _add(self, key: str, point: Point, reward: float | None) -> None:
+        """Put a trial into the history that Optuna has not proposed: finished, or else running."""
+        coordinates = self._coordinates(point)
+        if coordinates is None:
+            return  # tried before the space was changed: it has no place in Optuna's
+        self._study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING if reward is None else TrialState.COMPLETE,
+                value=reward,
+                params={name: value for name, (value, _) in coordinates.items()},
+                distributions={name: distribution for name, (_, distribution) in coordinates.items()},
+                user_attrs={"trial": key, "point": point.to_dict()},
+            )
+        )
+        if reward is None:
+            self._numbers[key] = self._study.get_trials(deepcopy=False)[-1].number
+
+    def _holds(self, point: Point) -> bool:
+        return self._coordinates(point) is not None
+
+    def _coordinates(self, point: Point) -> dict[str, tuple[Any, BaseDistribution]] | None:
+        """The point's value and Optuna's distribution by name; None where the space does not hold it."""
+        values: dict[str, Any] = dict(point.settings)
+        values |= {"responses": point.responses, "selection": point.selection, "strength": point.strength}
+        found: dict[str, tuple[Any, BaseDistribution]] = {}
+
+        def follow(name: str, domain: Domain) -> Any:
+            value = values.get(name, point.spend)
+            if not domain.holds(value):
+                raise LookupError(name)
+            found[name] = (value, _distribution(domain))
+            return value
+
+        try:
+            return found if self.space.walk(follow) == point.place else None
+        except LookupError:
+            return None
+
+    def _open(self, storage: Any) -> Any:
+        return optuna.create_study(
+            storage=storage,
+            study_name=self._name,
+            direction="maximize",
+            sampler=_sampler(self.space, 0),
+            load_if_exists=True,
+        )
+
+    def _do(self, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except (StorageInternalError, SQLAlchemyError) as error:
+            self._to_memory(error)
+            return action()
+
+    def _to_memory(self, error: Exception) -> None:
+        self._warn(
+            f"Optuna's database {self._url.rpartition('@')[2]} failed ({_cause(error)}): its "
+            "history goes on in memory and is mended in the database by the next run of this study"
+        )
+        self._study, self._asked, self._numbers = self._open(None), None, {}
+        for key, (point, reward) in self._log.items():
+            self._add(key, point, reward)
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what lies at the bottom of an error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).splitlines()[0]
+
+
+def database_url(asked: str, default: str) -> str:
+    """Where Optuna keeps its study: `asked` with the environment's $NAMES filled in, else a sqlite file."""
+    return os.path.expandvars(asked) if asked else f"sqlite:///{default}"
+
+
+def _storage(url: str) -> Any:
+    if not url:
+        return None
+    waits = {"connect_args": {"timeout": LOCKED_S}} if url.startswith("sqlite") else {}
+    return RDBStorage(url, engine_kwargs=waits)
+
+
+def _distribution(domain: Domain) -> BaseDistribution:
+    if isinstance(domain, Choices):
+        return CategoricalDistribution(domain.values)
+    if domain.whole:
+        return IntDistribution(int(domain.low), int(domain.high), log=domain.log)
+    return FloatDistribution(domain.low, domain.high, log=domain.log)
+
+
+def _sampler(space: Space, drawn: int) -> Any:
+    """The sampler asked for, seeded; the pilot takes the place of its random start."""
+    seed = space.config.seed + 1_000 * drawn
+    match space.config.search.sampler:
+        case "tpe":
+            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=2)
+        case "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=2)
+        case "random":
+            return optuna.samplers.RandomSampler(seed=seed)

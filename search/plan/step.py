@@ -1,0 +1,40 @@
+"""What a plan says is to be done next: what Tune's side of a study needs of it, and no more.
+
+Trials' own processes import this; the plan itself would bring them the libraries of the statistics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from search.trials.design_point import Point
+
+if TYPE_CHECKING:
+    from search.plan.belief import Belief
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train `point` next, and why."""
+
+    point: Point
+    why: str
+    belief: Belief | str = ""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to start until a running trial has ended."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Train no more: the split is `decided`, or something else ends the study."""
+
+    reason: str
+    decided: bool
+    belief: Belief | str = ""
+
+
+Step: TypeAlias = Train | Wait | Stop

@@ -1,0 +1,241 @@
+"""The study's report: one HTML file that needs no network, and its pictures as PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from search.advice.recommendation import Recommendation
+from search.config.cost import CostModel
+from search.fit.curve import DiversityCurve
+from search.fit.evidence import paper_mse
+from search.fit.fit import Fit
+from search.fit.forecast import chance
+from search.fit.question import Question
+from search.report import markup, plots
+from search.trials.record import TrialRecord
+
+
+def write_report(
+    folder: Path,
+    *,
+    name: str,
+    records: Sequence[TrialRecord],
+    fit: Fit,
+    recommendation: Recommendation,
+    curve: DiversityCurve,
+    base_reward: float | None,
+    cost_model: CostModel,
+    notes: Mapping[str, str],
+) -> Path:
+    """Write report.html in `folder` and PNGs in `folder`/plots; returns the path of the HTML.
+
+    `notes` are shown by name among the assumptions: the model, the pool, the seed, what was dropped.
+    """
+    tried = fit.observed.levels
+    known = tuple(range(tried[0], tried[-1] + 1))
+    question = Question(recommendation.budget, cost_model, curve, known, recommendation.max_prompts)
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    draw = _Pictures(folder / "plots")
+    body = [
+        _answer(name, recommendation, base_reward),
+        markup.heading("Reward on diversity"),
+        markup.pictures(_by_size(draw, fit, question, base_reward)),
+        *map(markup.paragraph, _readings(fit)),
+        markup.heading("Splits of this budget"),
+        markup.pictures(_by_split(draw, fit, question, recommendation, base_reward)),
+        _split_table(recommendation),
+        markup.heading("What is paid for decides"),
+        draw.one(plots.rewards_by_cost(recommendation), "cost_models", COST_CAPTION, wide=True),
+        *_cost_lines(recommendation),
+        markup.heading("Diversity of the pool"),
+        markup.pictures(
+            [draw.one(plots.diversity_by_prompts(fit, question), "diversity", _curve_caption(curve))]
+        ),
+        *_domains(draw, fit),
+        markup.heading("Models compared"),
+        *_models(fit),
+        markup.heading("Trials"),
+        _trial_table(records, fit),
+        markup.heading("What was assumed"),
+        markup.bullets([*recommendation.assumptions, *(f"{key}: {value}" for key, value in notes.items())]),
+    ]
+    path = folder / "report.html"
+    path.write_text(markup.page(f"{name}: apportion", [part for part in body if part]), encoding="utf-8")
+    return path
+
+
+MODELS_SHOWN, WEIGHTS_SHOWN = 16, 8
+COST_CAPTION = (
+    "The same trials under other prices. Equal annotations and equal comparisons get what the recommended "
+    "split costs under them."
+)
+
+
+class _Pictures:
+    """Saves each figure beside the report and returns its HTML."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def one(self, figure: Figure | None, name: str, caption: str, wide: bool = False) -> str:
+        if figure is None:
+            return ""
+        return markup.picture(plots.save(figure, self.folder / f"{name}.png"), caption, wide)
+
+
+def _answer(name: str, answer: Recommendation, base_reward: float | None) -> str:
+    best, runner = answer.best, answer.runner_up
+    low, high = best.interval_95
+    facts = [
+        ("predicted reward", f"{best.predicted_reward:.3f}"),
+        ("95% interval", f"{low:.3f} to {high:.3f}"),
+        ("cost", f"{best.cost:,.10g} of {answer.budget:,.10g} {answer.unit}"),
+    ]
+    if runner is not None and answer.probability_better is not None:
+        facts.append((f"beats {runner.split}", f"with probability {chance(answer.probability_better)}"))
+    if base_reward is not None:
+        facts.append(
+            ("over the base model", f"{best.predicted_reward - base_reward:+.3f} (it has {base_reward:.3f})")
+        )
+    facts.append(("trials, seeds", f"{answer.trials}, {answer.seeds} in all"))
+    return (
+        f'<h1>{escape(name)}</h1><div class="answer"><div class="split">Label {best.prompts:,} prompts x '
+        f"{best.responses} responses</div>{markup.terms(facts)}</div>"
+        f"{markup.bullets(answer.warnings(), 'warnings')}"
+    )
+
+
+def _by_size(draw: _Pictures, fit: Fit, question: Question, base_reward: float | None) -> list[str]:
+    text = "Points: mean over seeds with standard error. Lines and bands: prediction and its 95% interval."
+    return [
+        draw.one(plots.reward_by_size(fit, question, base_reward, against), f"reward_on_{against}", text)
+        for against in ("diversity", "prompts")
+    ]
+
+
+def _readings(fit: Fit) -> list[str]:
+    return [fit.effect.sentence, fit.linear.verdict]
+
+
+def _by_split(
+    draw: _Pictures, fit: Fit, question: Question, answer: Recommendation, base_reward: float | None
+) -> list[str]:
+    split = "The largest split of this budget for each number of responses; the recommended one on top."
+    over = "Predicted reward over budget, each number of responses with all the prompts that it pays for."
+    return [
+        draw.one(plots.reward_by_split(answer, base_reward), "reward_by_split", split),
+        draw.one(plots.reward_by_budget(fit, question), "reward_by_budget", over),
+    ]
+
+
+def _split_table(answer: Recommendation) -> str:
+    head = [
+        "split",
+        "cost",
+        "diversity",
+        "predicted",
+        "95% interval",
+        "best with probability",
+        "prompts / most tried",
+    ]
+    rows = [
+        [
+            str(s.split),
+            f"{s.cost:,.10g}",
+            f"{s.diversity:.2f}",
+            f"{s.predicted_reward:.4f}",
+            f"{s.interval_95[0]:.4f} to {s.interval_95[1]:.4f}",
+            chance(s.probability_best),
+            f"{s.prompts_beyond:.2f}",
+        ]
+        for s in answer.splits
+    ]
+    return markup.table(head, rows, best=0)
+
+
+def _cost_lines(answer: Recommendation) -> list[str]:
+    return [markup.paragraph(view.sentence() + ".", "quiet") for view in answer.cost_models]
+
+
+def _curve_caption(curve: DiversityCurve) -> str:
+    end = f"{curve.prompts[-1]:,} prompts"
+    if curve.growth <= 0:
+        return f"Diversity over random prompts. At {end} it has stopped growing: more prompts lower D."
+    return f"Diversity over random prompts. At {end} D grows as prompts to the power {curve.growth:.2f}."
+
+
+def _domains(draw: _Pictures, fit: Fit) -> list[str]:
+    text = "Mean reward by domain of the held-out prompts, one mark for each trial with random prompts."
+    shown = draw.one(plots.rewards_by_domain(fit), "domains", text)
+    return [markup.heading("By domain"), markup.pictures([shown])] if shown else []
+
+
+def _models(fit: Fit) -> list[str]:
+    head = ["model", "coefficients", "left-out error", "AICc"]
+    weights = {m.model.name: m.weight for m in fit.ensemble.members} if fit.ensemble else {}
+    rows = [
+        [
+            r.model,
+            str(r.coefficients),
+            _figure(r.loo_rmse, ".4f"),
+            _figure(r.aicc, ".1f"),
+        ]
+        for r in fit.table[:MODELS_SHOWN]
+    ]
+    lines = [
+        "The prediction averages these models, each weighted by how well it predicts trials left out. "
+        "Left-out error is a root mean square (reward); AICc compares fits, smaller is better. "
+        f"The best {len(rows)} of {len(fit.table)} are shown; all are in fit.json.",
+    ]
+    if weights:
+        heaviest = sorted(weights.items(), key=lambda item: -item[1])[:WEIGHTS_SHOWN]
+        lines.append("Weights in the prediction: " + ", ".join(f"{n} {w:.2f}" for n, w in heaviest) + ".")
+    mses = [(x, paper_mse(fit.observed, x)) for x in ("diversity", "log prompts", "prompts")]
+    if all(mse is not None for _, mse in mses):
+        shown = ", ".join(f"{x} {mse:.2g}" for x, mse in mses)
+        lines.append(
+            f"The way of Song et al., a line per k and its mean squared residual averaged over k: {shown}."
+        )
+    return [*map(markup.paragraph, lines), markup.table(head, rows)]
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "" if value is None else f"{value:{form}}"
+
+
+def _trial_table(records: Sequence[TrialRecord], fit: Fit) -> str:
+    rivals = sorted(fit.observed.rivals)
+    noise = fit.observed.noise_variance
+    head = [
+        "trial",
+        "prompts",
+        "responses",
+        "selection",
+        "cost",
+        "diversity",
+        "reward",
+        "pooled s.e.",
+        "seeds",
+        *rivals,
+    ]
+    rows = [
+        [
+            r.trial,
+            f"{r.prompts:,}",
+            str(r.responses),
+            r.selection + (f" {r.strength:g}" if r.strength else ""),
+            f"{r.cost:,.10g}",
+            f"{r.diversity:.3f}",
+            f"{r.reward:.4f}",
+            "" if noise is None else f"{np.sqrt(noise / len(r.seeds)):.4f}",
+            str(len(r.seeds)),
+            *(f"{r.rivals[name]:.4g}" for name in rivals),
+        ]
+        for r in records
+    ]
+    return markup.table(head, rows)

@@ -1,0 +1,189 @@
+"""The study's folder: what is in it, who may write to it, and what an earlier run left there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from base.errors import ConfigError
+from base.files import write_whole
+from search.config.study import StudyConfig
+from search.execution.trial import TrialOutcome
+from search.trials.design_point import Point, digest
+from search.trials.record import TrialRecord
+from trainers.spec import SeedResult
+from trainers.workers.store import discard
+
+# Fields that may change between two runs of one study, because no finished trial depends on them.
+FREE = (
+    "tracking.",
+    "resources.",
+    "cluster.",
+    "checkpoints.",
+    "search.",
+    "name",
+    "trainer.micro_batch_tokens",
+    "pool.stream_above",
+    "reward.timeout",
+    "dev_reward.timeout",
+)
+
+
+class StudyFolder:
+    """`config.yaml`, `study.json`, one file a finished trial under `trials/`, and the study's results.
+
+    `checkpoints` and `policies` are where workers keep those of running trials, and what they have trained:
+    URIs or folders that all nodes of a cluster see.
+    """
+
+    def __init__(self, path: Path, checkpoints: str = "", policies: str = "") -> None:
+        self.path = path.absolute()
+        self.trials = self.path / "trials"
+        self.ray = self.path / "ray"
+        self.checkpoints = checkpoints or str(self.ray)
+        self.reward_model = self.path / "reward_model"
+        self.optuna = self.path / "optuna.db"
+        self.policies = policies or str(self.path / "policies")
+        self.logs = self.path / "logs"
+        self.pool = self.path / "pool"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder; a second study in the same folder is refused while it is held.
+
+        A pool that was kept on disk for the study is deleted at the end: it would be read anew in any case.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ConfigError(
+                f"another study is running in {self.path}: wait for it, or pass --output-dir"
+            ) from error
+        try:
+            yield
+        finally:
+            shutil.rmtree(self.pool, ignore_errors=True)
+            lock.release()
+
+    @property
+    def begun(self) -> bool:
+        """Whether a study was ever started here."""
+        return (self.path / "config.yaml").exists()
+
+    def adopt(self, config: StudyConfig) -> None:
+        """Take the folder for `config`: write its configuration, or check that the one written is the same.
+
+        Raises ConfigError naming the first field that differs and that finished trials depend on.
+        """
+        written = self.path / "config.yaml"
+        if written.exists() and any(self.trials.glob("*.json")):
+            before, now = _flat(yaml.safe_load(written.read_text())), _flat(config.model_dump(mode="json"))
+            for name in sorted(before.keys() | now.keys()):
+                if before.get(name) != now.get(name) and not name.startswith(FREE):
+                    raise ConfigError(
+                        f"{self.path} holds trials with {name} = {before.get(name)!r}, "
+                        f"not {now.get(name)!r}: pass --fresh to set them aside and start over, "
+                        "or another --output-dir"
+                    )
+        write_whole(written, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        self.trials.mkdir(exist_ok=True)
+        self.logs.mkdir(exist_ok=True)
+
+    def set_aside(self) -> Path | None:
+        """Move an earlier study out of the way, under the first free number; returns where it went."""
+        if not self.path.exists() or not any(self.path.iterdir()):
+            return None
+        number = 1
+        while (target := self.path.with_name(f"{self.path.name}.{number}")).exists():
+            number += 1
+        os.rename(self.path, target)
+        return target
+
+    def save(self, outcome: TrialOutcome) -> None:
+        """Keep a finished trial; the file is whole or absent, whatever happens meanwhile."""
+        write_whole(self.trials / f"{outcome.record.trial}.json", json.dumps(asdict(outcome), indent=1))
+
+    def keep_reward_model(self, files: Mapping[str, bytes]) -> None:
+        """Keep the files of the fitted reward model."""
+        for name, content in files.items():
+            self.reward_model.mkdir(exist_ok=True)
+            (self.reward_model / name).write_bytes(content)
+
+    def kept_reward_model(self) -> dict[str, bytes]:
+        """The files of the fitted reward model by name; none where none was fitted."""
+        return {path.name: path.read_bytes() for path in self.reward_model.glob("*")}
+
+    def prune_policies(self, outcomes: Iterable[TrialOutcome]) -> None:
+        """Of the policies that these trials saved keep one: the best seed's of the best trial, by reward.
+
+        One that cannot be reached now is deleted when the next trial ends.
+        """
+        for _, policy in saved_policies(outcomes)[:-1]:
+            place, _, name = policy.rpartition("/")
+            with suppress(OSError):
+                discard(place, name)
+
+    def outcomes(self) -> dict[str, TrialOutcome]:
+        """The finished trials in the folder, by key."""
+        return {
+            path.stem: _outcome(json.loads(path.read_text())) for path in sorted(self.trials.glob("*.json"))
+        }
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write `value` to the file `name`, whole."""
+        write_whole(self.path / name, json.dumps(value, indent=2) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """The content of the file `name`, or None where there is none."""
+        path = self.path / name
+        return json.loads(path.read_text()) if path.exists() else None
+
+
+def saved_policies(outcomes: Iterable[TrialOutcome]) -> list[tuple[str, str]]:
+    """Trial and place of each policy that these trials saved, the best seed's of the best trial last."""
+    saved = [
+        (outcome.record.reward, seed.reward, outcome.record.trial, seed.policy)
+        for outcome in outcomes
+        for seed in outcome.seeds
+        if seed.policy
+    ]
+    return [(trial, policy) for *_, trial, policy in sorted(saved)]
+
+
+def study_identity(config: StudyConfig, pool_digest: str) -> str:
+    """Stands for all that a trial's result depends on besides its point."""
+    fields = {
+        name: value
+        for name, value in _flat(config.model_dump(mode="json")).items()
+        if not name.startswith(FREE)
+    }
+    return digest({"pool": pool_digest, **fields})
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return leaves
+
+
+def _outcome(value: dict[str, Any]) -> TrialOutcome:
+    record = value["record"]
+    for name in ("seeds", "rewards"):
+        record[name] = tuple(record[name])
+    seeds = [
+        SeedResult(**{**seed, "rewards": tuple(seed["rewards"]), "answers": tuple(seed["answers"])})
+        for seed in value["seeds"]
+    ]
+    return TrialOutcome(record=TrialRecord(**record), point=Point.from_dict(value["point"]), seeds=seeds)

@@ -1,0 +1,120 @@
+"""What a study is made of, read and checked before Ray: the pool, its tokens, its diversity by size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+
+import numpy as np
+
+from base.errors import PoolError
+from metrics.embedding import check_embedding_model
+from metrics.reward.registry import load_reward_model
+from metrics.scale import nested_diversity_at
+from metrics.stored_tokens import StoredTokens, store_tokens
+from metrics.tokens import TokenTable, tokenize
+from pools.across import Cluster
+from pools.sources import load_pool
+from pools.stored import StoredExamples, fewest_responses, keys_of, on_disk, texts_of
+from pools.subset import ranking
+from pools.types import Pool, Prompt
+from search.cluster.connection import visited
+from search.config.study import StudyConfig
+from search.fit.curve import DiversityCurve
+from search.plan.space import Space, check_responses
+from search.study.folder import StudyFolder
+from search.terminal.display import Display
+from search.trials.design_point import digest_of_list
+from trainers.models import load_light_tokenizer, resolve_model
+
+CURVE_POINTS, CURVE_DRAWS = 200, 8
+GREEDY_TOKENS = 50_000_000  # of a pool on disk, for selections other than random
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """The prompts, of which `dev` choose checkpoints, and the tokens and the curve of those to train on."""
+
+    pool: Pool
+    dev: Sequence[Prompt]
+    tokens: TokenTable
+    curve: DiversityCurve
+
+
+def check_models(config: StudyConfig) -> None:
+    """Raise now what a reward or embedding model that cannot be loaded would raise in a worker."""
+    if config.diversity.embedding_model:
+        check_embedding_model(config.diversity.embedding_model)
+    for reward in filter(None, (config.reward, config.dev_reward)):
+        if reward.kind == "verifier":
+            load_reward_model(reward, artifact=None, base_model="", device="cpu")
+        elif reward.model:
+            load_light_tokenizer(reward.model)
+
+
+def read_pool(config: StudyConfig, folder: StudyFolder, display: Display) -> tuple[Pool, str]:
+    """The study's pool and a digest of its content; raises PoolError or ConfigError where it cannot serve."""
+    with display.stage(f"reading pool {config.pool.path}"):
+        pool, report = load_pool(
+            config.pool,
+            seed=config.seed,
+            min_responses=max(config.search.responses),
+            store=folder.pool,
+            cluster=Cluster(partial(visited, config.cluster, folder.logs / "ray.log"), config.cluster.shared()),
+        )
+    for line in report.lines():
+        display.say(f"  {line}")
+    if not pool.held_out:
+        raise PoolError(
+            f"{config.pool.path} has no held-out prompts to judge a policy on: set pool.held_out_prompts, "
+            "or give them in pool.held_out_path"
+        )
+    check_responses(config, fewest_responses(pool.train))
+    widest = _widest(config, len(pool.train))
+    if (visits := config.trainer.visits(widest)) is not None and visits < widest:
+        display.say(
+            f"  note: {config.trainer.matched}, so that {visits:,} of the {widest:,} prompts of the widest "
+            "split are visited; the labels of the others are paid for and not used"
+        )
+    return pool, digest_of_list(example.to_dict() for example in chain(pool.train, pool.held_out))
+
+
+def tokenize_pool(config: StudyConfig, pool: Pool, display: Display) -> TokenTable:
+    """The token ids of all train prompts, found once for the whole study."""
+    with display.stage(f"loading the tokenizer of {config.model.name}, reading {len(pool.train):,} prompts"):
+        tokenizer = load_light_tokenizer(resolve_model(config.model.name))
+        texts = texts_of(pool.train)
+        if isinstance(pool.train, StoredExamples):
+            with on_disk(folder := pool.train.path.with_name("tokens")):
+                return store_tokens(texts, tokenizer, folder)
+        return tokenize(texts, tokenizer)
+
+
+def check_selections(config: StudyConfig, tokens: TokenTable) -> None:
+    """Raise PoolError where a selection has to hold more n-grams in memory than a trial's process should."""
+    greedy = [selection for selection in config.search.selections if selection != "random"]
+    if greedy and isinstance(tokens, StoredTokens) and len(tokens.ids) > GREEDY_TOKENS:
+        raise PoolError(
+            f'search.selections holds "{greedy[0]}", which compares all prompts with each other in memory: '
+            f"they have {len(tokens.ids):,} tokens, and {GREEDY_TOKENS:,} is the most for a pool on disk; "
+            "leave it out, or raise pool.stream_above"
+        )
+
+
+def diversity_curve(pool: Pool, tokens: TokenTable, *, seed: int) -> DiversityCurve:
+    """Expected D of a random draw over its number of prompts: the mean over CURVE_DRAWS shuffles.
+
+    The first of them are those that the study's seeds draw from; at up to CURVE_POINTS numbers of prompts.
+    """
+    seeds = range(seed, seed + CURVE_DRAWS)
+    places = np.unique(np.geomspace(1, len(tokens), CURVE_POINTS).round().astype(int))
+    orders = (ranking(keys_of(pool.train), one) for one in seeds)
+    scores = np.mean([nested_diversity_at(tokens, order, places) for order in orders], axis=0)
+    return DiversityCurve(prompts=tuple(places.tolist()), diversity=tuple(scores.tolist()))
+
+
+def _widest(config: StudyConfig, max_prompts: int) -> int:
+    """Prompts of the split with the most of them."""
+    return max(place.prompts for place in Space(config, max_prompts=max_prompts).grid())

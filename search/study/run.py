@@ -1,0 +1,102 @@
+"""A study from its configuration to its recommendation: the order of things, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pools.subset import set_apart
+from pools.types import Pool
+from search.cluster.connection import start_ray, stop_ray
+from search.config.study import StudyConfig
+from search.fit.curve import DiversityCurve
+from search.plan.plan import Plan
+from search.plan.space import Space
+from search.study.conclusion import StudyResult, conclude
+from search.study.conductor import Conductor
+from search.study.folder import StudyFolder, study_identity
+from search.study.inputs import (
+    Material,
+    check_models,
+    check_selections,
+    diversity_curve,
+    read_pool,
+    tokenize_pool,
+)
+from search.study.interrupts import stoppable
+from search.study.ledger import Ledger
+from search.study.training import train_all
+from search.terminal.display import Display
+from search.tracking.mlflow_tracker import open_tracker
+from search.tracking.tracker import Dataset
+
+
+def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> StudyResult:
+    """Run every trial of `config` that `folder` does not hold yet, then fit, recommend and report.
+
+    All that can be wrong with the input is found before Ray starts. When it is stopped (Ctrl-C, SIGTERM)
+    finished trials are kept, runs are marked KILLED, Ray ends, and KeyboardInterrupt is raised.
+    """
+    check_models(config)
+    pool, pool_digest = read_pool(config, folder, display)
+    pool, dev = set_apart(pool, config.evaluation.dev_prompts, seed=config.seed)
+    space = Space(config, max_prompts=len(pool.train))
+    for note in space.notes():
+        display.say(f"  note: {note}")
+    folder.adopt(config)
+    identity = study_identity(config, pool_digest)
+    tracker = open_tracker(config.tracking, folder.path)
+    ledger = Ledger(config, folder, display, tracker, identity=identity)
+    if ledger.outcomes:
+        display.say(
+            f"{len(ledger.outcomes)} finished trials of an earlier run are kept (--fresh starts over)"
+        )
+    tags = {"pool": pool.name, "model": config.model.name, "identity": identity}
+    with stoppable() as arm, ledger.study_run(_study_params(config), tags):
+        tracker.log_dataset(_dataset(config, pool, pool_digest))
+        tokens = tokenize_pool(config, pool, display)
+        check_selections(config, tokens)
+        curve = diversity_curve(pool, tokens, seed=config.seed)
+        folder.write_json("curve.json", curve.to_dict())
+        material = Material(pool=pool, dev=dev, tokens=tokens, curve=curve)
+        conductor = open_plan(space, curve, ledger)
+        if not conductor.look_ahead() and ledger.base_reward is not None:
+            display.say("nothing is left to train")
+            return conclude(material, ledger, conductor)
+        with display.stage("starting Ray"):
+            start_ray(config.cluster, folder.logs / "ray.log")
+        try:
+            arm()
+            train_all(material, ledger, conductor)
+        finally:
+            stop_ray()
+        return conclude(material, ledger, conductor)
+
+
+def open_plan(space: Space, curve: DiversityCurve, ledger: Ledger) -> Conductor:
+    """The plan, with Optuna's history brought in line with the trials that the folder holds."""
+    from search.plan.proposals import Proposals, database_url
+
+    url = database_url(space.config.search.storage, str(ledger.folder.optuna))
+    proposals = Proposals(space, identity=ledger.identity, url=url, warn=ledger.display.say)
+    return Conductor(Plan(space, curve), proposals, ledger, ledger.display)
+
+
+def _study_params(config: StudyConfig) -> dict[str, Any]:
+    return {
+        "budget": config.budget,
+        "unit": config.cost.unit,
+        "seed": config.seed,
+        "model": config.model.name,
+        "algorithm": config.trainer.algorithm.name,
+        config.trainer.matching: getattr(config.trainer, config.trainer.matching),
+        "reward": config.reward.kind,
+    }
+
+
+def _dataset(config: StudyConfig, pool: Pool, pool_digest: str) -> Dataset:
+    return Dataset(
+        name=pool.name,
+        digest=pool_digest,
+        source=config.pool.path,
+        profile={"train_prompts": len(pool.train), "held_out_prompts": len(pool.held_out)},
+    )

@@ -1,0 +1,189 @@
+"""Answers for evaluation: batched decoding that returns what decoding one prompt at a time would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from trainers.generation.cache import can_join, empty_cache, joined
+from trainers.policy.attention import answering
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Sampling in place of greedy choice: `temperature` > 0, nucleus mass `top_p` in (0, 1], `seed`."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@torch.no_grad()
+def generate(
+    model: Any,
+    prompt_ids: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    eos_ids: Sequence[int],
+    pad_id: int,
+    token_budget: int = 16384,
+    sampling: Sampling | None = None,
+    stop: Sequence[str] = (),
+    tokenizer: Any = None,
+) -> list[list[int]]:
+    """Token ids of one answer to each prompt, in the prompts' order, without the end token.
+
+    Prompts are sorted by length and cut into batches of rows x (longest prompt + `max_new_tokens`) within
+    `token_budget`; rows that ended leave the batch. With `stop` (which needs `tokenizer`) an answer also ends
+    with the token that completes one of these strings; `cut` then takes the string off the text.
+    """
+    answers: list[list[int]] = [[] for _ in prompt_ids]
+    chooser = _Chooser(sampling, model.device)
+    with answering(model):
+        for rows in _batches([len(ids) for ids in prompt_ids], max_new_tokens, token_budget):
+            prompts = [list(prompt_ids[row]) for row in rows]
+            ends = _Ends(frozenset(eos_ids), tuple(stop), tokenizer)
+            found = _decode(model, prompts, max_new_tokens, pad_id, chooser, ends)
+            for row, answer in zip(rows, found, strict=True):
+                answers[row] = answer
+    return answers
+
+
+def _batches(lengths: Sequence[int], new_tokens: int, budget: int) -> list[list[int]]:
+    """Indices, longest first, in batches whose padded size with the answers stays within `budget`."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        width = lengths[batches[-1][0]] + new_tokens if batches else 0
+        if not batches or (len(batches[-1]) + 1) * width > budget:
+            batches.append([])
+        batches[-1].append(index)
+    return batches
+
+
+def cut(text: str, stop: Sequence[str]) -> str:
+    """`text` up to the first of the strings `stop`."""
+    return text[: min((place for place in map(text.find, stop) if place >= 0), default=len(text))]
+
+
+def _decode(
+    model: Any, prompts: list[list[int]], max_new_tokens: int, pad_id: int, chooser: _Chooser, ends: _Ends
+) -> list[list[int]]:
+    """Answers to `prompts`, which come longest first."""
+    width = len(prompts[0])
+    # One column for each token to come, so that the mask only has to be sliced.
+    mask = _mask(prompts, width + max_new_tokens, width, model.device)
+    positions = torch.tensor([[len(prompt)] for prompt in prompts], device=model.device)
+    answers: list[list[int]] = [[] for _ in prompts]
+    alive = list(range(len(prompts)))
+    logits, cache = _encode(model, prompts, pad_id)
+    for seen in range(width + 1, width + max_new_tokens + 1):
+        tokens = chooser(logits)
+        ended = [ends.reached(answers[row], token) for row, token in zip(alive, tokens.tolist(), strict=True)]
+        if all(ended) or seen == width + max_new_tokens:
+            break
+        if any(ended):
+            kept = _closed_up(ended)
+            alive = [alive[place] for place in kept]
+            places = torch.tensor(kept, device=model.device)
+            cache.batch_select_indices(places)
+            tokens, mask, positions = tokens[places], mask[places], positions[places]
+        logits = _forward(model, tokens[:, None], mask[:, :seen], positions, cache)
+        positions = positions + 1
+    return answers
+
+
+def _encode(model: Any, prompts: list[list[int]], pad_id: int) -> tuple[Tensor, DynamicCache]:
+    """Logits [B, V] after each prompt, and the cache of all, padded on the left to the longest.
+
+    Prompts of like lengths are encoded together, since padding costs as much as text here, and joined then,
+    since in decoding it costs next to nothing.
+    """
+    groups = _alike(prompts) if can_join(model) else [prompts]
+    parts = []
+    for group in groups:
+        width, cache = len(group[0]), empty_cache(model)
+        ids = torch.tensor([[pad_id] * (width - len(p)) + p for p in group], device=model.device)
+        mask = _mask(group, width, width, model.device)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        parts.append((_forward(model, ids, mask, positions, cache), cache))
+    caches = [cache for _, cache in parts]
+    return torch.cat([logits for logits, _ in parts]), joined(model, caches)
+
+
+def _alike(prompts: list[list[int]]) -> list[list[list[int]]]:
+    """Prompts, longest first, in groups where none is shorter than four fifths of the longest."""
+    groups: list[list[list[int]]] = []
+    for prompt in prompts:
+        if not groups or 5 * len(prompt) < 4 * len(groups[-1][0]):
+            groups.append([])
+        groups[-1].append(prompt)
+    return groups
+
+
+def _mask(prompts: list[list[int]], columns: int, width: int, device: torch.device) -> Tensor:
+    """[B, columns] of 0 and 1: prompts end before column `width`, and all after it are seen."""
+    starts = torch.tensor([[width - len(prompt)] for prompt in prompts], device=device)
+    return (torch.arange(columns, device=device) >= starts).long()
+
+
+def _forward(model: Any, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
+    """Logits [B, V] of the last column."""
+    out = model(
+        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
+    )
+    logits: Tensor = out.logits[:, -1]
+    return logits
+
+
+def _closed_up(ended: Sequence[bool]) -> list[int]:
+    """Places of the rows that go on: as many as can keep theirs, and the last fill the gaps."""
+    going = [place for place, over in enumerate(ended) if not over]
+    movers = iter(going[::-1])
+    return [next(movers) if over else place for place, over in enumerate(ended[: len(going)])]
+
+
+@dataclass
+class _Chooser:
+    """Picks each row's next token from its logits [B, V]."""
+
+    sampling: Sampling | None
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        self._generator = torch.Generator(self.device).manual_seed(self.sampling.seed if self.sampling else 0)
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        if self.sampling is None:
+            return logits.max(-1).indices  # on a CPU argmax takes four times as long
+        probabilities, order = (
+            (logits.float() / self.sampling.temperature).softmax(-1).sort(-1, descending=True)
+        )
+        before = probabilities.cumsum(-1) - probabilities
+        nucleus = probabilities.masked_fill(before >= self.sampling.top_p, 0.0)
+        return order.gather(1, torch.multinomial(nucleus, 1, generator=self._generator))[:, 0]
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """Where an answer ends: at an end token, or with a stop string."""
+
+    eos_ids: frozenset[int]
+    stop: tuple[str, ...]
+    tokenizer: Any
+
+    def reached(self, answer: list[int], token: int) -> bool:
+        """Append `token` to `answer` unless it is an end token; whether the answer is complete."""
+        if token in self.eos_ids:
+            return True
+        answer.append(token)
+        if not self.stop:
+            return False
+        # A token has a byte at least, and the one before the string may change what its first looks like.
+        longest = max(len(text.encode()) for text in self.stop)
+        tail = self.tokenizer.decode(answer[-longest - 1 :])
+        return any(text in tail for text in self.stop)

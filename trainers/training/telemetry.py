@@ -1,0 +1,102 @@
+"""What a training costs while it runs: seconds by phase, padding, memory. Imports no torch by itself."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainers.policy.batching import Batch
+
+PHASES = ("data", "forward", "backward", "step")
+GIB = 2**30
+
+
+class Stopwatch:
+    """Seconds spent in named phases, one after the other.
+
+    On a GPU, phases are marked by events in its stream and read later, so that measuring never waits for it.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._cuda = device.startswith("cuda")
+        self._marks: list[tuple[str, Any]] = []
+        self._last: Any = None
+
+    def start(self) -> None:
+        """What is between the last lap and now belongs to no phase."""
+        self._last = self._now()
+
+    def lap(self, phase: str) -> None:
+        """The time since the last lap, or start, was spent in `phase`."""
+        now = self._now()
+        self._marks.append((phase, (self._last, now)))
+        self._last = now
+
+    def read(self) -> dict[str, float]:
+        """Seconds by phase since the last reading."""
+        seconds: dict[str, float] = defaultdict(float)
+        if self._cuda and self._marks:
+            self._marks[-1][1][1].synchronize()
+        for phase, (before, after) in self._marks:
+            seconds[phase] += before.elapsed_time(after) / 1000 if self._cuda else after - before
+        self._marks.clear()
+        return seconds
+
+    def _now(self) -> Any:
+        if not self._cuda:
+            return time.perf_counter()
+        import torch
+
+        event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        return event
+
+
+def forget_peak(device: str) -> None:
+    """Let `peak_memory` count from now on, and give back what no tensor uses: workers outlive trials."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):  # Linux alone can; elsewhere the peak is that of all trials so far
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: str) -> float:
+    """Most memory that this worker has held since `forget_peak` (GiB): of its GPU, or resident on a CPU."""
+    if device.startswith("cuda"):
+        import torch
+
+        return float(torch.cuda.max_memory_allocated(device)) / GIB
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
+
+
+def padded_tokens(batch: Batch) -> tuple[int, int]:
+    """(padding, all) tokens of a batch whose responses each take a row with their prompt, filled up to the
+    longest."""
+    rows = [segment.prompt + response for segment in batch.segments for response in segment.responses]
+    everything = len(rows) * max(rows)
+    return everything - sum(rows), everything
+
+
+def summed(telemetry: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Several trainings' telemetry as one: seconds add up, memory is the most, the others are the mean."""
+    rows = list(telemetry)
+    found: dict[str, float] = {}
+    for name in sorted(set().union(*rows)):
+        values = [row[name] for row in rows if name in row]
+        if name.startswith("seconds_"):
+            found[name] = sum(values)
+        else:
+            found[name] = max(values) if name.startswith("peak_") else sum(values) / len(values)
+    return found

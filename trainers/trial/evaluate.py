@@ -1,0 +1,74 @@
+"""Judging a policy: greedy answers to the held-out prompts, scored by the reward model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from base.errors import RewardError
+from metrics.reward.base import RewardModel
+from pools.types import Prompt
+from trainers.config.trainer import EvaluationConfig, ModelConfig
+from trainers.generation.generate import cut, generate
+from trainers.models import end_tokens
+from trainers.prompt_format import tokenize_prompts
+from trainers.workers.collectives import gathered, together
+from trainers.workers.context import WorkerContext
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Answers and their rewards in [0, 1], in the order of the held-out prompts."""
+
+    answers: tuple[str, ...]
+    rewards: tuple[float, ...]
+
+
+def judge(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    reward_model: RewardModel,
+    *,
+    model_config: ModelConfig,
+    config: EvaluationConfig,
+    context: WorkerContext,
+    sharded: bool,
+) -> Judged:
+    """Answer `prompts` greedily and score the answers; every worker returns the whole result.
+
+    Workers share the prompts out between them, unless the model's weights are `sharded` (ZeRO-3): then
+    each forward is a collective, all must decode the same prompts in step, and the first one scores them.
+    Raises RefusedError on all workers where the reward model fails on one of them.
+    """
+    alone, scores = sharded or context.world_size == 1, not sharded or context.rank == 0
+    indices = range(len(prompts)) if alone else range(context.rank, len(prompts), context.world_size)
+    mine = [prompts[i] for i in indices]
+    answers = _answer(model, tokenizer, mine, model_config, config) if mine else []
+    with together(context, RewardError):
+        rewards = reward_model.score(mine, answers) if mine and scores else []
+    own = dict(zip(indices, zip(answers, rewards, strict=True), strict=True)) if scores else {}
+    rows = {index: row for part in gathered(own, context) for index, row in part.items()}
+    return Judged(
+        tuple(rows[i][0] for i in range(len(prompts))), tuple(rows[i][1] for i in range(len(prompts)))
+    )
+
+
+def _answer(
+    model: Any, tokenizer: Any, prompts: Sequence[Prompt], model_config: ModelConfig, config: EvaluationConfig
+) -> list[str]:
+    outputs = generate(
+        model,
+        tokenize_prompts(
+            prompts, tokenizer, style=model_config.prompt_format, max_tokens=model_config.max_prompt_tokens
+        ),
+        max_new_tokens=config.max_new_tokens,
+        eos_ids=end_tokens(model, tokenizer),
+        pad_id=tokenizer.pad_token_id,
+        token_budget=config.batch_tokens,
+        stop=config.stop,
+        tokenizer=tokenizer,
+    )
+    texts = tokenizer.batch_decode(outputs, skip_special_tokens=True)
+    return [cut(text, config.stop).strip() for text in texts]

@@ -1,0 +1,76 @@
+"""What a worker loads once and every training of a trial uses: tokenizer, reward models, prompts."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from metrics.config import RewardConfig
+from metrics.reward.base import RewardModel
+from metrics.reward.registry import load_reward_model
+from pools.types import Pool, Prompt
+from trainers.models import load_tokenizer, resolve_model
+from trainers.spec import SeedResult, Setting
+from trainers.trial.evaluate import Judged, judge
+from trainers.workers.context import WorkerContext
+
+
+class Bench:
+    """The parts that a worker loads once and every seed uses: tokenizer, reward models, prompts."""
+
+    def __init__(self, setting: Setting, pool: Pool, context: WorkerContext) -> None:
+        self.setting, self.context = setting, context
+        self.path = resolve_model(setting.model.name)
+        self.tokenizer: Any = load_tokenizer(self.path)
+        self.prompts: list[Prompt] = [example.prompt for example in pool.held_out]
+        self._test = self._load(setting.reward)
+        self._dev = self._test if setting.dev_reward is None else self._load(setting.dev_reward)
+
+    def _load(self, config: RewardConfig) -> RewardModel:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in self.setting.reward_artifact.items():
+                (Path(folder) / name).write_bytes(content)
+            return load_reward_model(
+                config,
+                artifact=Path(folder) if self.setting.reward_artifact else None,
+                base_model=self.path,
+                device=self.context.device,
+            )
+
+    def judge(self, model: Any, *, sharded: bool) -> Judged:
+        """The model's answers to the held-out prompts, by the reward model of the test."""
+        return self._judge(model, self.prompts, self._test, sharded)
+
+    def judge_dev(self, model: Any, *, sharded: bool) -> float:
+        """The model's mean reward on the dev prompts."""
+        return fmean(self._judge(model, self.setting.dev_prompts, self._dev, sharded).rewards)
+
+    def _judge(self, model: Any, prompts: Sequence[Prompt], by: RewardModel, sharded: bool) -> Judged:
+        return judge(
+            model,
+            self.tokenizer,
+            prompts,
+            by,
+            model_config=self.setting.model,
+            config=self.setting.evaluation,
+            context=self.context,
+            sharded=sharded,
+        )
+
+    def result(self, seed: int, judged: Judged, **training: Any) -> SeedResult:
+        """What became of `seed`: the judgement, whole and by domain, with facts of its `training`."""
+        by_domain: dict[str, list[float]] = defaultdict(list)
+        for prompt, reward in zip(self.prompts, judged.rewards, strict=True):
+            by_domain[prompt.domain or "all"].append(reward)
+        return SeedResult(
+            seed=seed,
+            reward=fmean(judged.rewards),
+            rewards=judged.rewards,
+            answers=judged.answers,
+            domain_rewards={domain: fmean(rewards) for domain, rewards in sorted(by_domain.items())},
+            **training,
+        )

@@ -1,0 +1,31 @@
+"""Out of memory, said in words that tell what to lower."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from base.errors import TrainingError
+from trainers.training.telemetry import peak_memory
+
+_SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+@contextmanager
+def told_when_full(device: str) -> Iterator[None]:
+    """Raise TrainingError, with the settings that decide memory, for what torch and Python raise without it.
+
+    A worker that the operating system or Ray kills for its memory cannot say so itself: see `ray_job`.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error)
+        if not isinstance(error, MemoryError) and not any(sign in text.lower() for sign in _SIGNS):
+            raise
+        reason = text.strip().splitlines()[0] if text.strip() else "MemoryError"
+        raise TrainingError(
+            f"out of memory on {device} after {peak_memory(device):.1f} GiB ({reason}): lower "
+            "trainer.micro_batch_tokens or evaluation.batch_tokens, set trainer.activation_checkpointing, "
+            "or give more workers with a higher trainer.zero_stage"
+        ) from error

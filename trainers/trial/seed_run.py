@@ -1,0 +1,184 @@
+"""One seed's training, from its examples to a judged policy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from base.errors import RefusedError, TrainingError
+from pools.types import Example
+from trainers.algorithms.base import Algorithm
+from trainers.algorithms.registry import make_algorithm
+from trainers.models import load_policy
+from trainers.policy.batching import Ranking, tokenize_rankings
+from trainers.policy.policy import Policy, with_reference
+from trainers.spec import SeedResult, Setting, TrialJob
+from trainers.training.best import Best
+from trainers.training.checkpoint import Keeper
+from trainers.training.engine import build_engine, whole_weights
+from trainers.training.loop import Training, train
+from trainers.training.schedule import total_steps
+from trainers.training.telemetry import peak_memory
+from trainers.trial.evaluate import Judged
+from trainers.trial.evaluator import Bench
+from trainers.trial.export import model_card, save_policy
+
+
+def _rankings(
+    examples: Sequence[Example], bench: Bench, algorithm: Algorithm
+) -> tuple[list[Ranking], dict[str, float]]:
+    """The examples as the algorithm learns from them, and counts of what was cut or left out.
+
+    Raises TrainingError where nothing is left.
+    """
+    config = bench.setting.model
+    rankings, report = tokenize_rankings(
+        examples,
+        bench.tokenizer,
+        style=config.prompt_format,
+        max_prompt_tokens=config.max_prompt_tokens,
+        max_response_tokens=config.max_response_tokens,
+    )
+    prepared = [ready for ranking in rankings if (ready := algorithm.prepare(ranking)) is not None]
+    if not prepared:
+        raise TrainingError(
+            f'of {len(examples)} prompts none has responses that "{algorithm.name}" can learn from: '
+            "they are equal in score, or became equal when cut to model.max_response_tokens"
+        )
+    kept = {"rankings": len(prepared), "rankings_dropped": len(examples) - len(prepared)}
+    return prepared, {name: float(count) for name, count in (asdict(report) | kept).items()}
+
+
+def train_and_judge(
+    examples: Sequence[Example], seed: int, bench: Bench, keeper: Keeper, job: TrialJob
+) -> SeedResult:
+    """Train the base model on `examples`, on from where `keeper` has a checkpoint of this seed; judge it."""
+    config = bench.setting.trainer
+    torch.manual_seed(seed)
+    algorithm = make_algorithm(config.algorithm)
+    rankings, counts = _rankings(examples, bench, algorithm)
+    model = load_policy(
+        bench.path,
+        dtype=config.dtype,
+        gradient_checkpointing=config.activation_checkpointing,
+        lora=config.lora,
+    ).to(bench.context.device)
+    model.train()
+    policy = Policy(model)
+    if config.algorithm.uses_reference:
+        rankings = with_reference(
+            policy, rankings, max_tokens=config.micro_batch_tokens, device=bench.context.device
+        )
+    engine = build_engine(policy, config, total_steps(config, rankings))
+    result = _SeedRun(seed, bench, keeper, engine, model).run(rankings, algorithm)
+    result = replace(
+        result,
+        telemetry={**result.telemetry, **counts},
+        notes=[*result.notes, *([policy.note] if policy.note else [])],
+    )
+    if bench.setting.policies is not None:
+        result = keep_policy(result, model, bench, job)
+    engine.destroy()
+    return result
+
+
+class _SeedRun:
+    """One seed's training from its engine to its result."""
+
+    def __init__(self, seed: int, bench: Bench, keeper: Keeper, engine: Any, model: Any) -> None:
+        self.seed, self.bench, self.keeper, self.engine, self.model = seed, bench, keeper, engine, model
+        self.best = Best()
+        self.steps = 0
+        self.sharded = bench.setting.trainer.zero_stage == 3
+
+    def run(self, rankings: Sequence[Ranking], algorithm: Algorithm) -> SeedResult:
+        """Train, put the best policy back where there were evaluations, and judge it."""
+        self.steps = total_steps(self.bench.setting.trainer, rankings)
+        training = self.keeper.resume(self.seed, self.engine, self.best)
+        try:
+            train(
+                self.engine,
+                rankings,
+                algorithm,
+                self.bench.setting.trainer,
+                seed=self.seed,
+                context=self.bench.context,
+                training=training,
+                after_step=self._after_step,
+            )
+            if self.best.reward is not None:
+                self.best.put_back(self.model)
+            started = time.perf_counter()
+            judged = self.bench.judge(self.model, sharded=self.sharded)
+            training.spend({"evaluate": time.perf_counter() - started})
+        except RefusedError as error:
+            last = self.keeper.last or "none"
+            raise RefusedError(f"seed {self.seed}: {error}; last checkpoint: {last}") from error
+        return self._result(training, judged)
+
+    def _after_step(self, training: Training) -> None:
+        every, last = self.bench.setting.evaluation.every, training.step == self.steps
+        if every and (training.step % every == 0 or last):
+            started = time.perf_counter()
+            reward = self.bench.judge_dev(self.model, sharded=self.sharded)
+            seconds = time.perf_counter() - started
+            training.note({"dev_reward": reward, "seconds_evaluate": seconds})
+            training.spend({"evaluate": seconds})
+            self.bench.context.progress({"dev_reward": reward})
+            self.best.offer(reward, training.step, self.model)
+        self.keeper.after_step(self.seed, self.engine, training, self.best, last=last)
+
+    def _result(self, training: Training, judged: Judged) -> SeedResult:
+        memory = {"peak_memory_gib": peak_memory(self.bench.context.device)}
+        trouble = self.keeper.trouble
+        return self.bench.result(
+            self.seed,
+            judged,
+            trained_tokens=training.tokens,
+            train_seconds=training.train_seconds,
+            history=training.history,
+            best_step=self.best.step if self.best.reward is not None else None,
+            dev_reward=self.best.reward,
+            telemetry=training.telemetry() | memory | {"seconds_checkpoint": self.keeper.take_seconds()},
+            notes=[f"no checkpoint could be kept: {trouble}"] if trouble else [],
+        )
+
+
+def keep_policy(result: SeedResult, model: Any, bench: Bench, job: TrialJob) -> SeedResult:
+    """Save the policy that was judged; where that fails, the result says so and stands."""
+    setting, first = bench.setting, bench.context.rank == 0
+    weights = whole_weights(model, keep=first)
+    if not first:
+        return result
+    name = f"{job.name}-seed{result.seed}"
+    place = f"{setting.policies}/{name}"
+    card = model_card(name, base=setting.model.name, facts={**job.facts, **_facts(result, setting)})
+    try:
+        save_policy(
+            weights, place, base=bench.path, config=setting.trainer, tokenizer=bench.tokenizer, card=card
+        )
+    except (OSError, RuntimeError, SafetensorError) as error:
+        return replace(result, notes=[*result.notes, f"the policy could not be saved to {place}: {error}"])
+    return replace(result, policy=place)
+
+
+def _facts(result: SeedResult, setting: Setting) -> dict[str, Any]:
+    """What a model card says of this training, beside what its trial knows."""
+    count = len(result.rewards)
+    spread = sum((reward - result.reward) ** 2 for reward in result.rewards) / max(count - 1, 1)
+    error = f" ± {(spread / count) ** 0.5:.4f}" if count > 1 else ""
+    facts = {
+        "seed": result.seed,
+        "algorithm": setting.trainer.algorithm.name,
+        "tokens trained": f"{result.trained_tokens:,}",
+        "reward": f"{result.reward:.4f}{error} (mean and standard error over {count} held-out prompts)",
+        "reward model": setting.reward.source,
+    }
+    if result.best_step is not None:
+        facts["chosen by"] = f"dev reward {result.dev_reward:.4f}, the best, at step {result.best_step}"
+    return facts

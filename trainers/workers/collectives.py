@@ -1,0 +1,42 @@
+"""Workers that agree: a value from each of them, and an error of one as an error of all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from base.errors import RefusedError
+from trainers.workers.context import WorkerContext
+
+T = TypeVar("T")
+
+
+def gathered(value: T, context: WorkerContext) -> list[T]:
+    """Every worker's `value`, by rank, on every worker: a collective."""
+    if context.world_size == 1:
+        return [value]
+    import torch.distributed as dist
+
+    values: list[T | None] = [None] * context.world_size
+    dist.all_gather_object(values, value)
+    return values  # type: ignore[return-value]
+
+
+@contextmanager
+def together(
+    context: WorkerContext, *kinds: type[Exception], raising: type[Exception] = RefusedError
+) -> Iterator[None]:
+    """Run the block on every worker; what fails on one of them with one of `kinds` is `raising` on all.
+
+    Without it the others would wait in the next collective for the one that failed. So the block itself
+    must hold no collective after the place that may fail.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except kinds as error:
+        failure = error
+    reasons = gathered(None if failure is None else str(failure) or type(failure).__name__, context)
+    if first := next((reason for reason in reasons if reason is not None), None):
+        raise raising(first) from failure

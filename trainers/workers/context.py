@@ -1,0 +1,40 @@
+"""What a training sees of the machinery around it: its rank, its device, and where it may leave things."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    pass
+
+Writer = Callable[[Path], None]
+
+
+class WorkerContext(Protocol):
+    """One worker of a trial. `ray_job` gives the real one."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def world_size(self) -> int: ...
+
+    @property
+    def device(self) -> str: ...
+
+    def progress(self, update: Mapping[str, float]) -> None:
+        """Tell whoever watches how far this worker is; returns at once and never raises."""
+
+    def save(self, name: str, write: Writer) -> str:
+        """Keep what the workers `write` into one folder as the checkpoint `name`; returns where it lies.
+
+        A collective: every worker calls it with the same, new name, and writes files of its own. From then
+        on `restored` gives this checkpoint. Raises CheckpointError on all workers where one could not write;
+        the checkpoint before it then stays the newest.
+        """
+
+    def restored(self) -> AbstractContextManager[Path | None]:
+        """The newest checkpoint's folder, to be read only; None where there is none."""
