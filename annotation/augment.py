@@ -135,11 +135,11 @@ def _usual_lengths(pool: Sequence[str], tokenizer: Any) -> tuple[int, int]:
 
 def _shots(pool: Sequence[str], seed: int) -> Iterator[list[str]]:
     """Without end, a few prompts of the pool, each on one line, drawn anew each time."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     lines = [" ".join(text.split()) for text in pool]
     short = [line for line in lines if len(line) <= 500] or [line[:500] for line in lines]
     while True:
-        yield chance.sample(short, min(SHOTS, len(short)))
+        yield rng.sample(short, min(SHOTS, len(short)))
 
 
 def _most_diverse(

@@ -27,7 +27,7 @@ class TrainingError(ApportionError):
     """A trial cannot go on: a loss that is not finite, a model that cannot be loaded."""
 
 
-class RefusedError(TrainingError):
+class NonRetryableError(TrainingError):
     """A trial ends on all its workers alike; trying again would end the same way."""
 
 
@@ -35,7 +35,7 @@ class CheckpointError(TrainingError):
     """A checkpoint cannot be written; the training itself can go on."""
 
 
-class NoGroundError(ApportionError):
+class InsufficientDataError(ApportionError):
     """The trials at hand do not support the answer that was asked for; the message says what to run."""
 
 

@@ -3,8 +3,8 @@
     python -m benchmarks.coverage [--quick] [--studies 500]
 
 Synthetic studies with known truth run through the product's own path (trial records, fit, recommendation).
-A study has 3 numbers of responses x 4 spends with random prompts and 6 more trials with chosen prompts,
-3 seeds each; its noise has the size of the paper's residuals. The last line is one JSON object.
+A study has 3 numbers of responses x 4 budget fractions with random prompts and 6 more trials with chosen
+prompts, 3 seeds each; its noise has the size of the paper's residuals. The last line is one JSON object.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ A cluster of one head (no CPUs, as `cluster.yaml` declares it) and two worker no
 
 - `trials`: Tune trials placed as ours are, all running at a time. Each fetches a pool from the object store,
   holds one CPU of a worker node by a task that does nothing, and ends when all have begun.
-- `jobs`: the same with the whole of Ray Train in each (`trainers.ray_job.Crew`) around no work.
+- `jobs`: the same with the whole of Ray Train in each (`trainers.ray_job.WorkerPool`) around no work.
 - `waiting`: placement groups that no node can hold, as trials that wait for machines leave them.
 
 Counted are CPU seconds and memory (unique set size: what a process has for itself) by kind of process. Memory
@@ -157,9 +157,9 @@ def _trial(config: dict[str, Any], gate: Any, pool: Any, folder: str, job: bool)
 
     if job:
         from trainers.config.trainer import ResourcesConfig
-        from trainers.workers.worker_pool import Crew
+        from trainers.workers.worker_pool import WorkerPool
 
-        with contextlib.closing(Crew(ResourcesConfig(), storage=folder)) as crew:
+        with contextlib.closing(WorkerPool(ResourcesConfig(), storage=folder)) as crew:
             crew.run(work, name=f"job-{config['number']}", label="")
     else:
         anywhere = PlacementGroupSchedulingStrategy(placement_group=None)  # not within the trial's own group

@@ -70,7 +70,7 @@ class Ground:
                 "pool": {"path": "none"},
                 "trainer": {"matching": "epochs", "epochs": 1},
                 "search": {
-                    "responses": self.responses, "spends": SPENDS, "seeds": seeds, "trials": TRIALS,
+                    "responses": self.responses, "budget_fractions": SPENDS, "seeds": seeds, "trials": TRIALS,
                     "practical_margin": MARGIN,
                 },
             }
@@ -105,14 +105,16 @@ class Study:
         """Whether the split of the whole budget with so many responses is as good as the best."""
         if responses is None:
             return False
-        wholes = {k: self.truth(self.space.place(k, self.space.whole(k))) for k in self.space.spends}
+        wholes = {
+            k: self.truth(self.space.place(k, self.space.whole(k))) for k in self.space.budget_fractions
+        }
         return wholes[responses] >= max(wholes.values()) - MARGIN
 
     def best_mean(self) -> int | None:
         """The number of responses with the best mean reward at the whole budget; None before any is tried."""
         found: dict[int, list[float]] = {}
         for point, record in self.finished:
-            if point.spend == self.space.whole(point.responses):
+            if point.budget_fraction == self.space.whole(point.responses):
                 found.setdefault(point.responses, []).extend(record.rewards)
         return max(found, key=lambda k: float(np.mean(found[k])), default=None)
 
@@ -170,7 +172,7 @@ def run_tpe(study: Study, limit: int) -> dict[str, float]:
     while study.samples < limit:
         trial = tuner.ask()
         responses = trial.suggest_categorical("responses", study.ground.responses)
-        place = study.space.place(responses, trial.suggest_categorical("spend", SPENDS))
+        place = study.space.place(responses, trial.suggest_categorical("budget_fraction", SPENDS))
         tuner.tell(trial, _one_seed(study, place, seen))
     return {}
 

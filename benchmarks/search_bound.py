@@ -4,8 +4,8 @@
 
 `informed`, on the ground whose best number of responses lies in between: a planner who knows beforehand
 that rewards lie on a line of D for each k, how slopes vary, the noise of a seed, and which three k contend,
-and who spreads seeds over the four spends so that the three rewards of the whole budget become as sure as
-they can. It decides all of that in advance; one that looked at results on the way could do somewhat better.
+and who spreads seeds over the four budget fractions so that the three rewards of the whole budget become as sure
+as they can. It decides all of that in advance; one that looked at results on the way could do somewhat better.
 
 `direct`, on any ground: one who knows which two splits contend and trains nothing else, at the whole budget.
 The last line is one JSON object.
@@ -38,9 +38,12 @@ def third(name: str) -> float:
 
 
 def variance(responses: int, seeds: Sequence[int]) -> float:
-    """Of the whole budget's reward, known from so many seeds at each of the four spends, and the prior."""
+    """Of the whole budget's reward, known from so many seeds at each budget fraction, and the prior."""
     whole = grounds()[INTERIOR_GROUND].budget / responses
-    offsets = np.array([curve().at(int(whole * spend))[0] for spend in SPENDS]) - curve().at(int(whole))[0]
+    offsets = (
+        np.array([curve().at(int(whole * budget_fraction))[0] for budget_fraction in SPENDS])
+        - curve().at(int(whole))[0]
+    )
     design = np.stack([np.ones(len(SPENDS)), offsets], axis=1)
     known = (design * np.array(seeds)[:, None]).T @ design / DEVIATION["PRO"] ** 2
     return float(np.linalg.inv(known + np.diag([1e-9, SLOPE_DEVIATION**-2]))[0, 0])
@@ -49,7 +52,9 @@ def variance(responses: int, seeds: Sequence[int]) -> float:
 def least_variance(responses: int, most: float) -> NDArray[np.float64]:
     """[100]: the least variance that can be had for at most 1, 2, ... 100 hundredths of `most` trainings."""
     best = np.full(101, np.inf)
-    for seeds in itertools.product(*(range(int(min(most / spend, MOST_SEEDS)) + 1) for spend in SPENDS)):
+    for seeds in itertools.product(
+        *(range(int(min(most / budget_fraction, MOST_SEEDS)) + 1) for budget_fraction in SPENDS)
+    ):
         work = float(np.dot(SPENDS, seeds))
         if 0 < work <= most:
             place = int(np.ceil(100 * work / most))

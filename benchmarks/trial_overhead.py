@@ -4,8 +4,8 @@ All ways run equal trials, one after the other, each in a fresh Ray of two CPUs:
 one step, one answer.
 
 - `plain` is the recipe of the handbooks: a Tune function that calls `TorchTrainer.fit`, with nothing set.
-- `ours` is what a study does (`search.cluster`, `search.tuning`, `trainers.ray_job.Crew`): one Train job
-  whose workers stay for the next trial.
+- `ours` is what a study does (`search.execution.tuning`, `trainers.workers.worker_pool`): one Train job whose
+  workers stay for the next trial.
 - `alone` is the same with a Train job for each trial, which is what a trial costs after one that failed.
 
 The overhead of a trial is the time from its predecessor's end to its own, less what its own work took; the
@@ -88,7 +88,9 @@ class Conductor:
         if not self._left:
             return Stop("enough", True)
         self._left -= 1
-        return Train(Point(prompts=self._left + 1, responses=2, spend=1.0, seeds=(0,)), "the next one")
+        return Train(
+            Point(prompts=self._left + 1, responses=2, budget_fraction=1.0, seeds=(0,)), "the next one"
+        )
 
     def started(self, point: Point) -> None:
         """Nothing to do."""
@@ -125,14 +127,14 @@ def study(trials: int, storage: str, *, stay: bool) -> list[dict[str, float]]:
     return conductor.found
 
 
-_kept: list[Any] = []  # the workers of this process, as in `search.trial`
+_kept: list[Any] = []  # the workers of this process, as in `search.execution.trial`
 
 
 def done(point: Point, resources: Any, storage: str, stay: bool) -> dict[str, float]:
     """What a trial of `point` found, and when it ended."""
-    from trainers.workers.worker_pool import Crew
+    from trainers.workers.worker_pool import WorkerPool
 
-    crew = _kept.pop() if _kept else Crew(resources, storage=storage)
+    crew = _kept.pop() if _kept else WorkerPool(resources, storage=storage)
     name = f"ours-{point.prompts}"
     found: dict[str, float] = crew.run(lambda context: work(), name=name, label=point.label)
     if stay:

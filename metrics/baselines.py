@@ -72,7 +72,7 @@ def compression_ratio(texts: Iterable[str]) -> float:
     return plain / (packed + len(squeeze.flush())) if plain else 1.0
 
 
-def all_rivals(tokens: TokenTable, texts: Iterable[str]) -> dict[str, float]:
+def text_baselines(tokens: TokenTable, texts: Iterable[str]) -> dict[str, float]:
     """Every rival that needs no model, by name; `texts` are the prompts that `tokens` holds, uncut.
 
     `distinct_1` to `distinct_4`, `entropy` (bits a token), `compression_ratio`, `prompts`, `log_prompts`

@@ -123,13 +123,13 @@ def embed_texts(texts: Sequence[str], model: str) -> NDArray[np.float32]:
     return SentenceEmbedder(model).embed(texts)
 
 
-def embedding_rivals(vectors: NDArray[np.float32]) -> dict[str, float]:
+def embedding_baselines(vectors: NDArray[np.float32]) -> dict[str, float]:
     """`embedding_distance` and `vendi_score` of [n, width] vectors; see `Spread` for formulas and limits."""
     spread = Spread(vectors.shape[1])
     spread.add(vectors)
-    return rivals_of(spread)
+    return baselines_of(spread)
 
 
-def rivals_of(spread: Spread) -> dict[str, float]:
+def baselines_of(spread: Spread) -> dict[str, float]:
     """The two rivals by name."""
     return {"embedding_distance": spread.mean_distance(), "vendi_score": spread.vendi_score()}

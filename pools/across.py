@@ -16,7 +16,7 @@ from pools.files import File, is_uri
 from pools.gather import sighting
 from pools.readers import FilesSource, PoolSource, open_file, placed
 from pools.report import Findings
-from pools.spilled import Spilled, as_line, part_of
+from pools.spilled import OnDiskPoolBuilder, as_line, part_of
 
 _CHUNK_BYTES = 4 << 20  # of checked rows that a worker holds
 _BLOCK_BYTES = 8 << 20  # that are sent to the head as one
@@ -55,7 +55,7 @@ class _Chunk(TypedDict):
 
 
 def read_across(
-    files: Sequence[File], format: str, gathered: Spilled, mark: str, numbers: Iterator[int]
+    files: Sequence[File], format: str, gathered: OnDiskPoolBuilder, mark: str, numbers: Iterator[int]
 ) -> None:
     """What `gathered.add` would make of all rows of `files`, with the reading done on Ray, which is joined.
 

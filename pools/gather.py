@@ -20,7 +20,7 @@ HELD_OUT_SALT = 0x4E1D  # held-out prompts are not simply the first of the order
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ValidRow:
     """One good row: where it lies (see `pools.readers.Placed`), and what it says.
 
     `pairwise` rows of one prompt add up.
@@ -47,7 +47,7 @@ class Entry:
         return Example(self.prompt, tuple(map(_averaged, self.responses.values())))
 
 
-class Gathering(Protocol):
+class PoolBuilder(Protocol):
     """Whoever takes in rows and gives back the two parts of a pool, in this order.
 
     `findings` grow at every step; `rows` and `merged_rows` count.
@@ -84,12 +84,12 @@ class Gathered:
         self._held_out: dict[str, Entry] = {}
 
     def add(self, placed: Placed, adapter: Adapter, part: str) -> None:
-        """See `Gathering`."""
+        """See `PoolBuilder`."""
         self.rows += 1
         if (good := sighting(placed, adapter, part, self.findings)) is not None:
             self.merge(good)
 
-    def merge(self, good: Sighting) -> None:
+    def merge(self, good: ValidRow) -> None:
         """Take in a row that was checked; rows come in the order in which they were read."""
         entries = self._held_out if good.held_out else self._train
         entry = entries.setdefault(good.prompt.key, Entry(good.prompt, good.at, good.place))
@@ -112,7 +112,7 @@ class Gathered:
         return self._train.values(), self._held_out.values()
 
     def take_held_out(self, seed: int, count: int | None) -> tuple[tuple[Example, ...], int]:
-        """See `Gathering`."""
+        """See `PoolBuilder`."""
         self.settled()
         source = self._held_out or (self._train if count is not None else {})
         kept = _first_of(source, seed, count)
@@ -122,7 +122,7 @@ class Gathered:
         return tuple(entry.example() for entry in kept.values()), left_over
 
     def train(self, min_responses: int) -> tuple[Example, ...]:
-        """See `Gathering`."""
+        """See `PoolBuilder`."""
         enough = []
         for entry in self._train.values():
             if len(entry.responses) >= min_responses:
@@ -132,7 +132,7 @@ class Gathered:
         return tuple(enough)
 
 
-def sighting(placed: Placed, adapter: Adapter, part: str, findings: Findings) -> Sighting | None:
+def sighting(placed: Placed, adapter: Adapter, part: str, findings: Findings) -> ValidRow | None:
     """The row, checked; None where it cannot be used. What is wrong with it goes to `findings`."""
     at, place, row = placed
     try:
@@ -143,7 +143,7 @@ def sighting(placed: Placed, adapter: Adapter, part: str, findings: Findings) ->
     for flaw in checked.flaws:
         findings.add(flaw, place, at)
     held_out = (part or checked.part) == "held_out"
-    return Sighting(at, place, held_out, adapter.pairwise, checked.prompt, checked.responses)
+    return ValidRow(at, place, held_out, adapter.pairwise, checked.prompt, checked.responses)
 
 
 def too_few(found: int, asked: int) -> Flaw:

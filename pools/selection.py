@@ -76,8 +76,8 @@ def select_order(
     strata = _Strata.by_length(np.asarray(lengths), start)
     cover = _Cover(ngrams, strata.members, given)
     control = _LengthControl(strata, mean_length)
-    chance = random.Random(seed)
-    return _greedy(cover, strata, control, limit, lambda: chance.random() < strength, kind)
+    rng = random.Random(seed)
+    return _greedy(cover, strata, control, limit, lambda: rng.random() < strength, kind)
 
 
 def _check(kind: str, strength: float, prompts: int, count: int) -> None:

@@ -17,10 +17,10 @@ from pools.adapters import ADAPTERS, format_of
 from pools.config import Format, PoolConfig
 from pools.files import is_uri
 from pools.flaws import shown
-from pools.gather import Gathered, Gathering
+from pools.gather import Gathered, PoolBuilder
 from pools.readers import FilesSource, PoolSource, Row, files_of, header, open_source, placed
 from pools.report import PoolReport, Shape
-from pools.spilled import Spilled
+from pools.spilled import OnDiskPoolBuilder
 from pools.stored import on_disk
 from pools.types import Pool
 
@@ -123,17 +123,17 @@ def assemble(
     return pool, report
 
 
-def _gathering(config: PoolConfig, store: Path | None, size: int) -> Gathering:
+def _gathering(config: PoolConfig, store: Path | None, size: int) -> PoolBuilder:
     """Where the pool is gathered: in memory, or in `store` where it is larger than the limit."""
     if store is None or size <= config.stream_above * 2**20:
         return Gathered()
-    return Spilled(store, size)
+    return OnDiskPoolBuilder(store, size)
 
 
 @contextmanager
-def _helped(gathered: Gathering, cluster: Cluster | None, source: PoolSource) -> Iterator[Cluster | None]:
+def _helped(gathered: PoolBuilder, cluster: Cluster | None, source: PoolSource) -> Iterator[Cluster | None]:
     """The cluster, joined, where it is worth that: for a pool on disk whose files all its machines see."""
-    if cluster is None or not isinstance(gathered, Spilled) or not cluster.sees(source):
+    if cluster is None or not isinstance(gathered, OnDiskPoolBuilder) or not cluster.sees(source):
         yield None
         return
     with cluster.join() as joined:
@@ -151,7 +151,7 @@ class _Head(NamedTuple):
 def _read(
     source: PoolSource,
     asked: Format,
-    gathered: Gathering,
+    gathered: PoolBuilder,
     part: str,
     numbers: Iterator[int],
     progress: Progress | None,
@@ -159,7 +159,12 @@ def _read(
 ) -> _Head:
     """Read a source to its end; a `part` given here overrules the rows' own. `numbers` are for its files."""
     head = _head(source, asked)
-    if isinstance(source, FilesSource) and isinstance(gathered, Spilled) and helpers and helpers.sees(source):
+    if (
+        isinstance(source, FilesSource)
+        and isinstance(gathered, OnDiskPoolBuilder)
+        and helpers
+        and helpers.sees(source)
+    ):
         read_across(source.files, head.format, gathered, part, numbers)
         return head
     for file in files_of(source):

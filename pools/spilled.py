@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pools.adapters import Adapter
-from pools.gather import HELD_OUT_SALT, Entry, Gathered, Sighting, sighting, too_few, too_few_to_hold_out
+from pools.gather import HELD_OUT_SALT, Entry, Gathered, ValidRow, sighting, too_few, too_few_to_hold_out
 from pools.readers import Placed
 from pools.report import Findings
 from pools.stored import Packed, StoredExamples, pack_prompt, pack_responses, unpack_prompt, unpack_responses
@@ -32,7 +32,7 @@ class _Settled(NamedTuple):
     row: Packed
 
 
-class Spilled:
+class OnDiskPoolBuilder:
     """`pools.gather.Gathered` in bounded memory, with the same outcome to the letter.
 
     Rows that speak of one prompt land in the same of `parts` files in `folder`, so that each file can be
@@ -55,7 +55,7 @@ class Spilled:
         self._taken: set[str] = set()
 
     def add(self, placed: Placed, adapter: Adapter, part: str) -> None:
-        """See `Gathering`."""
+        """See `PoolBuilder`."""
         self.rows += 1
         good = sighting(placed, adapter, part, self.findings)
         if good is not None:
@@ -66,7 +66,7 @@ class Spilled:
         self._rows[part].write(lines)
 
     def take_held_out(self, seed: int, count: int | None) -> tuple[tuple[Example, ...], int]:
-        """See `Gathering`."""
+        """See `PoolBuilder`."""
         self._open.close()
         sizes = [self._settle(part) for part in range(self.parts)]
         train, marked = (sum(each) for each in zip(*sizes, strict=True))
@@ -81,7 +81,7 @@ class Spilled:
         return tuple(one.row.example() for one in kept), marked - len(kept) if marked else 0
 
     def train(self, min_responses: int) -> StoredExamples:
-        """See `Gathering`."""
+        """See `PoolBuilder`."""
         stored = StoredExamples.write(self._folder / "train.arrow", self._enough(min_responses))
         for part in range(self.parts):
             for name in ("train", "held_out"):
@@ -144,7 +144,7 @@ def _write(path: Path, lines: Iterable[str]) -> int:
 
 
 class _Head(NamedTuple):
-    """The first field of a line: of a row what `Sighting` says of it, of a settled prompt its first row's.
+    """The first field of a line: of a row what `ValidRow` says of it, of a settled prompt its first row's.
 
     `size` is the number of responses, and `repeats` whether one of them has the text of another.
     """
@@ -158,12 +158,12 @@ class _Head(NamedTuple):
     repeats: bool
 
 
-def part_of(good: Sighting, parts: int) -> int:
+def part_of(good: ValidRow, parts: int) -> int:
     """Which of `parts` a row belongs to: that of all rows with its prompt."""
     return int(good.prompt.key[:8], 16) % parts
 
 
-def as_line(good: Sighting) -> str:
+def as_line(good: ValidRow) -> str:
     """A good row as the files hold it: three fields with tabs between, which texts in JSON have none of."""
     texts = {response.text.strip() for response in good.responses}
     size, key = len(good.responses), good.prompt.key
@@ -173,7 +173,7 @@ def as_line(good: Sighting) -> str:
 
 def _entry_line(entry: Entry) -> str:
     example = entry.example()
-    return as_line(Sighting(entry.at, entry.place, False, False, example.prompt, example.responses))
+    return as_line(ValidRow(entry.at, entry.place, False, False, example.prompt, example.responses))
 
 
 def _at(line: str) -> int:
@@ -189,7 +189,7 @@ def _texts(line: str) -> tuple[str, str]:
     return prompt, responses
 
 
-def _sighting(head: _Head, line: str) -> Sighting:
+def _sighting(head: _Head, line: str) -> ValidRow:
     prompt, responses = _texts(line)
     texts = unpack_prompt(prompt), unpack_responses(responses)
-    return Sighting(head.at, head.place, head.held_out, head.pairwise, *texts)
+    return ValidRow(head.at, head.place, head.held_out, head.pairwise, *texts)

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Packed(NamedTuple):
-    """One row of the file: `Prompt.key`, how many responses, and both as `pools.packed` writes them."""
+    """One row of the file: `Prompt.key`, how many responses, and both as `pools.stored` writes them."""
 
     key: str
     size: int

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # The script's own folder would put its neighbours (`search/models.py`, ...) in the way of other
+    # The script's own folder would put its neighbours (`search/fit/models.py`, ...) in the way of other
     # packages' modules, here and in every Ray worker.
     here = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]

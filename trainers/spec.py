@@ -12,7 +12,7 @@ from trainers.config.trainer import CheckpointConfig, EvaluationConfig, ModelCon
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class TrialSetup:
     """What all trials of a study share.
 
     `reward_artifact` holds the files of the fitted reward model, by name. `dev_prompts` choose the best
@@ -39,7 +39,7 @@ class TrialJob:
     `name` and `facts` (label to value) go into the names and cards of its policies.
     """
 
-    setting: Setting
+    setup: TrialSetup
     responses: int
     orders: Mapping[int, Sequence[int]]
     name: str = "trial"

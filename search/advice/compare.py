@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from search.config.cost import CostModel, Split
 from search.fit.fit import Fit
-from search.fit.forecast import chance
+from search.fit.forecast import format_probability
 from search.fit.question import Question, predict
 
 OTHERS = {
@@ -35,7 +35,11 @@ class CostView:
         )
         if self.advantage is None:
             return text
-        sure = "" if self.probability_better is None else f" (probability {chance(self.probability_better)})"
+        sure = (
+            ""
+            if self.probability_better is None
+            else f" (probability {format_probability(self.probability_better)})"
+        )
         return f"{text}, {self.advantage:.3f} over {self.splits[1]}{sure}"
 
 
@@ -47,9 +51,9 @@ def compare_costs(fit: Fit, best: Split, question: Question) -> list[CostView]:
     """
     found = [_view("your prices", fit, question)]
     for name, model in OTHERS.items():
-        spend = model.cost(best.prompts, best.responses)
-        if fit.ensemble is not None and spend > 0:
-            found.append(_view(name, fit, question.at(spend, model)))
+        amount = model.cost(best.prompts, best.responses)
+        if fit.ensemble is not None and amount > 0:
+            found.append(_view(name, fit, question.at(amount, model)))
     return found
 
 
@@ -58,7 +62,7 @@ def _view(name: str, fit: Fit, question: Question) -> CostView:
     forecast = predict(fit, splits, question.curve)
     low, high = forecast.interval()
     order = sorted(range(len(splits)), key=lambda i: -forecast.mean[i])
-    rivals = len(order) > 1
+    baselines = len(order) > 1
     return CostView(
         name=name,
         budget=question.budget,
@@ -66,6 +70,6 @@ def _view(name: str, fit: Fit, question: Question) -> CostView:
         splits=tuple(splits[i] for i in order),
         rewards=tuple(float(forecast.mean[i]) for i in order),
         intervals_95=tuple((float(low[i]), float(high[i])) for i in order),
-        advantage=float(forecast.mean[order[0]] - forecast.mean[order[1]]) if rivals else None,
-        probability_better=forecast.probability(order[0], order[1]) if rivals else None,
+        advantage=float(forecast.mean[order[0]] - forecast.mean[order[1]]) if baselines else None,
+        probability_better=forecast.probability(order[0], order[1]) if baselines else None,
     )

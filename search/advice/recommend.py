@@ -8,7 +8,7 @@ from math import ceil, isfinite
 import numpy as np
 from scipy import stats
 
-from base.errors import NoGroundError
+from base.errors import InsufficientDataError
 from search.advice.compare import compare_costs
 from search.advice.mixed import mixed_split
 from search.advice.recommendation import Candidate, Recommendation
@@ -37,11 +37,11 @@ def recommend(
     where the budget buys nothing or the trials identify no prediction for it.
     """
     if not isfinite(budget) or budget <= 0:
-        raise NoGroundError(f"budget {budget} {cost_model.unit} is not a positive number")
+        raise InsufficientDataError(f"budget {budget} {cost_model.unit} is not a positive number")
     question = Question(budget, cost_model, curve, tuple(responses), max_prompts)
     splits = question.splits(fit)
     if not splits:
-        raise NoGroundError(_nothing(fit, question))
+        raise InsufficientDataError(_nothing(fit, question))
     forecast = predict(fit, splits, curve)
     order = [int(i) for i in np.argsort(-forecast.mean, kind="stable")]
     return _answer(
@@ -90,7 +90,7 @@ def _flags(fit: Fit, best: Candidate, better: float | None) -> dict[str, bool]:
 def _candidates(
     fit: Fit, question: Question, splits: Sequence[Split], forecast: Forecast, seed: int
 ) -> tuple[Candidate, ...]:
-    mean, chances = np.clip(forecast.mean, 0, 1), forecast.chances(seed)
+    mean, prob_best = np.clip(forecast.mean, 0, 1), forecast.prob_best(seed)
     low, high = (np.clip(bound, 0, 1) for bound in forecast.interval())
     found = []
     for i, split in enumerate(splits):
@@ -102,7 +102,7 @@ def _candidates(
             diversity=diversity,
             predicted_reward=float(mean[i]),
             interval_95=(float(low[i]), float(high[i])),
-            probability_best=float(chances[i]),
+            probability_best=float(prob_best[i]),
             prompts_beyond=split.prompts / float(fit.observed.prompts.max()),
             diversity_beyond=diversity / max(float(fit.observed.diversity.max()), 1e-300),
         )

@@ -8,7 +8,7 @@ from typing import Any
 from search.advice.compare import CostView
 from search.advice.mixed import MixedSplit
 from search.config.cost import Split
-from search.fit.forecast import chance
+from search.fit.forecast import format_probability
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Recommendation:
     """The answer for one budget. Rewards are expected rewards within [0, 1]; splits are best first.
 
     Flags: `edge` the largest number of responses tried wins; `extrapolated` more prompts or diversity
-    than any trial had; `unidentified` too few spends for a line, so only tried splits are compared;
+    than any trial had; `unidentified` too few budget fractions for a line, so only tried splits are compared;
     `flat` no model in which more prompts raise the reward fits, so their number does not count;
     `not_separated` the best beats the runner-up with a probability under 0.95; `single_seed` no trial has
     two seeds.
@@ -104,9 +104,8 @@ class Recommendation:
         if self.runner_up is None or self.probability_better is None:
             return ", the only split that the budget and the trials allow"
         gap = self.best.predicted_reward - self.runner_up.predicted_reward
-        return (
-            f", ahead of {self.runner_up.split} by {gap:.3f} (probability {chance(self.probability_better)})"
-        )
+        sure = format_probability(self.probability_better)
+        return f", ahead of {self.runner_up.split} by {gap:.3f} (probability {sure})"
 
     def warnings(self) -> list[str]:
         """One sentence for each flag that is raised."""
@@ -122,7 +121,7 @@ class Recommendation:
                 f"{best.diversity_beyond:.2f} times their highest diversity."
             )
         if self.flags["unidentified"]:
-            found.append("Too few spends were tried for a line, so only tried splits are compared.")
+            found.append("Too few budget fractions were tried for a line, so only tried splits are compared.")
         if self.flags["flat"]:
             found.append(
                 "More prompts did not raise the reward in these trials; their number is not counted."
@@ -130,7 +129,7 @@ class Recommendation:
         if self.mixed is not None:
             found.append(
                 f"Unequal labelling may add {self.mixed.gain:.4f}: {self.mixed} "
-                f"(probability {chance(self.mixed.probability_better)})."
+                f"(probability {format_probability(self.mixed.probability_better)})."
             )
         return found
 

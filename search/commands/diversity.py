@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from metrics.embedding import SentenceEmbedder, Spread, rivals_of
+from metrics.embedding import SentenceEmbedder, Spread, baselines_of
 from metrics.scale import EXACT_LIMIT, Measured, StreamCounter
 from metrics.tokens import MAX_TOKENS, tokenize, vocabulary_size
 from pools.prompts import PromptFiles, Tally
@@ -42,8 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     tally = Tally()
-    measured, rivals = (_on_ray(args), {}) if args.engine == "ray" else _streamed(args, tally)
-    account = _account(args, measured, tally) | rivals
+    measured, baselines = (_on_ray(args), {}) if args.engine == "ray" else _streamed(args, tally)
+    account = _account(args, measured, tally) | baselines
     print(json.dumps(account) if args.json else "\n".join(_lines(account, tally)))
     return 0
 
@@ -101,7 +101,7 @@ def _streamed(args: argparse.Namespace, tally: Tally) -> tuple[Measured, dict[st
         counter.add(tokenize(batch, tokenizer, args.max_tokens))
         if embedder and spread:
             spread.add(embedder.embed(batch))
-    return counter.result(), rivals_of(spread) if spread else {}
+    return counter.result(), baselines_of(spread) if spread else {}
 
 
 def _on_ray(args: argparse.Namespace) -> Measured:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from base.errors import ConfigError, NoGroundError
+from base.errors import ConfigError, InsufficientDataError
 from search.advice.recommend import recommend
 from search.advice.recommendation import Recommendation
 from search.config.cost import CostModel
@@ -92,7 +92,7 @@ def read_ground(path: Path) -> Ground:
     if path.is_dir():
         return _folder(path)
     if not path.exists():
-        raise NoGroundError(f"{path} is neither a study folder nor a CSV of trials")
+        raise InsufficientDataError(f"{path} is neither a study folder nor a CSV of trials")
     fit = fit_trials(read_trials(path))
     return Ground(
         path.stem, fit, DiversityCurve.from_trials(fit.records), {}, None, fit.observed.levels, None, None, 0
@@ -102,7 +102,7 @@ def read_ground(path: Path) -> Ground:
 def _folder(path: Path) -> Ground:
     study = read_json(path / "study.json")
     setting = study.get("setting", {})
-    fit = fit_trials([r for r in read_trials(path / "trials.csv") if r.settings == setting])
+    fit = fit_trials([r for r in read_trials(path / "trials.csv") if r.hyperparameters == setting])
     curve = path / "curve.json"
     try:
         return Ground(
@@ -119,7 +119,7 @@ def _folder(path: Path) -> Ground:
             seed=int(study["seed"]),
         )
     except (KeyError, TypeError) as error:
-        raise NoGroundError(
+        raise InsufficientDataError(
             f"{path / 'study.json'} lacks a field or holds the wrong kind of value: {error}"
         ) from error
 

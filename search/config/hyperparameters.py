@@ -91,10 +91,10 @@ def domains(space: Mapping[str, Range | tuple[Scalar, ...]], trainer: TrainerCon
     return found
 
 
-def applied(trainer: TrainerConfig, settings: Mapping[str, Scalar]) -> TrainerConfig:
+def applied(trainer: TrainerConfig, hyperparameters: Mapping[str, Scalar]) -> TrainerConfig:
     """`trainer` with the given fields (`trainer.section.field`) in place of its own."""
     tree = trainer.model_dump()
-    for name, value in settings.items():
+    for name, value in hyperparameters.items():
         *sections, leaf = name.split(".")[1:]
         node = tree
         for section in sections:
@@ -103,15 +103,15 @@ def applied(trainer: TrainerConfig, settings: Mapping[str, Scalar]) -> TrainerCo
     return TrainerConfig.model_validate(tree)
 
 
-def shown(settings: Mapping[str, Scalar]) -> list[str]:
+def shown(hyperparameters: Mapping[str, Scalar]) -> list[str]:
     """Settings for people: `learning_rate=1e-05`."""
     return [
         f"{name.removeprefix('trainer.')}={f'{value:.3g}' if isinstance(value, float) else value}"
-        for name, value in settings.items()
+        for name, value in hyperparameters.items()
     ]
 
 
-def own_settings(trainer: TrainerConfig, found: Mapping[str, Domain]) -> dict[str, Scalar]:
+def default_hyperparameters(trainer: TrainerConfig, found: Mapping[str, Domain]) -> dict[str, Scalar]:
     """The trainer's own values where they lie within the space, else its middle."""
     values = {name: value_of(trainer, name) for name in found}
     return {

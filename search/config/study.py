@@ -35,7 +35,7 @@ class SearchConfig(Settings):
     responses: tuple[int, ...] = Field(
         (2, 3, 4), min_length=1, description="responses per prompt to try (responses)"
     )
-    spends: tuple[float, ...] = Field(
+    budget_fractions: tuple[float, ...] = Field(
         (0.25, 0.5, 1.0),
         min_length=1,
         description="shares of the budget to spend; several of them give the fit its line",
@@ -50,8 +50,10 @@ class SearchConfig(Settings):
         {}, description="trainer fields to search as well: {trainer.field: [a, b] or {low, high, log}}"
     )
     trials: int = Field(24, ge=1, description="most trials of the study (trials)")
-    setting_trials: int = Field(
-        8, ge=1, description="trials that Optuna spends on the fields in search.space, at one split (trials)"
+    hyperparameter_trials: int = Field(
+        8,
+        ge=1,
+        description="trials that Optuna spends on the fields in search.space, at one split (trials)",
     )
     proposals: int = Field(
         2, ge=0, description="trials that Optuna proposes at the whole budget after the pilot (trials)"
@@ -88,7 +90,11 @@ class SearchConfig(Settings):
 
     @model_validator(mode="after")
     def _values_in_range(self) -> SearchConfig:
-        for name, low, high in (("responses", 1, 1_000), ("spends", 1e-6, 1.0), ("strengths", 1e-6, 1.0)):
+        for name, low, high in (
+            ("responses", 1, 1_000),
+            ("budget_fractions", 1e-6, 1.0),
+            ("strengths", 1e-6, 1.0),
+        ):
             values = getattr(self, name)
             if wrong := [value for value in values if not low <= value <= high]:
                 raise ConfigError(

@@ -17,15 +17,15 @@ class Board:
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, float]] = {}
         self._reward_model: dict[str, bytes] = {}
-        self._crews: list[Any] = []
+        self._worker_pools: list[Any] = []
 
     def enlist(self, mailbox: Any) -> None:
         """Note the mailbox of a group of workers."""
-        self._crews.append(mailbox)
+        self._worker_pools.append(mailbox)
 
-    def crews(self) -> list[Any]:
+    def worker_pools(self) -> list[Any]:
         """All of those mailboxes."""
-        return self._crews
+        return self._worker_pools
 
     def give(self, reward_model: Mapping[str, bytes]) -> None:
         """Leave the files of the fitted reward model for the trials."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.baselines import all_rivals
+from metrics.baselines import text_baselines
 from metrics.diversity import diversity
-from metrics.embedding import embedding_rivals
+from metrics.embedding import embedding_baselines
 from metrics.tokens import TokenTable
 from pools.stored import excerpt, keys_of
 from pools.subset import ranking
@@ -69,16 +69,16 @@ def measure(
 
     `vectors` [train prompts, width] add the rivals that look at sentence embeddings.
     """
-    scores, rivals = [], []
+    scores, baselines = [], []
     for order in orders.values():
         subset = tokens.take(order)
         scores.append(diversity(subset))
-        found = all_rivals(subset, [pool.train[i].prompt.text for i in order])
-        rivals.append(found | ({} if vectors is None else embedding_rivals(vectors[list(order)])))
-    return fmean(scores), mean_rivals(rivals)
+        found = text_baselines(subset, [pool.train[i].prompt.text for i in order])
+        baselines.append(found | ({} if vectors is None else embedding_baselines(vectors[list(order)])))
+    return fmean(scores), mean_baselines(baselines)
 
 
-def mean_rivals(draws: Iterable[Mapping[str, float]]) -> dict[str, float]:
+def mean_baselines(draws: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """Rivals by name, each averaged over the draws."""
     values = defaultdict(list)
     for draw in draws:

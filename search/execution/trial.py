@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.embedding import embed_texts, embedding_rivals
+from metrics.embedding import embed_texts, embedding_baselines
 from pools.stored import StoredExamples
 from pools.types import Pool
 from search.config.hyperparameters import applied
 from search.config.study import StudyConfig
-from search.execution.draw import choose_orders, mean_rivals, measure, selected
+from search.execution.draw import choose_orders, mean_baselines, measure, selected
 from search.trials.design_point import Point
 from search.trials.record import TrialRecord
 
 if TYPE_CHECKING:
     from metrics.reward.fitted import FitSample
-    from trainers.spec import Prepared, SeedResult, Setting, TrialJob
+    from trainers.spec import Prepared, SeedResult, TrialJob, TrialSetup
     from trainers.workers.context import WorkerContext
-    from trainers.workers.worker_pool import Crew
+    from trainers.workers.worker_pool import WorkerPool
 
-_kept_crew: Crew | None = None
+_kept_pool: WorkerPool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Shared:
     """
 
     config: StudyConfig
-    setting: Setting
+    setup: TrialSetup
     identity: str
     storage: str
     checkpoints: str
@@ -72,27 +72,25 @@ def run_point(point: Point, shared: Shared) -> TrialOutcome:
         pool, tokens, orders = selected(pool, tokens, orders)
         pool_ref = ray.put(pool)
     vectors = ray.get(shared.vectors) if shared.vectors else None
-    score, rivals = measure(pool, tokens, orders, vectors)
+    score, baselines = measure(pool, tokens, orders, vectors)
     facts = {
         "pool": pool.name,
         "split": f"{point.prompts:,} prompts x {point.responses} responses",
         "selection": point.selection,
         "diversity": f"{score:.3f}",
     }
-    setting = replace(
-        shared.setting,
-        trainer=applied(shared.setting.trainer, dict(point.settings)),
+    setup = replace(
+        shared.setup,
+        trainer=applied(shared.setup.trainer, dict(point.hyperparameters)),
         reward_artifact=ray.get(shared.board.given.remote()),
     )
-    job = TrialJob(
-        setting=setting, responses=point.responses, orders=orders, name=f"trial-{key}", facts=facts
-    )
+    job = TrialJob(setup=setup, responses=point.responses, orders=orders, name=f"trial-{key}", facts=facts)
     model = None if shared.vectors else shared.config.diversity.embedding_model
-    seeds, made = _crew(shared).run(
+    seeds, made = _worker_pool(shared).run(
         lambda context: _work(job, ray.get(pool_ref), model, context), name=job.name, label=point.label
     )
     if made is not None:
-        rivals |= mean_rivals(embedding_rivals(made[order]) for order in orders.values())
+        baselines |= mean_baselines(embedding_baselines(made[order]) for order in orders.values())
     record = TrialRecord(
         trial=key,
         prompts=point.prompts,
@@ -100,9 +98,9 @@ def run_point(point: Point, shared: Shared) -> TrialOutcome:
         cost=shared.config.cost.cost(point.prompts, point.responses),
         selection=point.selection,
         strength=point.strength,
-        settings=dict(point.settings),
+        hyperparameters=dict(point.hyperparameters),
         diversity=score,
-        rivals=rivals,
+        baselines=baselines,
         seeds=point.seeds,
         rewards=tuple(result.reward for result in seeds),
         domain_rewards=_mean_by_domain(seeds),
@@ -128,35 +126,35 @@ def judge_base(shared: Shared, sample: FitSample | None) -> Prepared:
     """Fit the reward model on `sample`, where there is one, and judge the base model."""
     import ray
 
-    setting, pool_ref = shared.setting, shared.pool
-    prepared: Prepared = _crew(shared).run(
-        lambda context: _prepared(setting, ray.get(pool_ref), sample, context),
+    setup, pool_ref = shared.setup, shared.pool
+    prepared: Prepared = _worker_pool(shared).run(
+        lambda context: _prepared(setup, ray.get(pool_ref), sample, context),
         name=f"prepare-{shared.identity}",
         label="base model",
     )
     return prepared
 
 
-def _prepared(setting: Setting, pool: Pool, sample: FitSample | None, context: WorkerContext) -> Prepared:
+def _prepared(setup: TrialSetup, pool: Pool, sample: FitSample | None, context: WorkerContext) -> Prepared:
     from trainers.trial.job import prepare
 
-    return prepare(setting, pool, sample=sample, context=context)
+    return prepare(setup, pool, sample=sample, context=context)
 
 
-def _crew(shared: Shared) -> Crew:
+def _worker_pool(shared: Shared) -> WorkerPool:
     """The workers of this process, which Tune keeps from one trial to the next: they stay as well."""
-    global _kept_crew
-    if _kept_crew is None:
-        from trainers.workers.worker_pool import Crew
+    global _kept_pool
+    if _kept_pool is None:
+        from trainers.workers.worker_pool import WorkerPool
 
-        _kept_crew = Crew(
+        _kept_pool = WorkerPool(
             shared.config.resources,
             storage=shared.checkpoints,
             board=shared.board,
             keep_checkpoints=shared.config.checkpoints.keep,
             logs=shared.logs,
         )
-    return _kept_crew
+    return _kept_pool
 
 
 def _mean_by_domain(seeds: Sequence[SeedResult]) -> dict[str, float]:

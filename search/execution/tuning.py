@@ -17,7 +17,7 @@ from search.trials.design_point import Point
 
 
 class Conducted(Protocol):
-    """Whoever says what is trained and follows it (`search.conductor`); called in the driver."""
+    """Whoever says what is trained and follows it (`search.study.conductor`); called in the driver."""
 
     def next(self) -> Step: ...
 

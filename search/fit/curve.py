@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from base.errors import NoGroundError
+from base.errors import InsufficientDataError
 from search.trials.record import TrialRecord
 
 # Heaps' law is fitted to the last stretch alone, where the exponent has settled: prompts from a quarter on.
@@ -26,11 +26,13 @@ class DiversityCurve:
 
     def __post_init__(self) -> None:
         if not self.prompts or len(self.prompts) != len(self.diversity):
-            raise NoGroundError(
+            raise InsufficientDataError(
                 "a diversity curve needs as many diversities as numbers of prompts, at least one"
             )
         if any(b <= a for a, b in zip(self.prompts, self.prompts[1:], strict=False)) or self.prompts[0] < 1:
-            raise NoGroundError(f"numbers of prompts must be positive and increase; got {self.prompts}")
+            raise InsufficientDataError(
+                f"numbers of prompts must be positive and increase; got {self.prompts}"
+            )
 
     @classmethod
     def from_trials(cls, records: Iterable[TrialRecord]) -> DiversityCurve:
@@ -40,7 +42,7 @@ class DiversityCurve:
             if record.selection == "random":
                 seen.setdefault(record.prompts, []).append(record.diversity)
         if not seen:
-            raise NoGroundError(
+            raise InsufficientDataError(
                 "no trial drew its prompts at random, so diversity at other sizes is unknown: "
                 "run trials with selection random, or hand over the pool's diversity curve"
             )

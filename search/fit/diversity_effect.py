@@ -80,7 +80,7 @@ def _error(slope: float, error: float, df: float) -> tuple[float, float]:
 
 def _length_caution(observed: Observations) -> str:
     """A warning where the compared subsets also differ in prompt length, which D rewards without merit."""
-    lengths, most = observed.rivals.get(LENGTH), 0.0
+    lengths, most = observed.baselines.get(LENGTH), 0.0
     if lengths is None:
         return ""
     for n, k in set(zip(observed.prompts, observed.responses, strict=True)):

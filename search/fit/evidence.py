@@ -40,7 +40,7 @@ class FitRow:
 
 def fit_table(observed: Observations) -> list[FitRow]:
     """All structures on all predictors that vary and that every trial reports, best left-out error first."""
-    names = [*PREDICTORS, "prompts", *(name for name in observed.rivals if name not in SAME)]
+    names = [*PREDICTORS, "prompts", *(name for name in observed.baselines if name not in SAME)]
     rows = [_row(Model(s, x), observed) for s in TABLE for x in names]
     found = [row for row in rows if row is not None]
     return sorted(found, key=lambda row: (row.loo_rmse is None, row.loo_rmse or 0.0, row.model))

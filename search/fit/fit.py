@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from base.errors import NoGroundError
+from base.errors import InsufficientDataError
 from search.fit.diversity_effect import DiversityEffect, diversity_effect
 from search.fit.ensemble import Ensemble, fit_ensemble
 from search.fit.evidence import FitRow, Test, fit_table, lack_of_fit, paper_mse
@@ -71,7 +71,7 @@ class Fit:
     def _slope_line(self) -> str:
         row = self.row("shared slope", "diversity") or self.row("one line", "diversity")
         if row is None:
-            return "Reward on diversity: these trials identify no slope (too few spends)."
+            return "Reward on diversity: these trials identify no slope (too few budget fractions)."
         slope, low, high = next(iter(row.slopes.values()))
         return (
             f"Reward on diversity: slope {slope:.4f} (95% interval {low:.4f} to {high:.4f}), {row.structure}."
@@ -100,7 +100,7 @@ def fit_trials(records: Sequence[TrialRecord]) -> Fit:
     """
     observed = Observations.from_records(records)
     if np.ptp([reward for record in records for reward in record.rewards]) == 0:
-        raise NoGroundError(
+        raise InsufficientDataError(
             f"all {observed.count} trials have the same reward, {observed.reward[0]:g}, so nothing can be "
             "told apart: check that the reward model discriminates and that training changes the policy"
         )

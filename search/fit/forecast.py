@@ -77,7 +77,7 @@ class Forecast:
         within = self.weights @ self.gap_spreads(first, second) ** 2
         return float(within + self.weights @ (gaps - self.weights @ gaps) ** 2)
 
-    def chances(self, seed: int, draws: int = 4000) -> Floats:
+    def prob_best(self, seed: int, draws: int = 4000) -> Floats:
         """Probability of each split to be the best of all, by `draws` joint draws."""
         generator = np.random.default_rng(seed)
         parts = generator.choice(len(self.weights), draws, p=self.weights)
@@ -96,7 +96,7 @@ def _root(covariance: Floats) -> Floats:
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0)))
 
 
-def chance(probability: float) -> str:
+def format_probability(probability: float) -> str:
     """A probability in two digits that never claims certainty."""
     if probability >= 0.995:
         return "over 0.99"

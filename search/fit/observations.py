@@ -9,7 +9,7 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from base.errors import NoGroundError
+from base.errors import InsufficientDataError
 from search.trials.record import TrialRecord
 
 Floats = NDArray[np.float64]
@@ -30,19 +30,19 @@ class Observations:
     seeds: Floats
     scatter: Floats
     varied: NDArray[np.bool_]
-    rivals: dict[str, Floats]
+    baselines: dict[str, Floats]
 
     @classmethod
     def from_records(cls, records: Sequence[TrialRecord]) -> Observations:
         """Check and collect; trials with the same split, selection and diversity stay apart."""
         if len(records) < 2:
-            raise NoGroundError(
+            raise InsufficientDataError(
                 f"{len(records)} trial is no ground for a comparison: run at least two splits"
             )
         for record in records:
             _check(record)
         ordered = sorted(records, key=_canonical)
-        shared = set.intersection(*(set(record.rivals) for record in ordered))
+        shared = set.intersection(*(set(record.baselines) for record in ordered))
         return cls(
             prompts=np.array([record.prompts for record in ordered], float),
             responses=np.array([record.responses for record in ordered], float),
@@ -51,7 +51,9 @@ class Observations:
             seeds=np.array([len(record.rewards) for record in ordered], float),
             scatter=np.array([np.var(sorted(r.rewards)) * len(r.rewards) for r in ordered], float),
             varied=np.array([record.selection != "random" for record in ordered], bool),
-            rivals={name: np.array([r.rivals[name] for r in ordered], float) for name in sorted(shared)},
+            baselines={
+                name: np.array([r.baselines[name] for r in ordered], float) for name in sorted(shared)
+            },
         )
 
     @property
@@ -80,8 +82,12 @@ class Observations:
 
     def keep(self, chosen: NDArray[np.bool_]) -> Observations:
         """The chosen trials alone."""
-        arrays = {name: getattr(self, name)[chosen] for name in self.__dataclass_fields__ if name != "rivals"}
-        return Observations(**arrays, rivals={name: values[chosen] for name, values in self.rivals.items()})
+        arrays = {
+            name: getattr(self, name)[chosen] for name in self.__dataclass_fields__ if name != "baselines"
+        }
+        return Observations(
+            **arrays, baselines={name: values[chosen] for name, values in self.baselines.items()}
+        )
 
 
 def _canonical(record: TrialRecord) -> tuple[object, ...]:
@@ -91,11 +97,13 @@ def _canonical(record: TrialRecord) -> tuple[object, ...]:
 def _check(record: TrialRecord) -> None:
     where = f"trial {record.trial!r} ({record.prompts:,} x {record.responses})"
     if record.prompts < 1 or record.responses < 1:
-        raise NoGroundError(f"{where}: prompts and responses must be 1 or more")
+        raise InsufficientDataError(f"{where}: prompts and responses must be 1 or more")
     if not record.rewards:
-        raise NoGroundError(f"{where}: it has no reward; run it, or leave it out")
+        raise InsufficientDataError(f"{where}: it has no reward; run it, or leave it out")
     if not isfinite(record.diversity) or record.diversity < 0:
-        raise NoGroundError(f"{where}: diversity {record.diversity} is not a finite number of 0 or more")
+        raise InsufficientDataError(
+            f"{where}: diversity {record.diversity} is not a finite number of 0 or more"
+        )
     for reward in record.rewards:
         if not isfinite(reward) or not 0 <= reward <= 1:
-            raise NoGroundError(f"{where}: reward {reward} is not a finite number within 0 and 1")
+            raise InsufficientDataError(f"{where}: reward {reward} is not a finite number within 0 and 1")

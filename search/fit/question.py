@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from base.errors import NoGroundError
+from base.errors import InsufficientDataError
 from search.config.cost import CostModel, Split, feasible_splits
 from search.fit.curve import DiversityCurve
 from search.fit.ensemble import direct_forecast
@@ -70,7 +70,7 @@ def predict(fit: Fit, splits: Sequence[Split], curve: DiversityCurve) -> Forecas
     )
     forecast = fit.ensemble.forecast(at) if fit.ensemble else direct_forecast(fit.observed, at)
     if forecast is None:
-        raise NoGroundError(no_line(fit))
+        raise InsufficientDataError(no_line(fit))
     return forecast
 
 
@@ -81,5 +81,5 @@ def no_line(fit: Fit) -> str:
     return (
         f"the {fit.observed.count} trials (prompts: {named}; {int(fit.observed.seeds.sum())} seeds in all) "
         "identify no line and hold no answer for this budget: run each number of responses at two or more "
-        "spends, with two or more seeds"
+        "budget_fractions, with two or more seeds"
     )

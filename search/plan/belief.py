@@ -11,7 +11,7 @@ from scipy.special import stdtr
 from search.config.cost import Split
 from search.fit.ensemble import Ensemble, direct_forecast
 from search.fit.fit import fit_trials
-from search.fit.forecast import Forecast, chance
+from search.fit.forecast import Forecast, format_probability
 from search.fit.models import Points
 from search.fit.question import Question
 from search.trials.record import TrialRecord
@@ -26,7 +26,7 @@ class Belief:
     """
 
     best: Split
-    rival: Split | None
+    runner_up: Split | None
     reward: float
     gap: float
     gap_95: tuple[float, float]
@@ -37,12 +37,12 @@ class Belief:
 
     def sentence(self) -> str:
         """What is believed, in one line."""
-        if self.rival is None:
+        if self.runner_up is None:
             return f"{self.best} is the only split"
         low, high = self.gap_95
         return (
-            f"{self.best} leads {self.rival} by {self.gap:.4f} (95% interval {low:.4f} to {high:.4f}), "
-            f"better with probability {chance(self.probability_better)}"
+            f"{self.best} leads {self.runner_up} by {self.gap:.4f} (95% interval {low:.4f} to {high:.4f}), "
+            f"better with probability {format_probability(self.probability_better)}"
         )
 
 
@@ -67,22 +67,22 @@ def believe(records: Sequence[TrialRecord], question: Question, margin: float) -
     best = int(np.argmax(forecast.mean))
     others = [i for i in range(len(splits)) if i != best]
     worse = {i: _exceeds(forecast, i, best, margin) for i in others}
-    rival = max(others, key=lambda i: worse[i], default=None)
-    if rival is None:
+    runner_up = max(others, key=lambda i: worse[i], default=None)
+    if runner_up is None:
         return Belief(
-            best=splits[best], rival=None, reward=float(forecast.mean[best]), gap=0.0, gap_95=(0.0, 0.0),
+            best=splits[best], runner_up=None, reward=float(forecast.mean[best]), gap=0.0, gap_95=(0.0, 0.0),
             probability_better=1.0, alone=1.0, enough=1.0, ensemble=fit.ensemble,
         )  # fmt: skip
     contrast = np.zeros((1, len(splits)))
-    contrast[0, best], contrast[0, rival] = 1, -1
+    contrast[0, best], contrast[0, runner_up] = 1, -1
     low, high = forecast.combine(contrast).interval()
     return Belief(
         best=splits[best],
-        rival=splits[rival],
+        runner_up=splits[runner_up],
         reward=float(forecast.mean[best]),
-        gap=float(forecast.mean[best] - forecast.mean[rival]),
+        gap=float(forecast.mean[best] - forecast.mean[runner_up]),
         gap_95=(float(low[0]), float(high[0])),
-        probability_better=forecast.probability(best, rival),
+        probability_better=forecast.probability(best, runner_up),
         alone=1 - sum(_exceeds(forecast, i, best, 0.0) for i in others),
         enough=1 - sum(worse.values()),
         ensemble=fit.ensemble,

@@ -9,10 +9,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from base.errors import NoGroundError
+from base.errors import InsufficientDataError
 from search.config.hyperparameters import Scalar, applied
 from search.fit.curve import DiversityCurve
-from search.fit.forecast import chance
+from search.fit.forecast import format_probability
 from search.fit.models import Points
 from search.fit.question import Question
 from search.plan.belief import Belief, believe
@@ -33,7 +33,7 @@ LOOKS = 2.0
 AT_ONCE = 2
 TOO_EARLY = "too early to tell the splits apart"
 
-Setting: TypeAlias = tuple[tuple[str, Scalar], ...]
+Hyperparameters: TypeAlias = tuple[tuple[str, Scalar], ...]
 
 
 # Proposes a place, given what is fixed of it by name.
@@ -55,7 +55,7 @@ class Plan:
             self.config.budget,
             self.config.cost,
             self.curve,
-            tuple(sorted(self.space.spends)),
+            tuple(sorted(self.space.budget_fractions)),
             self.space.max_prompts,
         )
 
@@ -73,30 +73,36 @@ class Plan:
         if self.search.plan == "grid":
             return self._grid(progress, belief)
         return (
-            self._settings(progress, propose)
+            self._hyperparameter_trials(progress, propose)
             or self._pilot(progress)
             or self._verdict(belief, progress)
             or self._proposed(progress, propose, belief)
             or self._confirm(progress, belief)
         )
 
-    def setting(self, progress: Progress) -> Setting:
+    def hyperparameters(self, progress: Progress) -> Hyperparameters:
         """The best setting: the highest mean reward at the split, and with the seeds, that all were tried at.
 
         Seeds that a setting got later are left out, so that they never turn the study to another setting.
         """
         rewards = {
-            point.settings: record.reward
+            point.hyperparameters: record.reward
             for point, record in progress.finished
             if self._at_anchor(point) and self.config.seed in point.seeds
         }
-        own = self.space.own_settings
-        return max(rewards, key=lambda setting: (rewards[setting], setting == own), default=own)
+        own = self.space.default_hyperparameters
+        return max(
+            rewards,
+            key=lambda hyperparameters: (rewards[hyperparameters], hyperparameters == own),
+            default=own,
+        )
 
     def records(self, progress: Progress) -> list[TrialRecord]:
         """The trials that answer the question of the split: those with the best setting, one a place."""
-        setting = self.setting(progress)
-        return pooled(record for point, record in progress.finished if point.settings == setting)
+        hyperparameters = self.hyperparameters(progress)
+        return pooled(
+            record for point, record in progress.finished if point.hyperparameters == hyperparameters
+        )
 
     # the phases, each None when it is over
 
@@ -108,25 +114,27 @@ class Plan:
             f"every point of the grid is trained; {_words(belief)}", False, belief
         )
 
-    def _settings(self, progress: Progress, propose: Propose) -> Step | None:
+    def _hyperparameter_trials(self, progress: Progress, propose: Propose) -> Step | None:
         """Optuna's trials of the fields in search.space, all at one split; the study's own values first."""
         tried = [point for point in progress.started if self._at_anchor(point)]
-        if not self.space.settings or len(tried) >= self.search.setting_trials:
-            return Wait() if self.space.settings and any(map(self._at_anchor, progress.running)) else None
-        why = f"settings, {len(tried) + 1} of {self.search.setting_trials} at {self._anchor.split}"
+        if not self.space.hyperparameters or len(tried) >= self.search.hyperparameter_trials:
+            return (
+                Wait() if self.space.hyperparameters and any(map(self._at_anchor, progress.running)) else None
+            )
+        why = f"settings, {len(tried) + 1} of {self.search.hyperparameter_trials} at {self._anchor.split}"
         if not tried:
             return Train(self._seeded(self._anchor, progress), why)
         anchor = self._anchor
         fixed: dict[str, Scalar] = {
             "responses": anchor.responses,
-            "spend": anchor.spend,
+            "budget_fraction": anchor.budget_fraction,
             "selection": anchor.selection,
         }
         place = propose(fixed | ({"strength": anchor.strength} if anchor.strength else {}))
         return Train(self._seeded(place, progress), f"{why}, proposed by Optuna")
 
     def _pilot(self, progress: Progress) -> Step | None:
-        places = self.pilot(self.setting(progress))
+        places = self.pilot(self.hyperparameters(progress))
         for number, place in enumerate(places, 1):
             if place not in progress.settled:
                 return Train(self._seeded(place, progress), f"pilot, {number} of {len(places)}")
@@ -135,7 +143,7 @@ class Plan:
 
     def _verdict(self, belief: Belief | str, progress: Progress) -> Stop | None:
         """The end of the study, where the belief is sure enough and rests on trials of the whole budget."""
-        if isinstance(belief, str) or belief.rival is None or belief.enough < self._needed:
+        if isinstance(belief, str) or belief.runner_up is None or belief.enough < self._needed:
             return None
         if not all(progress.seeds_at(place) for place in self._pair(belief, progress)):
             return None
@@ -144,21 +152,21 @@ class Plan:
         return Stop(
             f"decided: {belief.sentence()}; no other split is better by more than "
             f"{self.search.practical_margin:g} (search.practical_margin) with probability "
-            f"{chance(belief.enough)}",
+            f"{format_probability(belief.enough)}",
             True,
             belief,
         )
 
     def _proposed(self, progress: Progress, propose: Propose, belief: Belief | str) -> Step | None:
         """Optuna's trials of the whole budget, informed by the pilot."""
-        setting = self.setting(progress)
-        mine = [point for point in progress.started if point.settings == setting]
-        beyond = len(mine) - len({point.place for point in mine} & set(self.pilot(setting)))
+        hyperparameters = self.hyperparameters(progress)
+        mine = [point for point in progress.started if point.hyperparameters == hyperparameters]
+        beyond = len(mine) - len({point.place for point in mine} & set(self.pilot(hyperparameters)))
         if beyond >= self.search.proposals:
             return None
-        fixed = dict(setting)
-        for responses in self.space.spends:
-            fixed[self.space.spend_name(responses)] = self.space.whole(responses)
+        fixed = dict(hyperparameters)
+        for responses in self.space.budget_fractions:
+            fixed[self.space.budget_fraction_name(responses)] = self.space.whole(responses)
         place = propose(fixed)
         if place in progress.given_up:
             return None
@@ -188,16 +196,19 @@ class Plan:
         Only at the whole budget until both were trained there; every number of responses there, while
         there is no belief.
         """
-        setting = self.setting(progress)
+        hyperparameters = self.hyperparameters(progress)
         if isinstance(belief, str):
-            return [self.space.place(k, self.space.whole(k), settings=setting) for k in self.space.spends]
+            return [
+                self.space.place(k, self.space.whole(k), hyperparameters=hyperparameters)
+                for k in self.space.budget_fractions
+            ]
         pair = self._pair(belief, progress)
         if missing := [place for place in pair if not progress.seeds_at(place)]:
             return missing
         return [
-            self.space.place(place.responses, spend, settings=setting)
+            self.space.place(place.responses, budget_fraction, hyperparameters=hyperparameters)
             for place in pair
-            for spend in self.space.spends[place.responses]
+            for budget_fraction in self.space.budget_fractions[place.responses]
         ]
 
     def _most_telling(self, places: Sequence[Point], progress: Progress, belief: Belief | str) -> Point:
@@ -218,37 +229,44 @@ class Plan:
 
     def work(self, place: Point) -> float:
         """Responses that one training encodes, as far as they differ between places."""
-        visits = applied(self.config.trainer, dict(place.settings)).visits(place.prompts)
+        visits = applied(self.config.trainer, dict(place.hyperparameters)).visits(place.prompts)
         return 1.0 if visits is None else float(visits * place.responses)
 
     # what the phases stand on
 
-    def pilot(self, setting: Setting) -> list[Point]:
-        """A small design, cheap spends first, that identifies the fit's lines.
+    def pilot(self, hyperparameters: Hyperparameters) -> list[Point]:
+        """A small design, cheap budget fractions first, that identifies the fit's lines.
 
         Numbers of responses at the smallest spend, then at the largest below the whole budget (at the
         whole budget for the two ends, where there is none between), then one place for each other way of
         drawing prompts.
         """
-        levels = _spaced(sorted(self.space.spends), PILOT_LEVELS)
-        places = [self.space.place(k, self.space.spends[k][0], settings=setting) for k in levels]
+        levels = _spaced(sorted(self.space.budget_fractions), PILOT_LEVELS)
+        places = [
+            self.space.place(k, self.space.budget_fractions[k][0], hyperparameters=hyperparameters)
+            for k in levels
+        ]
         for k in levels:
-            spends = self.space.spends[k]
-            if len(spends) > 2 or k in (levels[0], levels[-1]):
-                places.append(self.space.place(k, spends[-2] if len(spends) > 2 else spends[-1],
-                                               settings=setting))  # fmt: skip
+            budget_fractions = self.space.budget_fractions[k]
+            if len(budget_fractions) > 2 or k in (levels[0], levels[-1]):
+                places.append(self.space.place(k, budget_fractions[-2] if len(budget_fractions) > 2 else budget_fractions[-1],
+                                               hyperparameters=hyperparameters))  # fmt: skip
         middle = levels[len(levels) // 2]
         for draw in self.space.draws[1:]:
-            places.append(self.space.place(middle, self.space.spends[middle][0], draw, setting))
+            places.append(
+                self.space.place(middle, self.space.budget_fractions[middle][0], draw, hyperparameters)
+            )
         return list(dict.fromkeys(places))
 
     @cached_property
     def _anchor(self) -> Point:
         """Where settings are compared: a middle number of responses, at the largest spend up to a half."""
-        levels = sorted(self.space.spends)
+        levels = sorted(self.space.budget_fractions)
         middle = levels[len(levels) // 2]
-        spends = self.space.spends[middle]
-        return self.space.place(middle, max((s for s in spends if s <= 0.5), default=spends[0]))
+        budget_fractions = self.space.budget_fractions[middle]
+        return self.space.place(
+            middle, max((s for s in budget_fractions if s <= 0.5), default=budget_fractions[0])
+        )
 
     def _at_anchor(self, point: Point) -> bool:
         anchor = self._anchor
@@ -264,10 +282,12 @@ class Plan:
 
     def _pair(self, belief: Belief, progress: Progress) -> list[Point]:
         """The best split and its rival, as places of the whole budget."""
-        splits = [belief.best] + ([belief.rival] if belief.rival else [])
-        setting = self.setting(progress)
+        splits = [belief.best] + ([belief.runner_up] if belief.runner_up else [])
+        hyperparameters = self.hyperparameters(progress)
         return [
-            self.space.place(split.responses, self.space.whole(split.responses), settings=setting)
+            self.space.place(
+                split.responses, self.space.whole(split.responses), hyperparameters=hyperparameters
+            )
             for split in splits
         ]
 
@@ -304,7 +324,7 @@ class Plan:
     def _believe(self, progress: Progress) -> Belief | str:
         try:
             found = believe(self.records(progress), self.question, self.search.practical_margin)
-        except NoGroundError as error:
+        except InsufficientDataError as error:
             return str(error)
         return found or TOO_EARLY
 

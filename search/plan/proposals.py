@@ -40,7 +40,9 @@ class Proposals:
     ) -> None:
         self.space, self._url, self._warn = space, url, warn
         # A changed space is another Optuna study: a parameter keeps its values for ever.
-        shape = {name: str(domain) for name, domain in space.settings.items()} | {"spends": space.spends}
+        shape = {name: str(domain) for name, domain in space.hyperparameters.items()} | {
+            "budget_fractions": space.budget_fractions
+        }
         self._name = f"{space.config.name} {digest({'study': identity, 'space': shape})}"
         self._numbers: dict[str, int] = {}
         self._log: dict[str, tuple[Point, float | None]] = {}
@@ -146,12 +148,12 @@ class Proposals:
 
     def _coordinates(self, point: Point) -> dict[str, tuple[Any, BaseDistribution]] | None:
         """The point's value and Optuna's distribution by name; None where the space does not hold it."""
-        values: dict[str, Any] = dict(point.settings)
+        values: dict[str, Any] = dict(point.hyperparameters)
         values |= {"responses": point.responses, "selection": point.selection, "strength": point.strength}
         found: dict[str, tuple[Any, BaseDistribution]] = {}
 
         def follow(name: str, domain: Domain) -> Any:
-            value = values.get(name, point.spend)
+            value = values.get(name, point.budget_fraction)
             if not domain.holds(value):
                 raise LookupError(name)
             found[name] = (value, _distribution(domain))

@@ -9,7 +9,7 @@ from typing import Any
 
 from base.errors import ConfigError
 from search.config.cost import Split, largest_split
-from search.config.hyperparameters import Choices, Domain, Scalar, domains, own_settings, value_of
+from search.config.hyperparameters import Choices, Domain, Scalar, default_hyperparameters, domains, value_of
 from search.config.study import Selection, StudyConfig
 from search.trials.design_point import Point
 
@@ -24,18 +24,18 @@ def seeded(config: StudyConfig, place: Point, used: Collection[int]) -> Point:
 class Space:
     """All places that a study may try: what the budget pays for and the pool holds, and nothing else.
 
-    Raises ConfigError where some number of responses can be had at no spend.
+    Raises ConfigError where some number of responses can be had at no budget fraction.
     """
 
     def __init__(self, config: StudyConfig, *, max_prompts: int | None = None) -> None:
         self.config, self.max_prompts = config, max_prompts
-        self.settings = domains(config.search.space, config.trainer)
-        self.spends = {k: self._spends(k) for k in config.search.responses}
+        self.hyperparameters = domains(config.search.space, config.trainer)
+        self.budget_fractions = {k: self._budget_fractions(k) for k in config.search.responses}
 
     @cached_property
-    def own_settings(self) -> tuple[tuple[str, Scalar], ...]:
+    def default_hyperparameters(self) -> tuple[tuple[str, Scalar], ...]:
         """The configuration's own values of the fields that are searched, or the middle of their space."""
-        return tuple(sorted(own_settings(self.config.trainer, self.settings).items()))
+        return tuple(sorted(default_hyperparameters(self.config.trainer, self.hyperparameters).items()))
 
     def known(self, point: Point) -> Point:
         """`point` with the settings that this space knows it by, whatever was searched when it was trained.
@@ -43,10 +43,10 @@ class Space:
         A field that it does not name had the configuration's own value; one that is searched no longer
         counts only where it differs from that value.
         """
-        trainer, given = self.config.trainer, dict(point.settings)
-        found = {name: given.get(name, value_of(trainer, name)) for name in self.settings}
+        trainer, given = self.config.trainer, dict(point.hyperparameters)
+        found = {name: given.get(name, value_of(trainer, name)) for name in self.hyperparameters}
         other = {name: value for name, value in given.items() if value != value_of(trainer, name)}
-        return replace(point, settings=tuple(sorted((found | other).items())))
+        return replace(point, hyperparameters=tuple(sorted((found | other).items())))
 
     @property
     def draws(self) -> list[tuple[Selection, float]]:
@@ -61,42 +61,53 @@ class Space:
     def place(
         self,
         responses: int,
-        spend: float,
+        budget_fraction: float,
         draw: tuple[Selection, float] | None = None,
-        settings: tuple[tuple[str, Scalar], ...] | None = None,
+        hyperparameters: tuple[tuple[str, Scalar], ...] | None = None,
     ) -> Point:
         """The place with these coordinates; by default the first way of drawing and the own settings."""
         selection, strength = draw or self.draws[0]
         return Point(
-            prompts=self._split(responses, spend).prompts,
+            prompts=self._split(responses, budget_fraction).prompts,
             responses=responses,
-            spend=spend,
+            budget_fraction=budget_fraction,
             selection=selection,
             strength=strength,
-            settings=self.own_settings if settings is None else settings,
+            hyperparameters=self.default_hyperparameters if hyperparameters is None else hyperparameters,
         )
 
     def whole(self, responses: int) -> float:
         """The largest spend that can be had with so many responses."""
-        return self.spends[responses][-1]
+        return self.budget_fractions[responses][-1]
 
-    def spend_name(self, responses: int) -> str:
+    def budget_fraction_name(self, responses: int) -> str:
         """What `walk` calls the spend: where not all numbers of responses have the same, each has its own."""
-        return "spend" if len(set(self.spends.values())) == 1 else f"spend at {responses} responses"
+        return (
+            "budget_fraction"
+            if len(set(self.budget_fractions.values())) == 1
+            else f"budget_fraction at {responses} responses"
+        )
 
     def grid(self) -> list[Point]:
         """Every place with the study's own settings, in an order that can be cut anywhere.
 
-        The whole budget comes first, since that is what is asked; then the smaller spends, which give the
+        The whole budget comes first, since that is what is asked; then the smaller budget fractions, which give the
         relation between diversity and reward its spread; the first way of drawing comes before the others.
         """
-        levels = sorted({spend for spends in self.spends.values() for spend in spends}, reverse=True)
+        levels = sorted(
+            {
+                budget_fraction
+                for budget_fractions in self.budget_fractions.values()
+                for budget_fraction in budget_fractions
+            },
+            reverse=True,
+        )
         return [
-            self.place(responses, spend, draw)
+            self.place(responses, budget_fraction, draw)
             for draw in self.draws
-            for spend in levels
+            for budget_fraction in levels
             for responses in self.config.search.responses
-            if spend in self.spends[responses]
+            if budget_fraction in self.budget_fractions[responses]
         ]
 
     def walk(self, decide: Callable[[str, Domain], Any]) -> Point:
@@ -105,47 +116,53 @@ class Space:
         A coordinate whose values depend on another's has the other in its name, so that each name always
         stands for the same values and only places that can be had are ever reached.
         """
-        settings = {name: decide(name, domain) for name, domain in self.settings.items()}
-        responses = decide("responses", Choices(tuple(self.spends)))
-        spend = decide(self.spend_name(responses), Choices(self.spends[responses]))
+        hyperparameters = {name: decide(name, domain) for name, domain in self.hyperparameters.items()}
+        responses = decide("responses", Choices(tuple(self.budget_fractions)))
+        budget_fraction = decide(
+            self.budget_fraction_name(responses), Choices(self.budget_fractions[responses])
+        )
         selection = decide("selection", Choices(tuple(self.config.search.selections)))
         strength = 0.0
         if selection != "random":
             strength = decide("strength", Choices(tuple(self.config.search.strengths)))
-        return self.place(responses, spend, (selection, strength), tuple(sorted(settings.items())))
+        return self.place(
+            responses, budget_fraction, (selection, strength), tuple(sorted(hyperparameters.items()))
+        )
 
     def notes(self) -> list[str]:
         """What was asked for and cannot be had, one line each."""
-        asked = set(self.config.search.spends)
+        asked = set(self.config.search.budget_fractions)
         return [
-            f"{responses} responses: spends {', '.join(f'{s:.3g}' for s in sorted(asked - set(spends)))} of "
+            f"{responses} responses: budget fractions {', '.join(f'{s:.3g}' for s in sorted(asked - set(budget_fractions)))} of "
             f"the budget pay for no prompt, or for more than the pool's {self.max_prompts:,}; "
-            f"tried are {', '.join(f'{s:.3g}' for s in spends)}"
-            for responses, spends in self.spends.items()
-            if self.max_prompts is not None and asked - set(spends)
+            f"tried are {', '.join(f'{s:.3g}' for s in budget_fractions)}"
+            for responses, budget_fractions in self.budget_fractions.items()
+            if self.max_prompts is not None and asked - set(budget_fractions)
         ]
 
-    def _spends(self, responses: int) -> tuple[float, ...]:
+    def _budget_fractions(self, responses: int) -> tuple[float, ...]:
         """Spends that pay for different numbers of prompts; where the pool ends, what all of it costs."""
         config, found = self.config, dict[int, float]()
-        for spend in sorted(config.search.spends):
-            split = largest_split(config.cost, config.budget * spend, responses, None)
+        for budget_fraction in sorted(config.search.budget_fractions):
+            split = largest_split(config.cost, config.budget * budget_fraction, responses, None)
             if split is None:
                 continue
             if self.max_prompts is None or split.prompts <= self.max_prompts:
-                found[split.prompts] = spend
+                found[split.prompts] = budget_fraction
             elif self.max_prompts not in found:
                 found[self.max_prompts] = config.cost.cost(self.max_prompts, responses) / config.budget
         if not found:
             raise ConfigError(
-                f"search.responses {responses} at search.spends up to {max(config.search.spends)} of the "
+                f"search.responses {responses} at search.budget_fractions up to {max(config.search.budget_fractions)} of the "
                 f"budget {config.budget:g} {config.cost.unit} pays for no prompt at all: raise the budget"
             )
         return tuple(found.values())
 
-    def _split(self, responses: int, spend: float) -> Split:
-        split = largest_split(self.config.cost, self.config.budget * spend, responses, self.max_prompts)
-        assert split is not None, (responses, spend)
+    def _split(self, responses: int, budget_fraction: float) -> Split:
+        split = largest_split(
+            self.config.cost, self.config.budget * budget_fraction, responses, self.max_prompts
+        )
+        assert split is not None, (responses, budget_fraction)
         return split
 
 

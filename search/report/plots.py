@@ -78,7 +78,7 @@ def reward_by_budget(fit: Fit, question: Question) -> Figure | None:
     if fit.ensemble is None:
         return None
     figure, axes = _canvas()
-    budgets = _spends(fit, question)
+    budgets = _budget_fractions(fit, question)
     for index, k in enumerate(question.known(fit)):
         found = [
             (b, s)
@@ -219,9 +219,9 @@ def _tried(fit: Fit) -> set[tuple[float, float]]:
     return set(zip(fit.observed.prompts.tolist(), fit.observed.responses.tolist(), strict=True))
 
 
-def _spends(fit: Fit, question: Question) -> Floats:
-    spends = [question.cost_model.cost(int(n), int(k)) for n, k in _tried(fit)]
-    low, high = min(*spends, question.budget), max(*spends, question.budget)
+def _budget_fractions(fit: Fit, question: Question) -> Floats:
+    budget_fractions = [question.cost_model.cost(int(n), int(k)) for n, k in _tried(fit)]
+    low, high = min(*budget_fractions, question.budget), max(*budget_fractions, question.budget)
     return np.geomspace(max(low, high / 1e4, 1e-9), high * 1.5, STEPS)
 
 

@@ -14,7 +14,7 @@ from search.config.cost import CostModel
 from search.fit.curve import DiversityCurve
 from search.fit.evidence import paper_mse
 from search.fit.fit import Fit
-from search.fit.forecast import chance
+from search.fit.forecast import format_probability
 from search.fit.question import Question
 from search.report import markup, plots
 from search.trials.record import TrialRecord
@@ -97,7 +97,9 @@ def _answer(name: str, answer: Recommendation, base_reward: float | None) -> str
         ("cost", f"{best.cost:,.10g} of {answer.budget:,.10g} {answer.unit}"),
     ]
     if runner is not None and answer.probability_better is not None:
-        facts.append((f"beats {runner.split}", f"with probability {chance(answer.probability_better)}"))
+        facts.append(
+            (f"beats {runner.split}", f"with probability {format_probability(answer.probability_better)}")
+        )
     if base_reward is not None:
         facts.append(
             ("over the base model", f"{best.predicted_reward - base_reward:+.3f} (it has {base_reward:.3f})")
@@ -150,7 +152,7 @@ def _split_table(answer: Recommendation) -> str:
             f"{s.diversity:.2f}",
             f"{s.predicted_reward:.4f}",
             f"{s.interval_95[0]:.4f} to {s.interval_95[1]:.4f}",
-            chance(s.probability_best),
+            format_probability(s.probability_best),
             f"{s.prompts_beyond:.2f}",
         ]
         for s in answer.splits
@@ -209,7 +211,7 @@ def _figure(value: float | None, form: str) -> str:
 
 
 def _trial_table(records: Sequence[TrialRecord], fit: Fit) -> str:
-    rivals = sorted(fit.observed.rivals)
+    baselines = sorted(fit.observed.baselines)
     noise = fit.observed.noise_variance
     head = [
         "trial",
@@ -221,7 +223,7 @@ def _trial_table(records: Sequence[TrialRecord], fit: Fit) -> str:
         "reward",
         "pooled s.e.",
         "seeds",
-        *rivals,
+        *baselines,
     ]
     rows = [
         [
@@ -234,7 +236,7 @@ def _trial_table(records: Sequence[TrialRecord], fit: Fit) -> str:
             f"{r.reward:.4f}",
             "" if noise is None else f"{np.sqrt(noise / len(r.seeds)):.4f}",
             str(len(r.seeds)),
-            *(f"{r.rivals[name]:.4g}" for name in rivals),
+            *(f"{r.baselines[name]:.4g}" for name in baselines),
         ]
         for r in records
     ]

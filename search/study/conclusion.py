@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from base.errors import ApportionError, NoGroundError
+from base.errors import ApportionError, InsufficientDataError
 from pools.stored import fewest_responses
 from pools.types import Pool
 from search.advice.recommend import recommend
@@ -52,7 +52,7 @@ def conclude(material: Material, ledger: Ledger, conductor: Conductor) -> StudyR
             max_prompts=len(pool.train),
             seed=config.seed,
         )
-    except NoGroundError as error:
+    except InsufficientDataError as error:
         return StudyResult(
             ledger=ledger, fit=None, recommendation=None, why_not=str(error), stopped=conductor.reason
         )

@@ -93,12 +93,12 @@ class Conductor:
         decided = self.stopped is not None and self.stopped.decided
         return {
             "stopped": {"reason": self.reason, "decided": decided},
-            "setting": dict(self.plan.setting(self.progress)),
+            "hyperparameters": dict(self.plan.hyperparameters(self.progress)),
         }
 
     def notes(self, recommended: Split) -> dict[str, str]:
         """What the report says of the search, beside the split that the fit recommends."""
-        setting = self.plan.setting(self.progress)
+        hyperparameters = self.plan.hyperparameters(self.progress)
         notes = {"why the study stopped": self.reason or "it was interrupted"}
         belief = self.stopped.belief if self.stopped else ""
         if isinstance(belief, Belief) and belief.best != recommended:
@@ -107,10 +107,10 @@ class Conductor:
                 "counts how far a split's own trials lie off the models, and compares only the responses "
                 "that were asked for"
             )
-        if setting:
-            left = sum(point.settings != setting for point, _ in self.progress.finished)
-            notes["setting"] = (
-                f"{', '.join(shown(dict(setting)))}; the best at one split, and {left} trials of other "
+        if hyperparameters:
+            left = sum(point.hyperparameters != hyperparameters for point, _ in self.progress.finished)
+            notes["hyperparameters"] = (
+                f"{', '.join(shown(dict(hyperparameters)))}; the best at one split, and {left} trials of other "
                 "settings are left out of the fit"
             )
         return notes

@@ -62,7 +62,9 @@ def read_pool(config: StudyConfig, folder: StudyFolder, display: Display) -> tup
             seed=config.seed,
             min_responses=max(config.search.responses),
             store=folder.pool,
-            cluster=Cluster(partial(visited, config.cluster, folder.logs / "ray.log"), config.cluster.shared()),
+            cluster=Cluster(
+                partial(visited, config.cluster, folder.logs / "ray.log"), config.cluster.shared()
+            ),
         )
     for line in report.lines():
         display.say(f"  {line}")

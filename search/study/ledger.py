@@ -99,8 +99,10 @@ class Ledger:
         """A trial is about to run."""
         key = point.key(self.identity)
         self._open[key] = point
-        self.display.say(f"trial {point.label} started: {len(point.seeds)} seeds, spend {point.spend:g}")
-        words = {name: value for name, value in point.settings if isinstance(value, str)}
+        self.display.say(
+            f"trial {point.label} started: {len(point.seeds)} seeds, budget fraction {point.budget_fraction:g}"
+        )
+        words = {name: value for name, value in point.hyperparameters if isinstance(value, str)}
         tags = {"study": self.config.name, "selection": point.selection, **words}
         self.tracker.start_trial(key, params=_params(point), tags=tags, name=point.label)
 
@@ -152,12 +154,12 @@ class Ledger:
 
 def _params(point: Point) -> dict[str, Scalar]:
     """Numbers alone: MLflow's parallel coordinates leave out a parameter that is a word somewhere."""
-    numbers = {name: value for name, value in point.settings if not isinstance(value, str)}
+    numbers = {name: value for name, value in point.hyperparameters if not isinstance(value, str)}
     return {
         **numbers,
         "prompts": point.prompts,
         "responses": point.responses,
-        "spend": point.spend,
+        "budget_fraction": point.budget_fraction,
         "strength": point.strength,
         "seeds": len(point.seeds),
     }
@@ -174,7 +176,7 @@ def _metrics(record: TrialRecord, base_reward: float | None) -> dict[str, float]
         metrics["reward_se"] = record.reward_se
     if base_reward is not None:
         metrics["lift"] = record.reward - base_reward
-    metrics |= {f"rivals.{name}": value for name, value in record.rivals.items()}
+    metrics |= {f"rivals.{name}": value for name, value in record.baselines.items()}
     return metrics | {f"domain.{name}": value for name, value in record.domain_rewards.items()}
 
 

@@ -64,7 +64,7 @@ def trials_table(records: list[TrialRecord], base_reward: float) -> Table:
         table.add_row(
             f"{record.prompts:,}",
             str(record.responses),
-            " ".join([record.selection, *shown(record.settings)]),
+            " ".join([record.selection, *shown(record.hyperparameters)]),
             f"{record.cost:g}",
             f"{record.diversity:.3f}",
             f"{record.reward:.4f}",

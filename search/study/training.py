@@ -16,7 +16,7 @@ from search.execution.trial import Shared, judge_base, run_point
 from search.study.conductor import Conductor
 from search.study.inputs import Material
 from search.study.ledger import Ledger
-from trainers.spec import Prepared, Setting
+from trainers.spec import Prepared, TrialSetup
 from trainers.workers.store import RUNS, discard
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _shared(material: Material, ledger: Ledger, board: Any) -> Shared:
     import ray
 
     config, folder = ledger.config, ledger.folder
-    setting = Setting(
+    setup = TrialSetup(
         model=config.model,
         trainer=config.trainer,
         evaluation=config.evaluation,
@@ -79,7 +79,7 @@ def _shared(material: Material, ledger: Ledger, board: Any) -> Shared:
     )
     return Shared(
         config=config,
-        setting=setting,
+        setup=setup,
         identity=ledger.identity,
         storage=str(folder.ray),
         checkpoints=ledger.checkpoints,
@@ -94,7 +94,7 @@ def _shared(material: Material, ledger: Ledger, board: Any) -> Shared:
 def _embed(config: StudyConfig, pool: Pool) -> Any:
     """A reference to the sentence embeddings of the train prompts, found once, away from the driver.
 
-    None where there is no model for them, or a trial embeds the prompts that it selects (`search.trial`).
+    None where there is no model for them, or a trial embeds the prompts that it selects.
     """
     import ray
 
@@ -112,7 +112,7 @@ def _opening(shared: Shared, pool: Pool, ledger: Ledger, then: Callable[[], None
     from trainers.trial.job import fitted_config
 
     sample = None
-    if fitted := fitted_config(shared.setting):
+    if fitted := fitted_config(shared.setup):
         from metrics.reward.fitted import fit_sample
 
         sample = fit_sample(pool.train, fitted, seed=shared.config.seed)

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-Row = Mapping[str, float]  # what a running trial has told, as on `search.board`
+Row = Mapping[str, float]  # what a running trial has told, as on `search.execution.board`
 Rows = Mapping[str, Row]
 BAR = 16  # characters
 TRIALS = "trials"  # names the line that counts them

@@ -1,6 +1,6 @@
 """The one file that talks to MLflow: delivers a study's spooled events to a server or a database.
 
-`python -m search.mlflow_tracker FOLDER` sends what a study's folder still holds.
+`python -m search.tracking.mlflow_tracker FOLDER` sends what a study's folder still holds.
 """
 
 from __future__ import annotations
@@ -374,5 +374,5 @@ if __name__ == "__main__":
     try:
         left = replay(Path(sys.argv[1]))
     except (ApportionError, IndexError) as error:
-        sys.exit(f"usage: python -m search.mlflow_tracker FOLDER ({error})")
+        sys.exit(f"usage: python -m search.tracking.mlflow_tracker FOLDER ({error})")
     sys.exit(f"{left} events still wait" if left else 0)

@@ -17,16 +17,16 @@ from search.config.study import Selection
 class Point:
     """What distinguishes one trial from another: a split, reached by spending a share of the budget.
 
-    `settings` are the trainer's fields that the study searches, as sorted pairs of name and value. Without
+    `hyperparameters` are the trainer's fields that the study searches, as sorted pairs of name and value. Without
     `seeds` it is a place that may be trained, and trained again with further seeds.
     """
 
     prompts: int
     responses: int
-    spend: float
+    budget_fraction: float
     selection: Selection = "random"
     strength: float = 0.0
-    settings: tuple[tuple[str, Scalar], ...] = ()
+    hyperparameters: tuple[tuple[str, Scalar], ...] = ()
     seeds: tuple[int, ...] = ()
 
     @property
@@ -35,7 +35,7 @@ class Point:
         parts = [f"{self.prompts:,} x {self.responses}"]
         if self.selection != "random":
             parts.append(self.selection if self.strength == 1 else f"{self.selection} {self.strength:g}")
-        return " ".join(parts + shown(dict(self.settings)))
+        return " ".join(parts + shown(dict(self.hyperparameters)))
 
     @property
     def place(self) -> Point:
@@ -49,8 +49,8 @@ class Point:
     def key(self, identity: str) -> str:
         """The trial's name: a digest of this point within the study that `identity` stands for."""
         fields = asdict(self)
-        if not self.settings:
-            del fields["settings"]  # so that a study that searches none keeps its names
+        if not self.hyperparameters:
+            del fields["hyperparameters"]  # so that a study that searches none keeps its names
         return digest({"study": identity, **fields})
 
     def to_dict(self) -> dict[str, Any]:
@@ -60,8 +60,8 @@ class Point:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Point:
         """The inverse of `to_dict`, and of its way through JSON."""
-        settings = tuple((name, setting) for name, setting in value.get("settings", ()))
-        return cls(**{**value, "settings": settings, "seeds": tuple(value["seeds"])})
+        hyperparameters = tuple((name, setting) for name, setting in value.get("hyperparameters", ()))
+        return cls(**{**value, "hyperparameters": hyperparameters, "seeds": tuple(value["seeds"])})
 
 
 def digest(value: Any) -> str:

@@ -13,8 +13,8 @@ class TrialRecord:
 
     `rewards` holds one mean held-out reward in [0, 1] per entry of `seeds`. `diversity` is D of the
     selected prompts (Song et al. 2024), averaged over the seeds where each seed draws its own subset;
-    `rivals` holds the other prompt statistics by name, `domain_rewards` the mean reward by prompt domain.
-    `settings` holds the trainer's fields that the study searches, by name.
+    `baselines` holds the other prompt statistics by name, `domain_rewards` the mean reward by prompt domain.
+    `hyperparameters` holds the trainer's fields that the study searches, by name.
     `cost` is what the labels of this split cost, in the unit of the study's cost model.
     """
 
@@ -27,8 +27,8 @@ class TrialRecord:
     rewards: tuple[float, ...]
     selection: str = "random"
     strength: float = 0.0
-    settings: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-    rivals: Mapping[str, float] = field(default_factory=dict)
+    hyperparameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    baselines: Mapping[str, float] = field(default_factory=dict)
     domain_rewards: Mapping[str, float] = field(default_factory=dict)
     trained_tokens: int = 0
     seconds: float = 0.0
@@ -50,8 +50,8 @@ def pooled(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """One record for each split, selection and setting: its repetitions are further seeds of one trial."""
     merged: dict[tuple[object, ...], TrialRecord] = {}
     for record in records:
-        settings = tuple(sorted(record.settings.items()))
-        name = (record.prompts, record.responses, record.selection, record.strength, settings)
+        hyperparameters = tuple(sorted(record.hyperparameters.items()))
+        name = (record.prompts, record.responses, record.selection, record.strength, hyperparameters)
         merged[name] = _together(merged[name], record) if name in merged else record
     return sorted(merged.values(), key=lambda record: (record.cost, record.responses, record.selection))
 
@@ -67,7 +67,7 @@ def _together(one: TrialRecord, other: TrialRecord) -> TrialRecord:
         seeds=one.seeds + other.seeds,
         rewards=one.rewards + other.rewards,
         diversity=mean(one.diversity, other.diversity),
-        rivals={name: mean(value, other.rivals[name]) for name, value in one.rivals.items()},
+        baselines={name: mean(value, other.baselines[name]) for name, value in one.baselines.items()},
         domain_rewards={
             name: mean(value, other.domain_rewards[name]) for name, value in one.domain_rewards.items()
         },

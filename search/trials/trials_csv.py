@@ -9,25 +9,25 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from base.errors import NoGroundError
+from base.errors import InsufficientDataError
 from search.trials.record import TrialRecord
 
 REQUIRED = ("prompts", "responses", "diversity", "reward")
 OPTIONAL = ("trial", "seed", "selection", "strength", "cost", "trained_tokens", "seconds")
-RIVAL, DOMAIN, SETTING = "rival:", "domain:", "setting:"
+BASELINE, DOMAIN, HYPERPARAMETER = "rival:", "domain:", "setting:"
 
 
 def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
     """Write one row per trial and seed; rivals, domain rewards and settings get columns of their own."""
-    rivals = sorted({name for record in records for name in record.rivals})
+    baselines = sorted({name for record in records for name in record.baselines})
     domains = sorted({name for record in records for name in record.domain_rewards})
-    settings = sorted({name for record in records for name in record.settings})
+    hyperparameters = sorted({name for record in records for name in record.hyperparameters})
     head = [
         *OPTIONAL[:2],
         *REQUIRED,
         *OPTIONAL[2:],
-        *(SETTING + s for s in settings),
-        *(RIVAL + r for r in rivals),
+        *(HYPERPARAMETER + s for s in hyperparameters),
+        *(BASELINE + r for r in baselines),
         *(DOMAIN + d for d in domains),
     ]
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -39,8 +39,8 @@ def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
 
 def _rows(record: TrialRecord) -> Iterable[dict[str, Any]]:
     shared = {name: getattr(record, name) for name in ("trial", *OPTIONAL[2:], *REQUIRED[:3])}
-    shared |= {SETTING + name: value for name, value in record.settings.items()}
-    shared |= {RIVAL + name: value for name, value in record.rivals.items()}
+    shared |= {HYPERPARAMETER + name: value for name, value in record.hyperparameters.items()}
+    shared |= {BASELINE + name: value for name, value in record.baselines.items()}
     shared |= {DOMAIN + name: value for name, value in record.domain_rewards.items()}
     return ({**shared, "seed": s, "reward": r} for s, r in zip(record.seeds, record.rewards, strict=True))
 
@@ -54,11 +54,11 @@ def read_trials(path: Path) -> list[TrialRecord]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise NoGroundError(f"cannot read trials from {path}: {error}") from error
+        raise InsufficientDataError(f"cannot read trials from {path}: {error}") from error
     reader = csv.DictReader(text.splitlines())
     missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
     if missing:
-        raise NoGroundError(
+        raise InsufficientDataError(
             f"{path}: no column {', '.join(missing)}; a CSV of trials needs {', '.join(REQUIRED)}"
         )
     groups: dict[tuple[object, ...], list[_Row]] = {}
@@ -66,7 +66,7 @@ def read_trials(path: Path) -> list[TrialRecord]:
         row = _Row(path, reader.line_num, values)
         groups.setdefault(row.identity(), []).append(row)
     if not groups:
-        raise NoGroundError(f"{path} holds no trial, only a heading")
+        raise InsufficientDataError(f"{path} holds no trial, only a heading")
     return [_record(rows, number) for number, rows in enumerate(groups.values(), 1)]
 
 
@@ -76,7 +76,7 @@ class _Row:
     def __init__(self, path: Path, line: int, values: Mapping[str | None, Any]) -> None:
         self.where, self.values = f"{path}, line {line}", values
         if None in values:
-            raise NoGroundError(f"{self.where}: more values than columns: {values[None]}")
+            raise InsufficientDataError(f"{self.where}: more values than columns: {values[None]}")
 
     def text(self, name: str, default: str = "") -> str:
         return str(self.values.get(name) or default).strip()
@@ -88,15 +88,15 @@ class _Row:
         try:
             value = float(text)
         except ValueError:
-            raise NoGroundError(f"{self.where}, column {name}: {text!r} is not a number") from None
+            raise InsufficientDataError(f"{self.where}, column {name}: {text!r} is not a number") from None
         if not isfinite(value):
-            raise NoGroundError(f"{self.where}, column {name}: {text!r} is not finite")
+            raise InsufficientDataError(f"{self.where}, column {name}: {text!r} is not finite")
         return value
 
     def count(self, name: str, default: float | None = None) -> int:
         value = self.number(name, default)
         if value != int(value) or (default is None and value < 1):
-            raise NoGroundError(
+            raise InsufficientDataError(
                 f"{self.where}, column {name}: {self.text(name)!r} is not a count of 1 or more"
             )
         return int(value)
@@ -105,9 +105,9 @@ class _Row:
         names = [name for name in self.values if name and name.startswith(prefix) and self.text(name)]
         return {name[len(prefix) :]: self.number(name) for name in names}
 
-    def settings(self) -> dict[str, str | float]:
-        names = [name for name in self.values if name and name.startswith(SETTING) and self.text(name)]
-        return {name[len(SETTING) :]: _number_or_word(self.text(name)) for name in names}
+    def hyperparameters(self) -> dict[str, str | float]:
+        names = [name for name in self.values if name and name.startswith(HYPERPARAMETER) and self.text(name)]
+        return {name[len(HYPERPARAMETER) :]: _number_or_word(self.text(name)) for name in names}
 
     def identity(self) -> tuple[object, ...]:
         shape = (self.count("prompts"), self.count("responses"))
@@ -123,7 +123,7 @@ class _Row:
     def reward(self) -> float:
         value = self.number("reward")
         if not 0 <= value <= 1:
-            raise NoGroundError(f"{self.where}, column reward: {value} is not within 0 and 1")
+            raise InsufficientDataError(f"{self.where}, column reward: {value} is not within 0 and 1")
         return value
 
 
@@ -140,8 +140,8 @@ def _record(rows: Sequence[_Row], number: int) -> TrialRecord:
         rewards=tuple(row.reward() for row in rows),
         selection=first.text("selection", "random"),
         strength=first.number("strength", 0),
-        settings=first.settings(),
-        rivals=first.prefixed(RIVAL),
+        hyperparameters=first.hyperparameters(),
+        baselines=first.prefixed(BASELINE),
         domain_rewards=first.prefixed(DOMAIN),
         trained_tokens=first.count("trained_tokens", 0),
         seconds=first.number("seconds", 0),
@@ -160,4 +160,4 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise NoGroundError(f"cannot read {path}: {error}") from error
+        raise InsufficientDataError(f"cannot read {path}: {error}") from error

@@ -59,7 +59,8 @@ def nodes_get_the_whole_project(cluster: dict[str, Any]) -> list[str]:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    packages = {name.partition(".")[0] for name in project["tool"]["setuptools"]["packages"]}
+    found = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    packages = {name.removesuffix("*") for name in found}
     files = {"pyproject.toml", "constraints.txt", "README.md", "LICENSE", "clusters"}
     mounts = cluster["file_mounts"]
     wrong = [

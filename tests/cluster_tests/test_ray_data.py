@@ -24,7 +24,7 @@ from pools.across import Cluster
 from pools.config import PoolConfig
 from pools.files import File
 from pools.sources import scan_pool
-from pools.spilled import Spilled
+from pools.spilled import OnDiskPoolBuilder
 from search.config.load import load_config
 from search.study import inputs as material
 from search.study.folder import StudyFolder
@@ -110,7 +110,7 @@ def test_a_study_reads_a_large_pool_so(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_file_that_a_worker_cannot_read_is_told(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone.jsonl")
-    spilled = Spilled(tmp_path / "store", 1)
+    spilled = OnDiskPoolBuilder(tmp_path / "store", 1)
     with pytest.raises(
         PoolError, match=f"a worker .* cannot read the pool: {gone}: No such file or directory$"
     ):

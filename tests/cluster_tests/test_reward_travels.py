@@ -14,8 +14,8 @@ from pools.types import Example, Pool, Prompt, Response
 from search.study.folder import StudyFolder
 from trainers.config.trainer import EvaluationConfig, ModelConfig, TrainerConfig
 from trainers.models import load_policy
-from trainers.spec import Setting
-from trainers.trial.evaluator import Bench
+from trainers.spec import TrialSetup
+from trainers.trial.evaluator import Evaluator
 from trainers.trial.job import prepare
 from trainers.workers.local import LocalContext
 
@@ -24,10 +24,10 @@ from tiny_models import byte_tokenizer, tiny_llama
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Setting:
+def setup(tmp_path: Path) -> TrialSetup:
     tiny_llama(vocab_size=300, max_position_embeddings=512).save_pretrained(tmp_path / "model")
     byte_tokenizer(chat=True).save_pretrained(tmp_path / "model")
-    return Setting(
+    return TrialSetup(
         model=ModelConfig(name=str(tmp_path / "model"), max_prompt_tokens=32, max_response_tokens=16),
         trainer=TrainerConfig(dtype="fp32"),
         evaluation=EvaluationConfig(max_new_tokens=4),
@@ -35,15 +35,13 @@ def setting(tmp_path: Path) -> Setting:
     )
 
 
-def test_what_was_fitted_elsewhere_judges_here_and_after_a_restart(setting: Setting, tmp_path: Path) -> None:
+def test_what_was_fitted_elsewhere_judges_here_and_after_a_restart(setup: TrialSetup, tmp_path: Path) -> None:
     train = tuple(
         Example(Prompt(f"Say {n}."), tuple(Response(f"{n} " * k, score=k) for k in (1, 2, 3)))
         for n in range(12)
     )
     pool = Pool(name="counting", train=train, held_out=(Example(Prompt("Say more."), ()),))
-    prepared = prepare(
-        setting, pool, sample=fit_sample(train, setting.reward, seed=0), context=LocalContext()
-    )
+    prepared = prepare(setup, pool, sample=fit_sample(train, setup.reward, seed=0), context=LocalContext())
     assert set(prepared.reward_artifact) == {"head.json", "head.safetensors"}
     assert sum(map(len, prepared.reward_artifact.values())) < 10_000
 
@@ -54,6 +52,6 @@ def test_what_was_fitted_elsewhere_judges_here_and_after_a_restart(setting: Sett
     kept = folder.kept_reward_model()
     assert kept == prepared.reward_artifact
 
-    worker = Bench(replace(setting, reward_artifact=kept), pool, LocalContext())
-    again = worker.judge(load_policy(setting.model.name, dtype="fp32"), sharded=False)
+    worker = Evaluator(replace(setup, reward_artifact=kept), pool, LocalContext())
+    again = worker.judge(load_policy(setup.model.name, dtype="fp32"), sharded=False)
     assert again.rewards == prepared.base.rewards

@@ -27,7 +27,7 @@ FILES = [
 ]
 # A trial's own checkpoints are DeepSpeed's files, which are pickles: whoever may write to the storage of
 # checkpoints is trusted (docs/security.md).
-PICKLES_ALLOWED = {"trainers/checkpoint.py"}
+PICKLES_ALLOWED = {"trainers/training/checkpoint.py"}
 UNPICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 RUNS_TEXT = {"eval", "exec", "compile", "__import__"}
 RUNS_FILES = {"spec_from_file_location", "run_path", "run_module"}

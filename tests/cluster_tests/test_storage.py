@@ -78,7 +78,7 @@ def test_a_copy_that_was_cut_short_is_brought_back_again(folder: Path, storage: 
 
 
 def test_files_follow_within_seconds(folder: Path, storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.storage, "EVERY_S", 0.05)
+    monkeypatch.setattr(search.study.mirror, "EVERY_S", 0.05)
     copy = Path(storage.removeprefix("file://")) / "smoke" / "study" / "trials" / "c.json"
     with mirrored(folder, Place(storage, "smoke", fresh=False), lambda _: None):
         (folder / "trials" / "c.json").write_text("1")
@@ -118,7 +118,7 @@ def test_a_fresh_study_leaves_the_earlier_one(folder: Path, storage: str, tmp_pa
 def test_trouble_is_told_once_and_tried_again(
     folder: Path, storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search.storage, "EVERY_S", 0.02)
+    monkeypatch.setattr(search.study.mirror, "EVERY_S", 0.02)
     place, said = Place(storage, "smoke", fresh=False), []
     attempts = 0
 

@@ -95,7 +95,9 @@ def test_a_study_with_two_trials_is_shown_whole(harness: Harness) -> None:
     tracker = harness.tracker
     tracker.start_study(name="demo", params={"budget": 4800}, tags={"model": "smol"})
     for k, status in ((2, "FINISHED"), (3, "FAILED")):
-        tracker.start_trial(f"key{k}", params={"responses": k, "spend": 0.5}, tags={"a": "b"}, name=f"9x{k}")
+        tracker.start_trial(
+            f"key{k}", params={"responses": k, "budget_fraction": 0.5}, tags={"a": "b"}, name=f"9x{k}"
+        )
         tracker.log_steps(f"key{k}", [point(0, loss=2.0), point(1, loss=1.0)])
         tracker.finish_trial(f"key{k}", metrics={"reward": 0.5, "reward_se": None}, status=status)
     tracker.finish_study(metrics={"slope": 0.01}, status="KILLED")
@@ -108,7 +110,7 @@ def test_a_study_with_two_trials_is_shown_whole(harness: Harness) -> None:
     assert set(trials) == {"key2", "key3"}
     assert trials["key3"] == TrackedRun(
         "9x3",
-        {"responses": "3", "spend": "0.5"},
+        {"responses": "3", "budget_fraction": "0.5"},
         {"a": "b", "role": "trial"},
         {"reward": 0.5},
         {"loss": [(0, 2.0), (1, 1.0)]},

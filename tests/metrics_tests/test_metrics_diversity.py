@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.baselines import all_rivals, compression_ratio, distinct_n, token_entropy
+from metrics.baselines import compression_ratio, distinct_n, text_baselines, token_entropy
 from metrics.diversity import diversity, nested_diversity
 from metrics.firsts import first_seen
 from metrics.ngrams import pack_ngrams, packs_exactly
@@ -107,10 +107,10 @@ def test_compression_sees_repetition_far_apart() -> None:
 
 def test_all_rivals_by_name() -> None:
     table = TokenTable.from_lists([[1, 2, 3], [1, 2, 4]])
-    rivals = all_rivals(table, ["one two three", "one two four"])
-    assert rivals["distinct_1"] == distinct_n(table, 1) == pytest.approx(4 / 6)
-    assert rivals["distinct_2"] == pytest.approx(3 / 4)
-    assert rivals["distinct_4"] == 0.0
-    assert (rivals["prompts"], rivals["mean_prompt_tokens"]) == (2.0, 3.0)
-    assert rivals["log_prompts"] == pytest.approx(np.log(2))
-    assert all(np.isfinite(value) for value in all_rivals(TokenTable.from_lists([]), []).values())
+    baselines = text_baselines(table, ["one two three", "one two four"])
+    assert baselines["distinct_1"] == distinct_n(table, 1) == pytest.approx(4 / 6)
+    assert baselines["distinct_2"] == pytest.approx(3 / 4)
+    assert baselines["distinct_4"] == 0.0
+    assert (baselines["prompts"], baselines["mean_prompt_tokens"]) == (2.0, 3.0)
+    assert baselines["log_prompts"] == pytest.approx(np.log(2))
+    assert all(np.isfinite(value) for value in text_baselines(TokenTable.from_lists([]), []).values())

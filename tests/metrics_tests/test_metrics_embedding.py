@@ -14,7 +14,7 @@ from metrics.embedding import (
     Spread,
     check_embedding_model,
     embed_texts,
-    embedding_rivals,
+    embedding_baselines,
 )
 
 TEXTS = ["the cat sat", "a dog", "", "the cat sat on the mat with a dog and a bird", "bird"]
@@ -81,8 +81,8 @@ def test_embedding_does_not_depend_on_the_batch(model_dir: Path) -> None:
 
 
 def test_rivals_by_name(model_dir: Path) -> None:
-    same = embedding_rivals(embed_texts(["a dog"] * 3, str(model_dir)))
-    different = embedding_rivals(embed_texts(["a dog", "the cat sat", "bird"], str(model_dir)))
+    same = embedding_baselines(embed_texts(["a dog"] * 3, str(model_dir)))
+    different = embedding_baselines(embed_texts(["a dog", "the cat sat", "bird"], str(model_dir)))
     assert same["vendi_score"] == pytest.approx(1.0, abs=1e-4)
     assert same["embedding_distance"] == pytest.approx(0.0, abs=1e-5)
     assert different["vendi_score"] > same["vendi_score"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pools.config import PoolConfig
-from pools.spilled import Spilled
+from pools.spilled import OnDiskPoolBuilder
 from search.cli import main
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -78,12 +78,12 @@ def test_a_large_pool_is_checked_on_disk(
     monkeypatch.setattr("search.commands.pool._config", lambda _: config)
     kept: list[Path] = []
 
-    class Watched(Spilled):
+    class Watched(OnDiskPoolBuilder):
         def __init__(self, folder: Path, source_bytes: int) -> None:
             kept.append(folder)
             super().__init__(folder, source_bytes)
 
-    monkeypatch.setattr("pools.sources.Spilled", Watched)
+    monkeypatch.setattr("pools.sources.OnDiskPoolBuilder", Watched)
     assert check(capsys, FIXTURES / "pool.jsonl", "--min-responses", 3) == in_memory
     assert kept[0].is_relative_to(tmp_path) and not any(tmp_path.iterdir())
 

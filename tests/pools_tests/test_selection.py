@@ -31,7 +31,7 @@ def exhaustive(
 ) -> tuple[list[int], list[int]]:
     """The same length control, but every gain of every open prompt worked out anew from sets."""
     strata = _Strata.by_length(np.array([len(row) for row in rows]), np.array(shuffled))
-    control, chance = _LengthControl(strata), random.Random(seed)
+    control, rng = _LengthControl(strata), random.Random(seed)
     left = np.ones(len(rows), np.bool_)
     seen: set[tuple[int, int]] = set()
     order, gains = [], []
@@ -40,7 +40,7 @@ def exhaustive(
         start, stop = strata.bounds[stratum], strata.bounds[stratum + 1]
         open_places = start + np.flatnonzero(control.open(left, start, stop, stratum))
         worth = {place: len(bigrams(rows[strata.members[place]]) - seen) for place in open_places.tolist()}
-        if chance.random() >= strength:
+        if rng.random() >= strength:
             worth = dict.fromkeys(worth, 0)
         best = max(worth.values()) if kind == "diverse" else min(worth.values())
         candidates = [place for place, value in worth.items() if value == best]

@@ -71,12 +71,12 @@ def trial(
 def study(
     seed: int, noise: float = 0.005, seeds: int = 3, slope: float = 0.01, gain: float = 0.02
 ) -> list[TrialRecord]:
-    """Three numbers of responses at three spends, on lines in log prompts, with Gaussian noise."""
+    """Three numbers of responses at three budget fractions, on lines in log prompts, with Gaussian noise."""
     generator = np.random.default_rng(seed)
     found = []
-    for spend in (3_000, 6_000, 12_000):
+    for budget_fraction in (3_000, 6_000, 12_000):
         for k in (2, 3, 4):
-            n = spend // k
+            n = budget_fraction // k
             mean = 0.3 + slope * np.log(n / 1000) + gain * k
             found.append(trial(n, k, tuple(float(r) for r in mean + generator.normal(0, noise, seeds))))
     return found

@@ -26,7 +26,11 @@ from search.trials.record import TrialRecord
 from trainers.spec import SeedResult
 
 CONFIG = StudyConfig.model_validate(
-    {"budget": 4800, "pool": {"path": "demo"}, "search": {"spends": [0.125, 0.5, 1.0], "trials": 30}}
+    {
+        "budget": 4800,
+        "pool": {"path": "demo"},
+        "search": {"budget_fractions": [0.125, 0.5, 1.0], "trials": 30},
+    }
 )
 SIZES = (10, 100, 1_000, 10_000)
 CURVE = DiversityCurve(SIZES, tuple(2 * float(np.log(n)) for n in SIZES))
@@ -121,7 +125,7 @@ def test_it_waits_while_the_pilot_runs_and_is_not_asked_again_until_something_en
     assert isinstance(life.conductor.next(), Wait)
     for point in (again.point, *running[1:]):
         life.conductor.finished(life.train(point))
-    assert isinstance(step := life.conductor.next(), Train) and step.point.spend == 1.0
+    assert isinstance(step := life.conductor.next(), Train) and step.point.budget_fraction == 1.0
     states = [t.state.name for t in life.proposals.trials]
     assert states.count("FAIL") == 1 and states.count("COMPLETE") == 6
 

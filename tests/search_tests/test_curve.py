@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from paper import like_paper_curve, trial
 
-from base.errors import NoGroundError
+from base.errors import InsufficientDataError
 from search.fit.curve import DiversityCurve
 
 
@@ -35,11 +35,11 @@ def test_a_csv_gives_the_curve_of_its_random_trials() -> None:
     trials = [trial(100, 2, (0.5,), 3.0), trial(100, 3, (0.5,), 5.0), trial(200, 2, (0.5,), 6.0),
               trial(200, 2, (0.5,), 9.0, selection="diverse")]  # fmt: skip
     assert DiversityCurve.from_trials(trials) == DiversityCurve((100, 200), (4.0, 6.0))
-    with pytest.raises(NoGroundError, match="selection random"):
+    with pytest.raises(InsufficientDataError, match="selection random"):
         DiversityCurve.from_trials(trials[3:])
 
 
 @pytest.mark.parametrize("sizes", [(), (5, 5), (6, 5), (0, 5)])
 def test_sizes_must_increase(sizes: tuple[int, ...]) -> None:
-    with pytest.raises(NoGroundError):
+    with pytest.raises(InsufficientDataError):
         DiversityCurve(sizes, tuple(1.0 for _ in sizes))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from paper import like_paper, paper_curve, paper_trials, study, trial
 from scipy import stats
 
-from base.errors import NoGroundError
+from base.errors import InsufficientDataError
 from search.config.cost import Split
 from search.fit.curve import DiversityCurve
 from search.fit.evidence import lack_of_fit, paper_mse
@@ -133,17 +133,17 @@ def test_varied_selection_tells_diversity_from_count(effect: float, verdict: str
 
 def test_length_that_differs_with_selection_is_pointed_out() -> None:
     trials = [
-        replace(t, rivals={"mean_prompt_tokens": 100.0 if t.selection == "narrow" else 120.0})
+        replace(t, baselines={"mean_prompt_tokens": 100.0 if t.selection == "narrow" else 120.0})
         for t in chosen(0.01)
     ]
     assert "mean prompt length differs too, by up to" in fit_trials(trials).effect.sentence
-    even = [replace(t, rivals={"mean_prompt_tokens": 100.0}) for t in chosen(0.01)]
+    even = [replace(t, baselines={"mean_prompt_tokens": 100.0}) for t in chosen(0.01)]
     assert "length" not in fit_trials(even).effect.sentence
 
 
 def test_rivals_stand_in_the_table_unless_they_do_not_vary() -> None:
     trials = [
-        replace(t, rivals={"entropy": t.diversity**2, "constant": 1.0, "prompts": 5.0}) for t in study(1)
+        replace(t, baselines={"entropy": t.diversity**2, "constant": 1.0, "prompts": 5.0}) for t in study(1)
     ]
     predictors = {row.predictor for row in fit_trials(trials).table}
     assert predictors == {"diversity", "log prompts", "inverse root prompts", "prompts", "entropy"}
@@ -189,7 +189,7 @@ def test_fit_json_is_json_without_nan() -> None:
     ],
 )
 def test_bad_trials_are_refused_with_the_reason(records: list[TrialRecord], complaint: str) -> None:
-    with pytest.raises(NoGroundError, match=complaint):
+    with pytest.raises(InsufficientDataError, match=complaint):
         fit_trials(records)
 
 

@@ -27,7 +27,7 @@ def outcome(key: str = "abc") -> TrialOutcome:
         SeedResult(seed=s, reward=r, rewards=(r,), answers=("é",), history=[{"step": 1.0, "loss": 2.0}])
         for s, r in ((0, 0.4), (1, 0.5))
     ]
-    point = Point(prompts=12, responses=4, spend=1.0, seeds=(0, 1))
+    point = Point(prompts=12, responses=4, budget_fraction=1.0, seeds=(0, 1))
     return TrialOutcome(record=record, point=point, seeds=seeds)
 
 

@@ -23,7 +23,7 @@ CONFIG = StudyConfig.model_validate(
     {
         "budget": 48,
         "pool": {"path": "demo"},
-        "search": {"responses": [2, 4], "spends": [1.0], "trials": 2, "seeds": 2},
+        "search": {"responses": [2, 4], "budget_fractions": [1.0], "trials": 2, "seeds": 2},
     }
 )
 

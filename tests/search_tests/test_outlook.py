@@ -21,13 +21,13 @@ CURVE = DiversityCurve((10, 10_000), (4.6, 18.4))
 
 def plan(trainer: dict[str, Any] | None = None, **search: Any) -> Plan:
     """A grid of 2 and 4 responses at a half and the whole of the budget: four points of two seeds."""
-    fixed = {"plan": "grid", "responses": [2, 4], "spends": [0.5, 1.0]}
+    fixed = {"plan": "grid", "responses": [2, 4], "budget_fractions": [0.5, 1.0]}
     tree = {"budget": 4800, "pool": {"path": "demo"}, "trainer": trainer or {}, "search": fixed | search}
     return Plan(Space(StudyConfig.model_validate(tree)), CURVE)
 
 
-def point(of: Plan, responses: int, spend: float = 1.0) -> Point:
-    return seeded(of.config, of.space.place(responses, spend), ())
+def point(of: Plan, responses: int, budget_fraction: float = 1.0) -> Point:
+    return seeded(of.config, of.space.place(responses, budget_fraction), ())
 
 
 def progress(*finished: tuple[Point, float], running: Sequence[Point] = ()) -> Progress:

@@ -22,7 +22,11 @@ CURVE = DiversityCurve(SIZES, tuple(2 * float(np.log(n)) for n in SIZES))
 
 
 def plan(*, budget: float = 4800, max_prompts: int = 100_000, **search: Any) -> Plan:
-    tree = {"budget": budget, "pool": {"path": "demo"}, "search": {"spends": [0.125, 0.5, 1.0], **search}}
+    tree = {
+        "budget": budget,
+        "pool": {"path": "demo"},
+        "search": {"budget_fractions": [0.125, 0.5, 1.0], **search},
+    }
     return Plan(Space(StudyConfig.model_validate(tree), max_prompts=max_prompts), CURVE)
 
 
@@ -55,7 +59,7 @@ class Study:
         record = TrialRecord(
             trial=point.key("study"), prompts=point.prompts, responses=point.responses, cost=0,
             diversity=CURVE.at(point.prompts)[0], seeds=point.seeds, rewards=rewards,
-            selection=point.selection, strength=point.strength, settings=dict(point.settings),
+            selection=point.selection, strength=point.strength, hyperparameters=dict(point.hyperparameters),
             trained_tokens=1000, seconds=1800,
         )  # fmt: skip
         self.progress = Progress(finished=[*self.progress.finished, (point, record)])
@@ -84,17 +88,17 @@ def equal(point: Point) -> float:
 def test_cheap_spends_come_first_and_cover_every_number_of_responses() -> None:
     study = Study(plan(), rising)
     study.run()
-    assert [(p.responses, p.spend) for p in study.trained[:6]] == [
+    assert [(p.responses, p.budget_fraction) for p in study.trained[:6]] == [
         (2, 0.125), (3, 0.125), (4, 0.125), (2, 0.5), (3, 0.5), (4, 0.5),
     ]  # fmt: skip
-    assert study.trained[6].spend == 1.0
+    assert study.trained[6].budget_fraction == 1.0
 
 
 def test_it_stops_when_the_best_is_separated_and_both_were_trained_at_the_whole_budget() -> None:
     study = Study(plan(), rising)
     stop = study.run()
     assert stop.decided and stop.reason.startswith("decided: 1,200 x 4 leads 1,600 x 3")
-    whole = {p.responses for p in study.trained if p.spend == 1.0}
+    whole = {p.responses for p in study.trained if p.budget_fraction == 1.0}
     assert {3, 4} <= whole and len(study.trained) < 24
 
 
@@ -123,7 +127,7 @@ def test_every_limit_ends_the_study_with_its_name(limit: dict[str, Any], trials:
 
 
 def test_more_seeds_for_a_pilot_place_hold_up_nobody() -> None:
-    study = Study(plan(spends=[0.5, 1.0]), equal, noise=0.05)
+    study = Study(plan(budget_fractions=[0.5, 1.0]), equal, noise=0.05)
     places = study.plan.pilot(())
     for place in places:
         study.finish(seeded(study.plan.config, place, []))
@@ -141,8 +145,14 @@ def test_the_pilot_is_small_where_there_are_many_responses_and_ways_of_drawing()
 
 
 def test_with_two_spends_the_ends_identify_the_line() -> None:
-    places = plan(spends=[0.5, 1.0]).pilot(())
-    assert [(p.responses, p.spend) for p in places] == [(2, 0.5), (3, 0.5), (4, 0.5), (2, 1.0), (4, 1.0)]
+    places = plan(budget_fractions=[0.5, 1.0]).pilot(())
+    assert [(p.responses, p.budget_fraction) for p in places] == [
+        (2, 0.5),
+        (3, 0.5),
+        (4, 0.5),
+        (2, 1.0),
+        (4, 1.0),
+    ]
 
 
 def test_trials_run_side_by_side_and_nothing_is_decided_before_they_end() -> None:
@@ -166,7 +176,7 @@ def test_confirmation_runs_two_trials_at_a_time() -> None:
         step := study.plan.next(Progress(finished=finished, running=running), first_place(study.plan)), Train
     ):
         running.append(step.point)
-    assert isinstance(step, Wait) and len(running) == 2 and {p.spend for p in running} == {1.0}
+    assert isinstance(step, Wait) and len(running) == 2 and {p.budget_fraction for p in running} == {1.0}
 
 
 def test_a_failed_place_is_tried_once_more_with_other_seeds_and_then_given_up() -> None:
@@ -185,7 +195,7 @@ def test_a_place_that_always_fails_ends_the_study_instead_of_going_round() -> No
     study = Study(plan(trials=100), equal, noise=0.02)
     failed: list[Point] = []
     while isinstance(step := study.plan.next(study.progress, first_place(study.plan)), Train):
-        if step.point.spend == 1.0:
+        if step.point.budget_fraction == 1.0:
             failed.append(step.point)
         else:
             study.finish(step.point)
@@ -196,7 +206,7 @@ def test_a_place_that_always_fails_ends_the_study_instead_of_going_round() -> No
 
 def test_what_was_interrupted_goes_on_first() -> None:
     study = Study(plan(), rising)
-    left = Point(prompts=1200, responses=4, spend=1.0, seeds=(0, 1))
+    left = Point(prompts=1200, responses=4, budget_fraction=1.0, seeds=(0, 1))
     step = study.plan.next(Progress(interrupted=[left]), first_place(study.plan))
     assert isinstance(step, Train) and step.point == left
     study.finish(left)
@@ -216,10 +226,10 @@ def test_a_plan_goes_on_from_its_records_as_if_nothing_had_happened() -> None:
 
 
 def test_settings_are_compared_at_one_split_and_the_answer_holds_for_the_best() -> None:
-    of = plan(space={"trainer.algorithm.name": ["sft", "pro"]}, setting_trials=2)
+    of = plan(space={"trainer.algorithm.name": ["sft", "pro"]}, hyperparameter_trials=2)
 
     def reward(point: Point) -> float:
-        worse = 0.1 if dict(point.settings)["trainer.algorithm.name"] == "pro" else 0.0
+        worse = 0.1 if dict(point.hyperparameters)["trainer.algorithm.name"] == "pro" else 0.0
         return rising(point) - worse
 
     study = Study(of, reward)
@@ -232,27 +242,33 @@ def test_settings_are_compared_at_one_split_and_the_answer_holds_for_the_best() 
         study.steps.append(step)
         study.finish(step.point)
     anchor = study.trained[:2]
-    assert {dict(p.settings)["trainer.algorithm.name"] for p in anchor} == {"pro", "sft"}
+    assert {dict(p.hyperparameters)["trainer.algorithm.name"] for p in anchor} == {"pro", "sft"}
     assert len({p.split for p in anchor}) == 1
-    assert of.setting(study.progress) == (("trainer.algorithm.name", "sft"),)
-    assert {record.settings["trainer.algorithm.name"] for record in of.records(study.progress)} == {"sft"}
-    assert {dict(p.settings)["trainer.algorithm.name"] for p in study.trained[2:]} == {"sft"}
+    assert of.hyperparameters(study.progress) == (("trainer.algorithm.name", "sft"),)
+    assert {record.hyperparameters["trainer.algorithm.name"] for record in of.records(study.progress)} == {
+        "sft"
+    }
+    assert {dict(p.hyperparameters)["trainer.algorithm.name"] for p in study.trained[2:]} == {"sft"}
 
 
 def test_later_seeds_never_turn_the_study_to_another_setting() -> None:
-    of = plan(space={"trainer.algorithm.name": ["sft", "pro"]}, setting_trials=2)
-    anchor = of.pilot(of.space.own_settings)[4]
+    of = plan(space={"trainer.algorithm.name": ["sft", "pro"]}, hyperparameter_trials=2)
+    anchor = of.pilot(of.space.default_hyperparameters)[4]
     values = {"sft": (0.5, 0.2), "pro": (0.4, 0.4)}
     study = Study(
-        of, lambda point: values[dict(point.settings)["trainer.algorithm.name"]][point.seeds[0] > 1], 0
+        of, lambda point: values[dict(point.hyperparameters)["trainer.algorithm.name"]][point.seeds[0] > 1], 0
     )
     for name in values:
-        place = of.space.place(anchor.responses, anchor.spend, settings=(("trainer.algorithm.name", name),))
+        place = of.space.place(
+            anchor.responses, anchor.budget_fraction, hyperparameters=(("trainer.algorithm.name", name),)
+        )
         study.finish(seeded(of.config, place, ()))
-    assert dict(of.setting(study.progress))["trainer.algorithm.name"] == "sft"
-    best = of.space.place(anchor.responses, anchor.spend, settings=(("trainer.algorithm.name", "sft"),))
+    assert dict(of.hyperparameters(study.progress))["trainer.algorithm.name"] == "sft"
+    best = of.space.place(
+        anchor.responses, anchor.budget_fraction, hyperparameters=(("trainer.algorithm.name", "sft"),)
+    )
     study.finish(seeded(of.config, best, (0, 1)))
-    assert dict(of.setting(study.progress))["trainer.algorithm.name"] == "sft"
+    assert dict(of.hyperparameters(study.progress))["trainer.algorithm.name"] == "sft"
 
 
 def test_the_grid_trains_every_place_once_and_then_stops() -> None:

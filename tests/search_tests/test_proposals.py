@@ -16,7 +16,7 @@ from search.trials.design_point import Point
 
 
 def space(**search: Any) -> Space:
-    tree = {"budget": 4800, "pool": {"path": "demo"}, "search": {"spends": [0.5, 1.0], **search}}
+    tree = {"budget": 4800, "pool": {"path": "demo"}, "search": {"budget_fractions": [0.5, 1.0], **search}}
     return Space(StudyConfig.model_validate(tree), max_prompts=3000)
 
 
@@ -43,7 +43,7 @@ def test_after_a_kill_every_finished_trial_is_there_once_and_none_runs_for_ever(
     done = list(points)
     first.finish(done[0], 0.5)
     first.finish(done[1], None)
-    first.propose({"spend": 1.0})
+    first.propose({"budget_fraction": 1.0})
     assert states(first) == {"COMPLETE": 1, "FAIL": 1, "RUNNING": 3}
 
     # The process is killed here. The third trial was kept in the folder before Optuna heard of it.
@@ -71,12 +71,12 @@ def test_a_lost_database_is_made_again_from_the_folder(tmp_path: Path) -> None:
 def test_proposals_come_from_the_history_and_can_be_had(tmp_path: Path) -> None:
     of = space(responses=[2, 3, 4, 5, 6])
     proposals = opened(tmp_path / "optuna.db", of)
-    cheap = [seeded(of.config, of.place(k, 0.5), ()) for k in of.spends]
+    cheap = [seeded(of.config, of.place(k, 0.5), ()) for k in of.budget_fractions]
     proposals.restore({p.key("study"): (p, 0.9 if p.responses == 6 else 0.1) for p in cheap})
     found: list[int] = []
     for _ in range(8):
-        place = proposals.propose({"spend": 1.0})
-        assert place is not None and place in of.grid() and place.spend == 1.0
+        place = proposals.propose({"budget_fraction": 1.0})
+        assert place is not None and place in of.grid() and place.budget_fraction == 1.0
         point = seeded(of.config, place, range(2 * len(found)))
         proposals.start(point.key("study"), point)
         proposals.finish(point.key("study"), 0.95 if place.responses == 6 else 0.15)
@@ -114,10 +114,12 @@ def test_settings_are_optunas_own_parameters(tmp_path: Path) -> None:
     of = space(space=asked)
     proposals = opened(tmp_path / "optuna.db", of)
     proposals.restore({})
-    place = proposals.propose({"responses": 2, "spend": 1.0})
+    place = proposals.propose({"responses": 2, "budget_fraction": 1.0})
     assert place is not None and place.split == of.place(2, 1.0).split
-    settings = dict(place.settings)
-    assert 1e-6 <= float(settings["trainer.learning_rate"]) <= 1e-4 and settings["trainer.batch_prompts"] in (
+    hyperparameters = dict(place.hyperparameters)
+    assert 1e-6 <= float(hyperparameters["trainer.learning_rate"]) <= 1e-4 and hyperparameters[
+        "trainer.batch_prompts"
+    ] in (
         8,
         16,
     )
@@ -128,13 +130,13 @@ def test_the_other_samplers_propose_too(sampler: str, tmp_path: Path) -> None:
     of = space(sampler=sampler)
     proposals = opened(tmp_path / "optuna.db", of)
     proposals.restore({key: (point, 0.5) for key, point in trained(of, 3).items()})
-    assert proposals.propose({"spend": 1.0}) in of.grid()
+    assert proposals.propose({"budget_fraction": 1.0}) in of.grid()
 
 
 def test_a_database_that_fails_ends_nothing_and_is_mended_by_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.proposals.LOCKED_S", 0.2)
+    monkeypatch.setattr("search.plan.proposals.LOCKED_S", 0.2)
     of, path = space(), tmp_path / "optuna.db"
     said: list[str] = []
     proposals = Proposals(of, identity="study", url=f"sqlite:///{path}", warn=said.append)

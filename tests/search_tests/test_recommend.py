@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paper import paper_curve, paper_trials, study, trial
 
-from base.errors import NoGroundError
+from base.errors import InsufficientDataError
 from search.advice.recommend import recommend
 from search.advice.recommendation import Recommendation
 from search.config.cost import CostModel, Split
@@ -97,28 +97,30 @@ def test_responses_between_those_tried_are_interpolated_and_beyond_them_not_answ
     assert sorted(split.responses for split in answer.splits) == [2, 3, 4]
     rewards = {split.responses: split.predicted_reward for split in answer.splits}
     assert rewards[3] == pytest.approx(0.3 + 0.01 * np.log(4) + 0.06, abs=0.01)
-    with pytest.raises(NoGroundError, match=r"responses \[7, 8\] were not tried; the trials hold \[2, 4\]"):
+    with pytest.raises(
+        InsufficientDataError, match=r"responses \[7, 8\] were not tried; the trials hold \[2, 4\]"
+    ):
         asked(records, 12_000, responses=(8, 7))
 
 
-def one_spend(seeds: int) -> list[TrialRecord]:
+def one_budget_fraction(seeds: int) -> list[TrialRecord]:
     rewards = {2: 0.40, 3: 0.42, 4: 0.45}
     noise = (0.004, -0.004, 0.002)[:seeds]
     return [trial(1200 // k, k, tuple(r + e for e in noise)) for k, r in rewards.items()]
 
 
 def test_one_spend_identifies_no_line_but_compares_what_was_tried() -> None:
-    answer = asked(one_spend(2), 1200)
+    answer = asked(one_budget_fraction(2), 1200)
     assert answer.flags["unidentified"] and answer.best.split == Split(300, 4)
     assert answer.probability_better is not None and answer.probability_better > 0.95
     assert "only tried splits are compared" in answer.sentence()
 
 
 def test_one_spend_is_no_ground_for_another_budget_nor_without_repeated_seeds() -> None:
-    with pytest.raises(NoGroundError, match="two or more spends"):
-        asked(one_spend(2), 4800)
-    with pytest.raises(NoGroundError, match="two or more seeds"):
-        asked(one_spend(1), 1200)
+    with pytest.raises(InsufficientDataError, match="two or more budget_fractions"):
+        asked(one_budget_fraction(2), 4800)
+    with pytest.raises(InsufficientDataError, match="two or more seeds"):
+        asked(one_budget_fraction(1), 1200)
 
 
 def demo(seeds: int) -> list[TrialRecord]:
@@ -190,12 +192,12 @@ def test_falling_rewards_are_not_taken_for_a_line() -> None:
 
 @pytest.mark.parametrize("budget", [0, -5, float("nan"), float("inf")])
 def test_budgets_that_are_none(budget: float) -> None:
-    with pytest.raises(NoGroundError, match="not a positive number"):
+    with pytest.raises(InsufficientDataError, match="not a positive number"):
         asked(study(1), budget)
 
 
 def test_a_budget_under_one_prompt() -> None:
-    with pytest.raises(NoGroundError, match="buys no prompt; one costs at least 2"):
+    with pytest.raises(InsufficientDataError, match="buys no prompt; one costs at least 2"):
         asked(study(1), 1)
 
 

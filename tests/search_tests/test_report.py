@@ -67,7 +67,7 @@ def test_domains_and_rivals_are_shown_where_there_are_any(tmp_path: Path) -> Non
         replace(
             t,
             domain_rewards={"code": t.reward + 0.05, "chat": t.reward - 0.05},
-            rivals={"entropy": t.diversity + 1},
+            baselines={"entropy": t.diversity + 1},
         )
         for t in study(1)
     ]

@@ -16,25 +16,29 @@ from search.trials.design_point import Point
 
 
 def config(**changes: object) -> StudyConfig:
-    tree = {"budget": 48, "pool": {"path": "demo"}, "search": {"responses": [2, 3, 4], "spends": [0.5, 1.0]}}
+    tree = {
+        "budget": 48,
+        "pool": {"path": "demo"},
+        "search": {"responses": [2, 3, 4], "budget_fractions": [0.5, 1.0]},
+    }
     return StudyConfig.model_validate({**tree, **changes})
 
 
 def search(**fields: object) -> StudyConfig:
-    return config(search={"responses": [2, 3, 4], "spends": [0.5, 1.0], **fields})
+    return config(search={"responses": [2, 3, 4], "budget_fractions": [0.5, 1.0], **fields})
 
 
 def test_places_spend_their_share_and_no_more() -> None:
     study = config()
     for place in Space(study, max_prompts=100).grid():
-        assert study.cost.cost(place.prompts, place.responses) <= study.budget * place.spend
-        assert study.cost.cost(place.prompts + 1, place.responses) > study.budget * place.spend
+        assert study.cost.cost(place.prompts, place.responses) <= study.budget * place.budget_fraction
+        assert study.cost.cost(place.prompts + 1, place.responses) > study.budget * place.budget_fraction
 
 
 def test_the_grid_holds_every_place_once_and_the_whole_budget_first() -> None:
     grid = Space(search(selections=["random", "diverse"], strengths=[0.5, 1.0])).grid()
     assert len(grid) == 18 == len(set(grid))
-    assert [place.spend for place in grid[:6]] == [1.0] * 3 + [0.5] * 3
+    assert [place.budget_fraction for place in grid[:6]] == [1.0] * 3 + [0.5] * 3
     assert {(place.selection, place.strength) for place in grid[6:]} == {("diverse", 0.5), ("diverse", 1.0)}
 
 
@@ -52,23 +56,28 @@ def test_a_place_trained_with_another_number_of_seeds_gets_those_it_lacks() -> N
     assert seeded(search(seeds=3), Space(config()).grid()[0], (0, 2)).seeds == (1, 3, 4)
 
 
-def test_a_point_survives_json_and_old_names_stay() -> None:
-    point = Point(prompts=3, responses=2, spend=0.5, settings=(("trainer.steps", 4),), seeds=(0, 1))
-    assert Point.from_dict({**point.to_dict(), "settings": [["trainer.steps", 4]], "seeds": [0, 1]}) == point
-    plain = Point(prompts=48, responses=2, spend=1.0, seeds=(0, 1))
-    assert plain.key("study") == "e6010d856fa1"
+def test_a_point_survives_json_and_names_stay() -> None:
+    point = Point(
+        prompts=3, responses=2, budget_fraction=0.5, hyperparameters=(("trainer.steps", 4),), seeds=(0, 1)
+    )
+    assert (
+        Point.from_dict({**point.to_dict(), "hyperparameters": [["trainer.steps", 4]], "seeds": [0, 1]})
+        == point
+    )
+    plain = Point(prompts=48, responses=2, budget_fraction=1.0, seeds=(0, 1))
+    assert plain.key("study") == "a5de91dced95"
 
 
 def test_where_the_pool_ends_all_of_it_is_the_largest_spend() -> None:
     space = Space(config(), max_prompts=20)
-    assert space.spends == {2: (0.5, 20 * 2 / 48), 3: (0.5, 1.0), 4: (0.5, 1.0)}
+    assert space.budget_fractions == {2: (0.5, 20 * 2 / 48), 3: (0.5, 1.0), 4: (0.5, 1.0)}
     assert {place.prompts for place in space.grid() if place.responses == 2} == {12, 20}
     assert "2 responses" in space.notes()[0] and len(space.notes()) == 1
 
 
 def test_spends_that_buy_the_same_prompts_are_one_place() -> None:
-    assert Space(config(budget=8)).spends[4] == (0.5, 1.0)
-    assert Space(config(budget=6)).spends[4] == (1.0,)
+    assert Space(config(budget=8)).budget_fractions[4] == (0.5, 1.0)
+    assert Space(config(budget=6)).budget_fractions[4] == (1.0,)
 
 
 def reached(space: Space, choose: int) -> tuple[Point, dict[str, Domain]]:
@@ -89,7 +98,10 @@ def test_a_walk_reaches_only_places_that_can_be_had_and_its_names_keep_their_val
         place, asked = reached(space, choose)
         assert place.prompts <= 20 and space.config.cost.cost(place.prompts, place.responses) <= 48
         assert all(seen.setdefault(name, domain) == domain for name, domain in asked.items())
-    assert {"spend at 2 responses", "spend at 3 responses"} <= seen.keys() and "spend" not in seen
+    assert {
+        "budget_fraction at 2 responses",
+        "budget_fraction at 3 responses",
+    } <= seen.keys() and "budget_fraction" not in seen
 
 
 def test_settings_are_checked_in_the_type_of_their_field() -> None:
@@ -99,9 +111,9 @@ def test_settings_are_checked_in_the_type_of_their_field() -> None:
         "trainer.batch_prompts": {"low": 4, "high": 16},
     }
     space = Space(search(space=asked))
-    assert space.settings["trainer.learning_rate"] == Numbers(1e-6, 1e-4, log=True)
-    assert space.settings["trainer.batch_prompts"] == Numbers(4, 16, whole=True)
-    assert dict(space.own_settings)["trainer.algorithm.name"] == "pro"
+    assert space.hyperparameters["trainer.learning_rate"] == Numbers(1e-6, 1e-4, log=True)
+    assert space.hyperparameters["trainer.batch_prompts"] == Numbers(4, 16, whole=True)
+    assert dict(space.default_hyperparameters)["trainer.algorithm.name"] == "pro"
     changed = applied(space.config.trainer, {"trainer.algorithm.name": "dpo", "trainer.learning_rate": 1e-5})
     assert changed.algorithm.name == "dpo" and changed.learning_rate == 1e-5
     assert changed.algorithm.beta == space.config.trainer.algorithm.beta
@@ -110,18 +122,18 @@ def test_settings_are_checked_in_the_type_of_their_field() -> None:
 def test_a_setting_of_ones_own_outside_its_space_gives_way_to_the_middle() -> None:
     asked = {"trainer.learning_rate": {"low": 1e-6, "high": 1e-4, "log": True}}
     study = config(trainer={"learning_rate": 0.5}, search={"space": asked})
-    assert dict(Space(study).own_settings)["trainer.learning_rate"] == pytest.approx(1e-5)
+    assert dict(Space(study).default_hyperparameters)["trainer.learning_rate"] == pytest.approx(1e-5)
 
 
 def test_points_are_known_by_the_settings_that_are_searched_now() -> None:
     rate = config().trainer.learning_rate
     plain = Space(search()).grid()[0]
     searched = Space(search(space={"trainer.learning_rate": [rate, 1e-4]}))
-    assert dict(searched.known(plain).settings) == {"trainer.learning_rate": rate}
-    other = searched.place(2, 1.0, settings=(("trainer.learning_rate", 1e-4),))
+    assert dict(searched.known(plain).hyperparameters) == {"trainer.learning_rate": rate}
+    other = searched.place(2, 1.0, hyperparameters=(("trainer.learning_rate", 1e-4),))
     assert searched.known(other) == other
-    assert Space(search()).known(searched.known(plain)).settings == ()
-    assert Space(search()).known(other).settings == other.settings
+    assert Space(search()).known(searched.known(plain)).hyperparameters == ()
+    assert Space(search()).known(other).hyperparameters == other.hyperparameters
 
 
 @pytest.mark.parametrize(
@@ -162,7 +174,7 @@ def test_what_cannot_be_had_at_all_is_refused() -> None:
     budget=st.floats(10, 5000),
     per_prompt=st.floats(0, 5),
     per_comparison=st.floats(0, 2),
-    spends=st.lists(st.floats(0.05, 1), min_size=1, max_size=4, unique=True),
+    budget_fractions=st.lists(st.floats(0.05, 1), min_size=1, max_size=4, unique=True),
     responses=st.lists(st.integers(2, 9), min_size=1, max_size=4, unique=True),
     pool=st.integers(1, 400),
     choose=st.integers(0, 30),
@@ -171,13 +183,15 @@ def test_whatever_is_asked_no_place_costs_more_than_the_budget_or_needs_more_tha
     budget: float,
     per_prompt: float,
     per_comparison: float,
-    spends: list[float],
+    budget_fractions: list[float],
     responses: list[int],
     pool: int,
     choose: int,
 ) -> None:
     cost = {"per_prompt": per_prompt, "per_comparison": per_comparison}
-    study = config(budget=budget, cost=cost, search={"responses": responses, "spends": spends})
+    study = config(
+        budget=budget, cost=cost, search={"responses": responses, "budget_fractions": budget_fractions}
+    )
     try:
         space = Space(study, max_prompts=pool)
     except ConfigError:
@@ -186,4 +200,4 @@ def test_whatever_is_asked_no_place_costs_more_than_the_budget_or_needs_more_tha
     assert len({(place.prompts, place.responses) for place in grid}) == len(grid)
     for place in (*grid, reached(space, choose)[0]):
         assert place in grid and 1 <= place.prompts <= pool
-        assert study.cost.cost(place.prompts, place.responses) <= budget * place.spend * (1 + 1e-9)
+        assert study.cost.cost(place.prompts, place.responses) <= budget * place.budget_fraction * (1 + 1e-9)

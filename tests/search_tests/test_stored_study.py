@@ -63,7 +63,13 @@ def reads(tmp_path_factory: pytest.TempPathFactory) -> tuple[Read, Read]:
 def point(selection: Any) -> Point:
     strength = 0.0 if selection == "random" else 0.7
     return Point(
-        prompts=50, responses=3, spend=1.0, selection=selection, strength=strength, settings=(), seeds=(0, 4)
+        prompts=50,
+        responses=3,
+        budget_fraction=1.0,
+        selection=selection,
+        strength=strength,
+        hyperparameters=(),
+        seeds=(0, 4),
     )
 
 

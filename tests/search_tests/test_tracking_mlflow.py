@@ -252,7 +252,7 @@ def test_what_was_spooled_can_be_sent_later(tmp_path: Path, made_database: Path)
     tracker = open_tracker(dead, tmp_path / "study")
     begin(tracker, "k")
     assert not tracker.close(0.2)
-    assert "-m search.mlflow_tracker" in tracker.pending()
+    assert "-m search.tracking.mlflow_tracker" in tracker.pending()
     (tmp_path / "sub").mkdir()
     shutil.copy(made_database, tmp_path / "sub")
     assert replay(tmp_path / "study", QUIET.model_copy(update={"uri": uri})) == 0
@@ -272,7 +272,7 @@ def test_tracking_can_be_switched_off(tmp_path: Path) -> None:
 
 
 def test_the_study_starts_without_importing_mlflow() -> None:
-    code = "import search.mlflow_tracker, sys; print({'mlflow', 'torch', 'ray'} & set(sys.modules))"
+    code = "import search.tracking.mlflow_tracker, sys; print({'mlflow', 'torch', 'ray'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 
@@ -298,7 +298,7 @@ def test_a_database_locked_by_another_writer_delays_and_loses_nothing(track, tmp
 STUDY = """
 import sys
 from pathlib import Path
-from search.mlflow_tracker import open_tracker
+from search.tracking.mlflow_tracker import open_tracker
 from search.tracking import StepPoint
 from search.tracking_config import TrackingConfig
 tracker = open_tracker(TrackingConfig(log_system_metrics=False), Path(sys.argv[1]))

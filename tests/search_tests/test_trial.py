@@ -37,7 +37,7 @@ def point(prompts: int, selection: str = "random") -> Point:
     return Point(
         prompts=prompts,
         responses=2,
-        spend=1.0,
+        budget_fraction=1.0,
         selection=selection,  # type: ignore[arg-type]
         strength=strength,
         seeds=(0, 1),
@@ -57,8 +57,8 @@ def test_selections_differ_in_diversity_and_not_in_length(pool: Pool, tokens: To
     scores, lengths = {}, {}
     for selection in ("narrow", "random", "diverse"):
         orders = choose_orders(pool, tokens, point(100, selection))
-        scores[selection], rivals = measure(pool, tokens, orders)
-        lengths[selection] = rivals["mean_prompt_tokens"]
+        scores[selection], baselines = measure(pool, tokens, orders)
+        lengths[selection] = baselines["mean_prompt_tokens"]
     assert scores["narrow"] < scores["random"] < scores["diverse"]
     mean = fmean(tokens.lengths.tolist())
     assert lengths["narrow"] == pytest.approx(mean, rel=0.02)

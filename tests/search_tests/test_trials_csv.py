@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from paper import trial
 
-from base.errors import NoGroundError
+from base.errors import InsufficientDataError
 from search.trials.trials_csv import read_trials, write_trials
 
 HEAD = "prompts,responses,diversity,reward\n"
@@ -19,9 +19,11 @@ def written(folder: Path, text: str) -> Path:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     trials = [
-        trial(100, 2, (0.25, 0.5), rivals={"entropy": 9.5}, domain_rewards={"code, hard": 0.4}, seconds=1.5),
         trial(
-            100, 2, (0.125,), selection="diverse", strength=0.5, rivals={"entropy": 9.75}, trained_tokens=7
+            100, 2, (0.25, 0.5), baselines={"entropy": 9.5}, domain_rewards={"code, hard": 0.4}, seconds=1.5
+        ),
+        trial(
+            100, 2, (0.125,), selection="diverse", strength=0.5, baselines={"entropy": 9.75}, trained_tokens=7
         ),
     ]
     trials[1] = type(trials[1])(**{**vars(trials[1]), "trial": "other", "domain_rewards": {}})
@@ -48,14 +50,14 @@ def test_four_columns_are_enough_and_equal_rows_are_seeds(tmp_path: Path) -> Non
     ],
 )
 def test_a_bad_value_is_named_by_line_and_column(tmp_path: Path, row: str, complaint: str) -> None:
-    with pytest.raises(NoGroundError, match=complaint):
+    with pytest.raises(InsufficientDataError, match=complaint):
         read_trials(written(tmp_path, HEAD + row + "\n"))
 
 
 def test_missing_columns_file_and_rows(tmp_path: Path) -> None:
-    with pytest.raises(NoGroundError, match="no column diversity, reward"):
+    with pytest.raises(InsufficientDataError, match="no column diversity, reward"):
         read_trials(written(tmp_path, "prompts,responses\n1,2\n"))
-    with pytest.raises(NoGroundError, match="only a heading"):
+    with pytest.raises(InsufficientDataError, match="only a heading"):
         read_trials(written(tmp_path, HEAD))
-    with pytest.raises(NoGroundError, match="cannot read"):
+    with pytest.raises(InsufficientDataError, match="cannot read"):
         read_trials(tmp_path / "none.csv")

@@ -19,7 +19,7 @@ import flex_on_cpu
 import torch
 import torch.distributed as dist
 from tiny_models import random_rankings
-from tiny_trial import job, pool, save_model, setting
+from tiny_trial import job, pool, save_model, setup
 
 from trainers.algorithms.registry import make_algorithm
 from trainers.config.trainer import TrainerConfig
@@ -76,7 +76,7 @@ def work(cases: dict[int, dict[str, Any]], folder: Path, rank: int, world: int, 
 def whole_trial(folder: Path) -> None:
     """One trial through the job itself, with more of what a configuration can ask for."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/trial.store", rank=0, world_size=1)
-    given = setting(
+    given = setup(
         save_model(folder / "trial-model"),
         every=0,
         policies=str(folder / "policies"),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
-from tiny_trial import pool, save_model, setting
+from tiny_trial import pool, save_model, setup
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from base.errors import CheckpointError
@@ -96,7 +96,7 @@ def test_adapters_with_dropout_go_on_too(together: dict[str, Any]) -> None:
 def test_the_saved_policy_is_the_one_that_was_judged(together: dict[str, Any], stage: int) -> None:
     result = together[f"{stage}-whole"][1]
     folder = Path(result["policy"])
-    given = setting(folder)
+    given = setup(folder)
     judged = judge(
         AutoModelForCausalLM.from_pretrained(folder),
         AutoTokenizer.from_pretrained(folder),

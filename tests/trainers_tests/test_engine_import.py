@@ -9,7 +9,7 @@ import sys
 def test_deepspeed_comes_without_mlflow_and_without_the_compiler() -> None:
     code = (
         "import sys, torch; compiler = torch.compile\n"
-        "from trainers.engine import import_deepspeed; import_deepspeed()\n"
+        "from trainers.training.engine import import_deepspeed; import_deepspeed()\n"
         "import deepspeed.runtime.zero.muon.muon_optimizer\n"
         "assert not {'mlflow', 'torch._inductor.compile_fx'} & sys.modules.keys()\n"
         "assert torch.compile is compiler; import mlflow"

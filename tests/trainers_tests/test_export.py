@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trainers.config.trainer import TrainerConfig
 from trainers.models import load_policy
 from trainers.spec import SeedResult, TrialJob
-from trainers.trial.evaluator import Bench
+from trainers.trial.evaluator import Evaluator
 from trainers.trial.export import model_card, put_remote, save_policy
 from trainers.trial.seed_run import keep_policy
 from trainers.workers.local import LocalContext
@@ -105,12 +105,12 @@ def test_an_object_store_gets_the_whole_policy_or_none_of_it(
 
 def test_a_policy_that_cannot_be_saved_leaves_the_result(tmp_path: Path) -> None:
     """Where the place is wrong the trial still counts, and says what it could not do."""
-    setting = tiny_trial.setting(tiny_trial.save_model(tmp_path / "base"))
+    setup = tiny_trial.setup(tiny_trial.save_model(tmp_path / "base"))
     (tmp_path / "file").touch()
-    bench = Bench(replace(setting, policies=f"{tmp_path}/file"), tiny_trial.pool(), LocalContext())
+    bench = Evaluator(replace(setup, policies=f"{tmp_path}/file"), tiny_trial.pool(), LocalContext())
     result = SeedResult(seed=3, reward=0.5, rewards=(0.5, 0.5), answers=("", ""))
     model = load_policy(bench.path, dtype="fp32")
-    kept = keep_policy(result, model, bench, TrialJob(setting=setting, responses=2, orders={}, name="a"))
+    kept = keep_policy(result, model, bench, TrialJob(setup=setup, responses=2, orders={}, name="a"))
     assert (kept.reward, kept.policy) == (0.5, "")
     assert f"could not be saved to {tmp_path}/file/a-seed3: " in kept.notes[0]
 

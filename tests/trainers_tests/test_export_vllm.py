@@ -25,7 +25,7 @@ from trainers.config.trainer import CheckpointConfig, EvaluationConfig, ModelCon
 from trainers.generation.generate import generate
 from trainers.models import load_policy, load_tokenizer
 from trainers.prompt_format import tokenize_prompts
-from trainers.spec import Setting, TrialJob
+from trainers.spec import TrialJob, TrialSetup
 from trainers.trial.job import run_trial
 from trainers.workers.local import LocalContext
 
@@ -97,7 +97,7 @@ def test_vllm_answers_as_the_study_did(tmp_path: Path, base: str, rank: int) -> 
     name = base if base == EMBEDDED else tiny_opt(tmp_path / "base")
     rate = 2e-3 if rank else 2e-4  # adapters learn slowly, and answers have to differ from the base model's
     trainer = {"algorithm": {"name": "sft"}, "steps": 3, "batch_prompts": 4, "learning_rate": rate}
-    setting = Setting(
+    setup = TrialSetup(
         model=ModelConfig(name=name, max_prompt_tokens=512),
         trainer=TrainerConfig.model_validate({**trainer, "dtype": "fp32", "lora": {"rank": rank}}),
         evaluation=EvaluationConfig(max_new_tokens=NEW_TOKENS),
@@ -105,7 +105,7 @@ def test_vllm_answers_as_the_study_did(tmp_path: Path, base: str, rank: int) -> 
         checkpoints=CheckpointConfig(every=0),
         policies=str(tmp_path / "policies"),
     )
-    job = TrialJob(setting=setting, responses=2, orders={0: range(12)})
+    job = TrialJob(setup=setup, responses=2, orders={0: range(12)})
     (result,) = run_trial(job, pool, LocalContext())
 
     prompts = [example.prompt for example in pool.held_out]

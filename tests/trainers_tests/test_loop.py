@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_models import random_rankings
 
-from base.errors import RefusedError
+from base.errors import NonRetryableError
 from trainers.algorithms.base import LossOutput
 from trainers.config.trainer import TrainerConfig
 from trainers.training.loop import micro_batches, train
@@ -50,7 +50,9 @@ def test_a_loss_that_is_not_finite_ends_the_training_by_step_and_prompts() -> No
     config = CONFIG.model_copy(update={"micro_batch_tokens": 4096})
     context = LocalContext()
     rankings = [replace(ranking, key=f"p{i}") for i, ranking in enumerate(random_rankings(0, (2,) * 5))]
-    with pytest.raises(RefusedError, match=r"loss is nan at step 2 of 3, on the prompts p\d, p\d, p\d, p\d$"):
+    with pytest.raises(
+        NonRetryableError, match=r"loss is nan at step 2 of 3, on the prompts p\d, p\d, p\d, p\d$"
+    ):
         train(Engine(), rankings, Failing(), config, seed=0, context=context)  # type: ignore[arg-type]
     assert [row["step"] for row in context.updates] == [1.0]
 

@@ -39,8 +39,8 @@ def test_evaluation(paper: StudyConfig) -> None:
 
 def test_splits_and_seeds(paper: StudyConfig) -> None:
     splits = {
-        largest_split(paper.cost, paper.budget * spend, responses, None)
-        for spend in paper.search.spends
+        largest_split(paper.cost, paper.budget * budget_fraction, responses, None)
+        for budget_fraction in paper.search.budget_fractions
         for responses in paper.search.responses
     }
     table = {(24_000, 2), (16_000, 3), (12_000, 4), (3_000, 2), (2_000, 3), (1_500, 4)}

@@ -15,15 +15,15 @@ from typing import Any
 import psutil
 import pytest
 from test_checkpoint import untimed
-from tiny_trial import job, pool, save_model, setting
+from tiny_trial import job, pool, save_model, setup
 
-from base.errors import RefusedError, TrainingError
+from base.errors import NonRetryableError, TrainingError
 from trainers.config.trainer import ResourcesConfig
-from trainers.spec import Setting
+from trainers.spec import TrialSetup
 from trainers.trial.job import run_trial
 from trainers.workers.context import WorkerContext
 from trainers.workers.local import LocalContext
-from trainers.workers.worker_pool import Crew
+from trainers.workers.worker_pool import WorkerPool
 
 HERE = Path(__file__).parent
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(500)]
@@ -61,14 +61,16 @@ class Doomed:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def usual(folder: Path) -> Setting:
+def usual(folder: Path) -> TrialSetup:
     """In the precision that a study has unless it is told otherwise."""
-    return setting(folder / "model", evaluate=3, dtype="bf16")
+    return setup(folder / "model", evaluate=3, dtype="bf16")
 
 
 def run(folder: Path, deaths: tuple[int, ...], max_failures: int) -> Any:
     given, log = job(usual(folder)), folder / "steps"
-    with closing(Crew(ResourcesConfig(max_failures=max_failures), storage=str(folder / "storage"))) as crew:
+    with closing(
+        WorkerPool(ResourcesConfig(max_failures=max_failures), storage=str(folder / "storage"))
+    ) as crew:
         return crew.run(
             lambda context: [
                 asdict(result) for result in run_trial(given, pool(), Doomed(context, log, deaths))
@@ -111,7 +113,7 @@ def test_a_trial_survives_the_death_of_its_workers_and_of_its_run(
 
 
 def test_a_crew_stays_until_a_piece_of_work_fails(cluster: None, tmp_path: Path) -> None:
-    crew = Crew(ResourcesConfig(workers=2, max_failures=3), storage=str(tmp_path))
+    crew = WorkerPool(ResourcesConfig(workers=2, max_failures=3), storage=str(tmp_path))
 
     def meet(context: WorkerContext) -> list[int]:
         import torch.distributed as dist
@@ -122,7 +124,7 @@ def test_a_crew_stays_until_a_piece_of_work_fails(cluster: None, tmp_path: Path)
 
     def refuse(context: WorkerContext) -> None:
         (tmp_path / f"start-{uuid.uuid4()}").touch()
-        raise RefusedError("loss is nan at step 7")
+        raise NonRetryableError("loss is nan at step 7")
 
     first, second = (crew.run(meet, name=name, label="") for name in "ab")
     assert first == second and len(set(first)) == 2

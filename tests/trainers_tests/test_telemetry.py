@@ -12,7 +12,7 @@ from base.errors import TrainingError
 from trainers.policy.batching import Ranking, collate
 from trainers.training.loop import Training
 from trainers.training.telemetry import Stopwatch, forget_peak, padded_tokens, peak_memory, summed
-from trainers.trial.out_of_memory import told_when_full
+from trainers.trial.out_of_memory import explain_oom
 
 
 def test_seconds_go_to_the_phase_that_ends_and_pauses_to_none() -> None:
@@ -81,7 +81,7 @@ def test_notes_of_one_step_share_a_row() -> None:
 
 def test_running_out_of_memory_says_what_to_lower() -> None:
     words = r"out of memory on cpu after .* trainer\.micro_batch_tokens"
-    with pytest.raises(TrainingError, match=words), told_when_full("cpu"):
+    with pytest.raises(TrainingError, match=words), explain_oom("cpu"):
         torch.empty(2**60)
-    with pytest.raises(RuntimeError, match="shape"), told_when_full("cpu"):
+    with pytest.raises(RuntimeError, match="shape"), explain_oom("cpu"):
         torch.zeros(7).view(5)

@@ -13,7 +13,7 @@ from tiny_models import byte_tokenizer, tiny_llama
 from metrics.config import RewardConfig
 from pools.types import Example, Pool, Prompt, Response
 from trainers.config.trainer import CheckpointConfig, EvaluationConfig, ModelConfig, TrainerConfig
-from trainers.spec import Setting, TrialJob
+from trainers.spec import TrialJob, TrialSetup
 from trainers.workers.local import LocalContext
 
 WORDS = ("red", "green", "blue", "seven", "maple", "river", "stone", "cloud")
@@ -55,7 +55,7 @@ def save_model(folder: Path) -> Path:
     return folder
 
 
-def setting(
+def setup(
     model: Path,
     *,
     reward: str = "judge_length",
@@ -63,11 +63,11 @@ def setting(
     evaluate: int = 0,
     policies: str | None = None,
     **trainer: Any,
-) -> Setting:
+) -> TrialSetup:
     fixed = {"algorithm": {"name": "pro"}, "steps": 7, "batch_prompts": 4, "learning_rate": 5e-3}
     fixed |= {"dtype": "fp32", "zero_stage": 1, "micro_batch_tokens": 128}
     dev = [Prompt(f"dev {word}?") for word in WORDS[:3]]
-    return Setting(
+    return TrialSetup(
         model=ModelConfig(name=str(model), max_prompt_tokens=32, max_response_tokens=16),
         trainer=TrainerConfig.model_validate({**fixed, **trainer}),
         evaluation=EvaluationConfig(
@@ -81,9 +81,9 @@ def setting(
     )
 
 
-def job(given: Setting, seeds: tuple[int, ...] = (0, 1), **more: Any) -> TrialJob:
+def job(given: TrialSetup, seeds: tuple[int, ...] = (0, 1), **more: Any) -> TrialJob:
     orders = {seed: [(seed + 5 * i) % 12 for i in range(9)] for seed in seeds}
-    return TrialJob(setting=given, responses=3, orders=orders, **more)
+    return TrialJob(setup=given, responses=3, orders=orders, **more)
 
 
 class KilledError(BaseException):

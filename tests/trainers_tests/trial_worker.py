@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from tiny_trial import KilledError, MortalContext, job, pool, setting
+from tiny_trial import KilledError, MortalContext, job, pool, setup
 
-from base.errors import RefusedError
+from base.errors import NonRetryableError
 from trainers.trial.job import run_trial
 
 
@@ -32,7 +32,7 @@ def run(
     **options: Any,
 ) -> Any:
     """The trial's results, after dying as often as `lives` says."""
-    given = job(setting(folder / "model", policies=str(folder / "policies"), **options), seeds, name=name)
+    given = job(setup(folder / "model", policies=str(folder / "policies"), **options), seeds, name=name)
     for life in lives:
         # What is left of a killed process must not help the next one.
         torch.manual_seed(life)
@@ -46,7 +46,7 @@ def refusal(folder: Path, rank: int, world: int, **options: Any) -> str:
     """What the trial says when it cannot go on."""
     try:
         run(folder, "refused", rank, world, (0,), seeds=(0,), **options)
-    except RefusedError as error:
+    except NonRetryableError as error:
         return str(error)
     raise AssertionError("the trial should have ended")
 

@@ -2,7 +2,8 @@
 
 The row is never attended to as a whole: the prompt attends to itself, each response to prompt + itself.
 On a CPU that costs a handful of small matrix products per response and no mask over the row. On a GPU one
-call for the whole row is quicker than many small ones: FlexAttention (trainers/flex.py), or SDPA with a mask.
+call for the whole row is quicker than many small ones: FlexAttention (`trainers.policy.flex`), or SDPA
+with a mask.
 """
 
 from __future__ import annotations

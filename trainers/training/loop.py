@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from base.errors import RefusedError
+from base.errors import NonRetryableError
 from trainers.algorithms.base import Algorithm
 from trainers.config.trainer import TrainerConfig
 from trainers.policy.batching import Batch, Ranking, collate, pack
@@ -45,7 +45,7 @@ class Training:
         self.history[-1] |= values
         return self.history[-1]
 
-    def spend(self, seconds: dict[str, float]) -> None:
+    def budget_fraction(self, seconds: dict[str, float]) -> None:
         """Add to the seconds of each phase."""
         for phase, more in seconds.items():
             self.seconds[phase] = self.seconds.get(phase, 0.0) + more
@@ -106,7 +106,7 @@ def train(
         _check_finite(values, training.step, steps, chosen, config)
         if training.step % log_every == 0 or training.step in (1, steps):
             spent = watch.read()
-            training.spend(spent)
+            training.budget_fraction(spent)
             row = training.note(values | _costs(training, spent, training.step - logged, context))
             logged = training.step
             context.progress({**row, "seed": float(seed), "steps": float(steps)})
@@ -139,7 +139,7 @@ def _check_finite(
     for name, value in (("loss", values["loss"]), ("norm of the gradient", norm)):
         if not math.isfinite(value):
             keys = ", ".join(ranking.key[:12] for ranking in chosen)
-            raise RefusedError(f"{name} is {value} at step {step} of {steps}, on the prompts {keys}")
+            raise NonRetryableError(f"{name} is {value} at step {step} of {steps}, on the prompts {keys}")
 
 
 def _step(

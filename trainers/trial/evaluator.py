@@ -14,29 +14,29 @@ from metrics.reward.base import RewardModel
 from metrics.reward.registry import load_reward_model
 from pools.types import Pool, Prompt
 from trainers.models import load_tokenizer, resolve_model
-from trainers.spec import SeedResult, Setting
+from trainers.spec import SeedResult, TrialSetup
 from trainers.trial.evaluate import Judged, judge
 from trainers.workers.context import WorkerContext
 
 
-class Bench:
+class Evaluator:
     """The parts that a worker loads once and every seed uses: tokenizer, reward models, prompts."""
 
-    def __init__(self, setting: Setting, pool: Pool, context: WorkerContext) -> None:
-        self.setting, self.context = setting, context
-        self.path = resolve_model(setting.model.name)
+    def __init__(self, setup: TrialSetup, pool: Pool, context: WorkerContext) -> None:
+        self.setup, self.context = setup, context
+        self.path = resolve_model(setup.model.name)
         self.tokenizer: Any = load_tokenizer(self.path)
         self.prompts: list[Prompt] = [example.prompt for example in pool.held_out]
-        self._test = self._load(setting.reward)
-        self._dev = self._test if setting.dev_reward is None else self._load(setting.dev_reward)
+        self._test = self._load(setup.reward)
+        self._dev = self._test if setup.dev_reward is None else self._load(setup.dev_reward)
 
     def _load(self, config: RewardConfig) -> RewardModel:
         with tempfile.TemporaryDirectory() as folder:
-            for name, content in self.setting.reward_artifact.items():
+            for name, content in self.setup.reward_artifact.items():
                 (Path(folder) / name).write_bytes(content)
             return load_reward_model(
                 config,
-                artifact=Path(folder) if self.setting.reward_artifact else None,
+                artifact=Path(folder) if self.setup.reward_artifact else None,
                 base_model=self.path,
                 device=self.context.device,
             )
@@ -47,7 +47,7 @@ class Bench:
 
     def judge_dev(self, model: Any, *, sharded: bool) -> float:
         """The model's mean reward on the dev prompts."""
-        return fmean(self._judge(model, self.setting.dev_prompts, self._dev, sharded).rewards)
+        return fmean(self._judge(model, self.setup.dev_prompts, self._dev, sharded).rewards)
 
     def _judge(self, model: Any, prompts: Sequence[Prompt], by: RewardModel, sharded: bool) -> Judged:
         return judge(
@@ -55,8 +55,8 @@ class Bench:
             self.tokenizer,
             prompts,
             by,
-            model_config=self.setting.model,
-            config=self.setting.evaluation,
+            model_config=self.setup.model,
+            config=self.setup.evaluation,
             context=self.context,
             sharded=sharded,
         )

@@ -14,10 +14,10 @@ from metrics.config import RewardConfig
 from pools.subset import draw
 from pools.types import Pool
 from trainers.models import load_policy, resolve_model
-from trainers.spec import Prepared, SeedResult, Setting, TrialJob
+from trainers.spec import Prepared, SeedResult, TrialJob, TrialSetup
 from trainers.training.telemetry import forget_peak
-from trainers.trial.evaluator import Bench
-from trainers.trial.out_of_memory import told_when_full
+from trainers.trial.evaluator import Evaluator
+from trainers.trial.out_of_memory import explain_oom
 from trainers.workers.collectives import gathered
 from trainers.workers.context import WorkerContext
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 def run_trial(job: TrialJob, pool: Pool, context: WorkerContext) -> list[SeedResult]:
     """Train the job's split from the base model for each seed in turn, and judge each policy.
 
-    Goes on from the newest checkpoint of `context`, and leaves checkpoints there (`trainers.checkpoint`).
+    Goes on from the newest checkpoint of `context`, and leaves checkpoints there.
     """
     from trainers.training.checkpoint import Keeper
     from trainers.trial.seed_run import train_and_judge
 
     forget_peak(context.device)
-    with told_when_full(context.device):
-        bench = Bench(job.setting, pool, context)
-        keeper = Keeper(job.setting.checkpoints, context)
+    with explain_oom(context.device):
+        bench = Evaluator(job.setup, pool, context)
+        keeper = Keeper(job.setup.checkpoints, context)
         done = {result.seed for result in keeper.results}
         left = [seed for seed in job.orders if seed not in done]
         for seed in left:
@@ -56,13 +56,13 @@ def _tell(results: Sequence[SeedResult], context: WorkerContext) -> None:
         context.progress({"seeds_done": float(len(results)), "reward": mean})
 
 
-def fitted_config(setting: Setting) -> RewardConfig | None:
+def fitted_config(setup: TrialSetup) -> RewardConfig | None:
     """The reward model that is to be fitted on the pool's scores, if there is one."""
-    models = filter(None, (setting.reward, setting.dev_reward))
+    models = filter(None, (setup.reward, setup.dev_reward))
     return next((config for config in models if config.kind == "fitted"), None)
 
 
-def prepare(setting: Setting, pool: Pool, *, sample: FitSample | None, context: WorkerContext) -> Prepared:
+def prepare(setup: TrialSetup, pool: Pool, *, sample: FitSample | None, context: WorkerContext) -> Prepared:
     """What trials stand on: the fitted reward model, where one is asked for, and the base model's own reward.
 
     The head is fitted once, on rank 0, on the scores of `sample` (`metrics.reward.fitted`). Its files (a few
@@ -70,13 +70,13 @@ def prepare(setting: Setting, pool: Pool, *, sample: FitSample | None, context: 
     """
     files: dict[str, bytes] = {}
     report: dict[str, Any] | None = None
-    config = fitted_config(setting)
+    config = fitted_config(setup)
     if config and sample and context.rank == 0:
-        files, report = _fit(config, setting.model.name, sample, context.device)
+        files, report = _fit(config, setup.model.name, sample, context.device)
     if config:
         files = gathered(files, context)[0]
-    bench = Bench(replace(setting, reward_artifact=files), pool, context)
-    model = load_policy(bench.path, dtype=setting.trainer.dtype).to(context.device)
+    bench = Evaluator(replace(setup, reward_artifact=files), pool, context)
+    model = load_policy(bench.path, dtype=setup.trainer.dtype).to(context.device)
     base = bench.result(-1, bench.judge(model, sharded=False))
     return Prepared(base=base, reward_report=report, reward_artifact=files)
 

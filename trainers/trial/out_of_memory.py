@@ -12,7 +12,7 @@ _SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 @contextmanager
-def told_when_full(device: str) -> Iterator[None]:
+def explain_oom(device: str) -> Iterator[None]:
     """Raise TrainingError, with the settings that decide memory, for what torch and Python raise without it.
 
     A worker that the operating system or Ray kills for its memory cannot say so itself: see `ray_job`.

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from base.errors import RefusedError, TrainingError
+from base.errors import NonRetryableError, TrainingError
 from pools.types import Example
 from trainers.algorithms.base import Algorithm
 from trainers.algorithms.registry import make_algorithm
 from trainers.models import load_policy
 from trainers.policy.batching import Ranking, tokenize_rankings
 from trainers.policy.policy import Policy, with_reference
-from trainers.spec import SeedResult, Setting, TrialJob
+from trainers.spec import SeedResult, TrialJob, TrialSetup
 from trainers.training.best import Best
 from trainers.training.checkpoint import Keeper
 from trainers.training.engine import build_engine, whole_weights
@@ -25,18 +25,18 @@ from trainers.training.loop import Training, train
 from trainers.training.schedule import total_steps
 from trainers.training.telemetry import peak_memory
 from trainers.trial.evaluate import Judged
-from trainers.trial.evaluator import Bench
+from trainers.trial.evaluator import Evaluator
 from trainers.trial.export import model_card, save_policy
 
 
 def _rankings(
-    examples: Sequence[Example], bench: Bench, algorithm: Algorithm
+    examples: Sequence[Example], bench: Evaluator, algorithm: Algorithm
 ) -> tuple[list[Ranking], dict[str, float]]:
     """The examples as the algorithm learns from them, and counts of what was cut or left out.
 
     Raises TrainingError where nothing is left.
     """
-    config = bench.setting.model
+    config = bench.setup.model
     rankings, report = tokenize_rankings(
         examples,
         bench.tokenizer,
@@ -55,10 +55,10 @@ def _rankings(
 
 
 def train_and_judge(
-    examples: Sequence[Example], seed: int, bench: Bench, keeper: Keeper, job: TrialJob
+    examples: Sequence[Example], seed: int, bench: Evaluator, keeper: Keeper, job: TrialJob
 ) -> SeedResult:
     """Train the base model on `examples`, on from where `keeper` has a checkpoint of this seed; judge it."""
-    config = bench.setting.trainer
+    config = bench.setup.trainer
     torch.manual_seed(seed)
     algorithm = make_algorithm(config.algorithm)
     rankings, counts = _rankings(examples, bench, algorithm)
@@ -81,7 +81,7 @@ def train_and_judge(
         telemetry={**result.telemetry, **counts},
         notes=[*result.notes, *([policy.note] if policy.note else [])],
     )
-    if bench.setting.policies is not None:
+    if bench.setup.policies is not None:
         result = keep_policy(result, model, bench, job)
     engine.destroy()
     return result
@@ -90,22 +90,22 @@ def train_and_judge(
 class _SeedRun:
     """One seed's training from its engine to its result."""
 
-    def __init__(self, seed: int, bench: Bench, keeper: Keeper, engine: Any, model: Any) -> None:
+    def __init__(self, seed: int, bench: Evaluator, keeper: Keeper, engine: Any, model: Any) -> None:
         self.seed, self.bench, self.keeper, self.engine, self.model = seed, bench, keeper, engine, model
         self.best = Best()
         self.steps = 0
-        self.sharded = bench.setting.trainer.zero_stage == 3
+        self.sharded = bench.setup.trainer.zero_stage == 3
 
     def run(self, rankings: Sequence[Ranking], algorithm: Algorithm) -> SeedResult:
         """Train, put the best policy back where there were evaluations, and judge it."""
-        self.steps = total_steps(self.bench.setting.trainer, rankings)
+        self.steps = total_steps(self.bench.setup.trainer, rankings)
         training = self.keeper.resume(self.seed, self.engine, self.best)
         try:
             train(
                 self.engine,
                 rankings,
                 algorithm,
-                self.bench.setting.trainer,
+                self.bench.setup.trainer,
                 seed=self.seed,
                 context=self.bench.context,
                 training=training,
@@ -115,20 +115,20 @@ class _SeedRun:
                 self.best.put_back(self.model)
             started = time.perf_counter()
             judged = self.bench.judge(self.model, sharded=self.sharded)
-            training.spend({"evaluate": time.perf_counter() - started})
-        except RefusedError as error:
+            training.budget_fraction({"evaluate": time.perf_counter() - started})
+        except NonRetryableError as error:
             last = self.keeper.last or "none"
-            raise RefusedError(f"seed {self.seed}: {error}; last checkpoint: {last}") from error
+            raise NonRetryableError(f"seed {self.seed}: {error}; last checkpoint: {last}") from error
         return self._result(training, judged)
 
     def _after_step(self, training: Training) -> None:
-        every, last = self.bench.setting.evaluation.every, training.step == self.steps
+        every, last = self.bench.setup.evaluation.every, training.step == self.steps
         if every and (training.step % every == 0 or last):
             started = time.perf_counter()
             reward = self.bench.judge_dev(self.model, sharded=self.sharded)
             seconds = time.perf_counter() - started
             training.note({"dev_reward": reward, "seconds_evaluate": seconds})
-            training.spend({"evaluate": seconds})
+            training.budget_fraction({"evaluate": seconds})
             self.bench.context.progress({"dev_reward": reward})
             self.best.offer(reward, training.step, self.model)
         self.keeper.after_step(self.seed, self.engine, training, self.best, last=last)
@@ -149,35 +149,35 @@ class _SeedRun:
         )
 
 
-def keep_policy(result: SeedResult, model: Any, bench: Bench, job: TrialJob) -> SeedResult:
+def keep_policy(result: SeedResult, model: Any, bench: Evaluator, job: TrialJob) -> SeedResult:
     """Save the policy that was judged; where that fails, the result says so and stands."""
-    setting, first = bench.setting, bench.context.rank == 0
+    setup, first = bench.setup, bench.context.rank == 0
     weights = whole_weights(model, keep=first)
     if not first:
         return result
     name = f"{job.name}-seed{result.seed}"
-    place = f"{setting.policies}/{name}"
-    card = model_card(name, base=setting.model.name, facts={**job.facts, **_facts(result, setting)})
+    place = f"{setup.policies}/{name}"
+    card = model_card(name, base=setup.model.name, facts={**job.facts, **_facts(result, setup)})
     try:
         save_policy(
-            weights, place, base=bench.path, config=setting.trainer, tokenizer=bench.tokenizer, card=card
+            weights, place, base=bench.path, config=setup.trainer, tokenizer=bench.tokenizer, card=card
         )
     except (OSError, RuntimeError, SafetensorError) as error:
         return replace(result, notes=[*result.notes, f"the policy could not be saved to {place}: {error}"])
     return replace(result, policy=place)
 
 
-def _facts(result: SeedResult, setting: Setting) -> dict[str, Any]:
+def _facts(result: SeedResult, setup: TrialSetup) -> dict[str, Any]:
     """What a model card says of this training, beside what its trial knows."""
     count = len(result.rewards)
     spread = sum((reward - result.reward) ** 2 for reward in result.rewards) / max(count - 1, 1)
     error = f" ± {(spread / count) ** 0.5:.4f}" if count > 1 else ""
     facts = {
         "seed": result.seed,
-        "algorithm": setting.trainer.algorithm.name,
+        "algorithm": setup.trainer.algorithm.name,
         "tokens trained": f"{result.trained_tokens:,}",
         "reward": f"{result.reward:.4f}{error} (mean and standard error over {count} held-out prompts)",
-        "reward model": setting.reward.source,
+        "reward model": setup.reward.source,
     }
     if result.best_step is not None:
         facts["chosen by"] = f"dev reward {result.dev_reward:.4f}, the best, at step {result.best_step}"

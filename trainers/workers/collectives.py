@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from base.errors import RefusedError
+from base.errors import NonRetryableError
 from trainers.workers.context import WorkerContext
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ def gathered(value: T, context: WorkerContext) -> list[T]:
 
 @contextmanager
 def together(
-    context: WorkerContext, *kinds: type[Exception], raising: type[Exception] = RefusedError
+    context: WorkerContext, *kinds: type[Exception], raising: type[Exception] = NonRetryableError
 ) -> Iterator[None]:
     """Run the block on every worker; what fails on one of them with one of `kinds` is `raising` on all.
 

@@ -29,7 +29,7 @@ class Mailbox:
         else:
             self._gone.set()
 
-    async def dismiss(self, patience_s: float) -> None:
+    async def dismiss(self, idle_timeout_s: float) -> None:
         """Let the workers go once they have nothing to do; wait for the end of those who have nothing now."""
         self._dismissed = True
         for place in self._work.values():
@@ -37,7 +37,7 @@ class Mailbox:
                 place.set_result(None)
         if self._posted <= self._delivered:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._gone.wait(), patience_s)
+                await asyncio.wait_for(self._gone.wait(), idle_timeout_s)
 
     async def next(self) -> int:
         """The number that workers who have just come begin with: what is not done, or what comes after."""
@@ -52,10 +52,10 @@ class Mailbox:
         self._posted = number
         return True
 
-    async def work(self, number: int, patience_s: float) -> Any:
-        """That piece of work; None, for all who ask for it, once one has waited `patience_s` seconds."""
+    async def work(self, number: int, idle_timeout_s: float) -> Any:
+        """That piece of work; None, for all who ask for it, once one has waited `idle_timeout_s` seconds."""
         place = _place(self._work, number)
-        await asyncio.wait([place], timeout=0 if self._dismissed else patience_s)
+        await asyncio.wait([place], timeout=0 if self._dismissed else idle_timeout_s)
         if not place.done():
             place.set_result(None)
         return place.result()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from base.errors import ApportionError, RefusedError, TrainingError
+from base.errors import ApportionError, NonRetryableError, TrainingError
 from trainers.config.trainer import ResourcesConfig
 from trainers.workers.context import Writer
 from trainers.workers.mailbox import Mailbox
@@ -22,8 +22,8 @@ from trainers.workers.process_group import take_device, torch_group
 from trainers.workers.store import RUNS, Checkpoints
 
 PAUSE_S = 15.0  # in which Ray notices that a machine is gone
-FAREWELL_S = 15.0  # that a study waits at its end for workers to go
-PATIENCE_S = 60.0  # that workers wait for more work before they go, and free what they hold
+SHUTDOWN_TIMEOUT_S = 15.0  # that a study waits at its end for workers to go
+IDLE_TIMEOUT_S = 60.0  # that workers wait for more work before they go, and free what they hold
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class RayContext:
         return self._place.newest()
 
 
-class Crew:
+class WorkerPool:
     """Workers of a Ray Train run that stay for one piece of work after another.
 
     Starting them costs more than a small training does. They are let go, and new ones started for the next
@@ -98,20 +98,20 @@ class Crew:
         import ray
 
         self._resources, self._storage, self._logs = resources, storage, logs
-        self._equipment = _Equipment(
+        self._options = _WorkerOptions(
             storage=storage,
             keep=keep_checkpoints,
             board=board,
             logs=logs,
             threads=max(1, int(resources.cpus_per_worker)),
-            patience_s=PATIENCE_S,
+            idle_timeout_s=IDLE_TIMEOUT_S,
         )
         here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
         self._mailbox = ray.remote(num_cpus=0, label_selector=here)(Mailbox).remote()
         if board is not None:
             board.enlist.remote(self._mailbox)
         self._number = 0
-        self._shift: _Shift | None = None
+        self._run_now: _WorkerRun | None = None
 
     def run(self, work: Callable[[RayContext], Any], *, name: str, label: str) -> Any:
         """Have `work` done by all workers; returns rank 0's value.
@@ -130,8 +130,8 @@ class Crew:
             raise TrainingError(_cause(error) + _where(self._logs, name)) from error
         finally:
             self._number += 1
-            if self._equipment.board is not None:
-                self._equipment.board.forget.remote(label)
+            if self._options.board is not None:
+                self._options.board.forget.remote(label)
         if isinstance(outcome, _Refusal):
             self.close()  # what failed may have left memory or threads behind
             raise TrainingError(outcome.reason + _where(self._logs, name))
@@ -146,15 +146,15 @@ class Crew:
         self._leave()
 
     def _leave(self) -> None:
-        if self._shift is not None:
-            self._shift.thread.join()
-            self._shift = None
+        if self._run_now is not None:
+            self._run_now.thread.join()
+            self._run_now = None
 
     def _post(self, task: _Task) -> None:
         import ray
 
         posted = self._mailbox.post.remote(self._number, task)
-        if self._shift is None:  # the mailbox may still be starting: workers can be called meanwhile
+        if self._run_now is None:  # the mailbox may still be starting: workers can be called meanwhile
             return
         if not ray.get(posted):  # they have gone home
             self._number += 1
@@ -168,12 +168,12 @@ class Crew:
         while it starts them, or where it puts them on a dead machine that Ray still takes for alive.
         """
         for left in range(retries, -1, -1):
-            if self._shift is None:
-                self._shift = _Shift(self._trainer(), self._mailbox)
+            if self._run_now is None:
+                self._run_now = _WorkerRun(self._trainer(), self._mailbox)
             try:
-                return self._shift.wait(self._mailbox.outcome.remote(self._number))
+                return self._run_now.wait(self._mailbox.outcome.remote(self._number))
             except Exception as error:
-                self._shift = None
+                self._run_now = None
                 if not left:
                     raise
                 if _lost_a_machine(error):
@@ -183,9 +183,9 @@ class Crew:
     def _trainer(self) -> Any:
         from ray.train import RunConfig, ScalingConfig
 
-        resources, mailbox, equipment = self._resources, self._mailbox, self._equipment
+        resources, mailbox, options = self._resources, self._mailbox, self._options
         return _lean_trainer()(
-            lambda: _serve(mailbox, equipment),
+            lambda: _serve(mailbox, options),
             backend_config=torch_group(),
             scaling_config=ScalingConfig(
                 num_workers=resources.workers,
@@ -198,7 +198,7 @@ class Crew:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Equipment:
+class _WorkerOptions:
     """What workers need besides work."""
 
     storage: str
@@ -206,10 +206,10 @@ class _Equipment:
     board: Any
     logs: str | None
     threads: int
-    patience_s: float
+    idle_timeout_s: float
 
 
-class _Shift:
+class _WorkerRun:
     """One run of Ray Train, in a thread of its own, from when its workers start until they are let go."""
 
     def __init__(self, trainer: Any, mailbox: Any) -> None:
@@ -237,33 +237,33 @@ class _Shift:
                 raise self._error or TrainingError("the workers ended without an answer")
 
 
-def _serve(mailbox: Any, equipment: _Equipment) -> None:
+def _serve(mailbox: Any, options: _WorkerOptions) -> None:
     """What a worker does: one piece of work after another, until it is told to go."""
     import ray
     import ray.train
     import torch
 
     if not torch.cuda.is_available():
-        torch.set_num_threads(equipment.threads)
+        torch.set_num_threads(options.threads)
     number = ray.get(mailbox.next.remote())
-    while (task := ray.get(mailbox.work.remote(number, equipment.patience_s))) is not None:
-        outcome = _do(task, equipment)
+    while (task := ray.get(mailbox.work.remote(number, options.idle_timeout_s))) is not None:
+        outcome = _do(task, options)
         if ray.train.get_context().get_world_rank() == 0:
             ray.get(mailbox.deliver.remote(number, outcome))
         number += 1
 
 
-def _do(task: _Task, equipment: _Equipment) -> _Done | _Refusal:
+def _do(task: _Task, options: _WorkerOptions) -> _Done | _Refusal:
     """A worker's part of one piece of work; frees what it held."""
     import ray
 
-    place = Checkpoints(equipment.storage, task.name, keep=equipment.keep)
-    context = RayContext(place, equipment.board, task.label)
+    place = Checkpoints(options.storage, task.name, keep=options.keep)
+    context = RayContext(place, options.board, task.label)
     try:
-        with captured(_log(equipment.logs, task.name, context.rank)):
+        with captured(_log(options.logs, task.name, context.rank)):
             return _Done(ray.get(task.work[0])(context))
     except ApportionError as error:
-        if isinstance(error, RefusedError) or context.world_size == 1:
+        if isinstance(error, NonRetryableError) or context.world_size == 1:
             return _Refusal(str(error))
         raise  # the other workers wait for this one: they have to be ended
     finally:
@@ -278,17 +278,19 @@ def dismiss(board: Any) -> None:
     """
     import ray
 
-    farewells = [mailbox.dismiss.remote(FAREWELL_S) for mailbox in ray.get(board.crews.remote())]
-    for farewell in farewells:
+    shutdowns = [
+        mailbox.dismiss.remote(SHUTDOWN_TIMEOUT_S) for mailbox in ray.get(board.worker_pools.remote())
+    ]
+    for shutdown in shutdowns:
         with contextlib.suppress(ray.exceptions.RayError):  # of a crew that was lost with its trial
-            ray.get(farewell)
+            ray.get(shutdown)
 
 
 def _lean_trainer() -> Any:
     """Ray's trainer, without the process that would hand out parts of Ray Data sets: a trial has none.
 
-    Not its TorchTrainer: see `trainers.process_group`. The method is internal to Ray; where it is gone, that
-    process is started again and nothing else changes.
+    Not its TorchTrainer: see `trainers.workers.process_group`. The method is internal to Ray; where it is gone,
+    that process is started again and nothing else changes.
     """
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
