@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trainers.workers.context import WorkerContext
     from trainers.workers.worker_pool import WorkerPool
 
+WORK = "trial-"  # begins the name of a trial's work, the rest is its key
 _kept_pool: WorkerPool | None = None
 
 
@@ -84,7 +85,7 @@ def run_point(point: Point, shared: Shared) -> TrialOutcome:
         trainer=applied(shared.setup.trainer, dict(point.hyperparameters)),
         reward_artifact=ray.get(shared.board.given.remote()),
     )
-    job = TrialJob(setup=setup, responses=point.responses, orders=orders, name=f"trial-{key}", facts=facts)
+    job = TrialJob(setup=setup, responses=point.responses, orders=orders, name=f"{WORK}{key}", facts=facts)
     model = None if shared.vectors else shared.config.diversity.embedding_model
     seeds, made = _worker_pool(shared).run(
         lambda context: _work(job, ray.get(pool_ref), model, context), name=job.name, label=point.label

@@ -1,4 +1,4 @@
-"""The end of a study: fit its trials, recommend, and write what it found into the folder and the tracker."""
+"""The end of a study: fit its trials, recommend, and write what it found into the folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def conclude(material: Material, ledger: Ledger, conductor: Conductor) -> StudyR
     config, pool, folder = ledger.config, material.pool, ledger.folder
     records = conductor.records
     responses = range(1, fewest_responses(pool.train) + 1)
-    folder.write_json("study.json", _study_json(config, pool, ledger, responses) | conductor.to_dict())
+    folder.note_study(**_study_json(config, pool, ledger, responses), **conductor.to_dict())
     if not records:
         reasons = "; ".join(f"{label}: {reason}" for label, reason in ledger.failures.items())
         raise ApportionError(
@@ -69,9 +69,6 @@ def conclude(material: Material, ledger: Ledger, conductor: Conductor) -> StudyR
         cost_model=config.cost,
         notes=_notes(config, pool, ledger) | conductor.notes(recommendation.best.split),
     )
-    ledger.register_best()
-    for name in ("recommendation.json", "fit.json", "trials.csv", "report.html", "plots", "config.yaml"):
-        ledger.tracker.log_artifact(folder.path / name)
     return StudyResult(ledger=ledger, fit=fit, recommendation=recommendation, stopped=conductor.reason)
 
 

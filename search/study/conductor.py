@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from operator import itemgetter
 from statistics import fmean
@@ -33,9 +32,10 @@ class Conductor:
         self.stopped: Stop | None = None
         self._running: dict[str, tuple[Point, float | None]] = {}  # and since when, by the monotonic clock
         self._failed: list[Point] = []
-        self._interrupted: Sequence[Point] = proposals.restore(
+        proposals.restore(
             {key: (plan.space.known(o.point), o.record.reward) for key, o in ledger.outcomes.items()}
         )
+        self._interrupted = [point for point in ledger.interrupted if proposals.holds(point)]
         self._ahead: Step | None = None
         self._waiting = False
         self._believed = ""
@@ -134,6 +134,7 @@ class Conductor:
         if isinstance(step, Train):
             key = step.point.key(self._ledger.identity)
             self._running[key] = step.point, None
+            self._ledger.planned(step.point)
             self._proposals.start(key, step.point)
             self._display.say(f"next {step.point.label}: {step.why}")
         if isinstance(step, Stop):

@@ -39,7 +39,8 @@ FREE = (
 
 
 class StudyFolder:
-    """`config.yaml`, `study.json`, one file a finished trial under `trials/`, and the study's results.
+    """`config.yaml`, `study.json`, a file for each finished trial under `trials/` and for each that was ever
+    started under `attempts/`, and the study's results.
 
     `checkpoints` and `policies` are where workers keep those of running trials, and what they have trained:
     URIs or folders that all nodes of a cluster see.
@@ -48,12 +49,14 @@ class StudyFolder:
     def __init__(self, path: Path, checkpoints: str = "", policies: str = "") -> None:
         self.path = path.absolute()
         self.trials = self.path / "trials"
+        self.attempts = self.path / "attempts"
         self.ray = self.path / "ray"
         self.checkpoints = checkpoints or str(self.ray)
         self.reward_model = self.path / "reward_model"
         self.optuna = self.path / "optuna.db"
         self.policies = policies or str(self.path / "policies")
         self.logs = self.path / "logs"
+        self.samples = self.path / "system_metrics.jsonl"
         self.pool = self.path / "pool"
 
     @contextmanager
@@ -136,13 +139,23 @@ class StudyFolder:
 
     def outcomes(self) -> dict[str, TrialOutcome]:
         """The finished trials in the folder, by key."""
-        return {
-            path.stem: _outcome(json.loads(path.read_text())) for path in sorted(self.trials.glob("*.json"))
-        }
+        return {path.stem: self.outcome(path.stem) for path in sorted(self.trials.glob("*.json"))}
+
+    def finished(self) -> set[str]:
+        """Their keys alone."""
+        return {path.stem for path in self.trials.glob("*.json")}
+
+    def outcome(self, trial: str) -> TrialOutcome:
+        """One of them."""
+        return _outcome(json.loads((self.trials / f"{trial}.json").read_text()))
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write `value` to the file `name`, whole."""
         write_whole(self.path / name, json.dumps(value, indent=2) + "\n")
+
+    def note_study(self, **values: Any) -> None:
+        """Add to what `study.json` says, or replace it by name."""
+        self.write_json("study.json", {**(self.read_json("study.json") or {}), **values})
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """The content of the file `name`, or None where there is none."""

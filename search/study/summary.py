@@ -29,10 +29,10 @@ def show_result(display: Display, result: StudyResult, folder: StudyFolder) -> N
     else:
         display.say(f"No recommendation: {result.why_not}")
     display.say()
-    if pending := result.ledger.tracker.pending():
+    if pending := result.ledger.projection.pending():
         display.say(pending)
     display.say(f"report: {folder.path / 'report.html'}")
-    display.say(f"MLflow: {result.ledger.tracker.where()}")
+    display.say(f"MLflow: {result.ledger.projection.where()}")
 
 
 def show_stopped(display: Display, folder: StudyFolder) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from pools.types import Pool
 from search.cluster.capacity import concurrent_trials
 from search.cluster.connection import ON_HEAD
 from search.config.study import StudyConfig
-from search.execution.trial import Shared, judge_base, run_point
+from search.execution.trial import WORK, Shared, judge_base, run_point
 from search.study.conductor import Conductor
 from search.study.inputs import Material
 from search.study.ledger import Ledger
@@ -21,6 +22,8 @@ from trainers.workers.store import RUNS, discard
 
 if TYPE_CHECKING:
     from search.execution.tuning import Opening
+
+SEEDS_EVERY_S = 2.0
 
 
 def train_all(material: Material, ledger: Ledger, conductor: Conductor) -> None:
@@ -46,8 +49,11 @@ def train_all(material: Material, ledger: Ledger, conductor: Conductor) -> None:
     else:
         opened()
     display.say(f"up to {config.search.trials} trials of {config.search.seeds} seeds, {concurrent} at a time")
-    with display.watching(
-        partial(conductor.standing, concurrent), lambda: ray.get(board.read.remote(), timeout=5)
+    with (
+        _seeds_followed(board, ledger),
+        display.watching(
+            partial(conductor.standing, concurrent), lambda: ray.get(board.read.remote(), timeout=5)
+        ),
     ):
         run_trials(
             partial(run_point, shared=shared),
@@ -60,6 +66,28 @@ def train_all(material: Material, ledger: Ledger, conductor: Conductor) -> None:
         )
     with suppress(OSError):  # a few files at most, which nothing reads again
         discard(ledger.checkpoints, RUNS)
+
+
+@contextmanager
+def _seeds_followed(board: Any, ledger: Ledger) -> Iterator[None]:
+    """Hand the results of seeds that end on to the ledger, seconds later, while the block runs."""
+    import ray
+
+    stop = threading.Event()
+
+    def follow() -> None:
+        while not stop.wait(SEEDS_EVERY_S):
+            with suppress(ray.exceptions.RayError):  # a trial's own result brings them all once more
+                for work, result in ray.get(board.ended_seeds.remote(), timeout=5):
+                    ledger.seed_ended(work.removeprefix(WORK), result)
+
+    thread = threading.Thread(target=follow, name="seeds", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=5)
 
 
 def _shared(material: Material, ledger: Ledger, board: Any) -> Shared:
