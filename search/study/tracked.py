@@ -44,7 +44,7 @@ def open_study(folder: StudyFolder, config: StudyConfig, identity: str, dataset:
         identity=identity,
         started_ms=before or int(time.time() * 1000),
         status="RUNNING",
-        pool=vars(dataset),
+        pool={**vars(dataset), "source": redact(dataset.source)},
         tracked_at=redact(tracking_uri(config.tracking, folder.path)),
     )
 

@@ -143,9 +143,11 @@ class MemoryTracker:
         return dict(self._digests)
 
     def put(self, run: TrackedRun) -> None:
+        if run.key != STUDY and STUDY not in self.runs:
+            raise Rejected("the run of its study is not shown")
         shown = self.runs.setdefault(run.key, ShownRun(run.name))
         shown.params = plain(run.params) | shown.params
-        shown.tags |= plain(run.tags)
+        shown.tags |= plain(run.tags) | {"role": "study" if run.key == STUDY else "trial"}
         shown.metrics |= numbers(run.metrics)
         shown.status = run.status
         self._add(shown, run.steps)
