@@ -14,7 +14,7 @@ from search.execution.trial import TrialOutcome
 from search.study.folder import StudyFolder
 from search.study.tracked import tracked
 from search.tracking.projection import Projection
-from search.tracking.tracker import Dataset
+from search.tracking.tracker import Dataset, MemoryTracker
 from search.trials.attempts import Attempts
 from search.trials.design_point import Point
 from search.trials.record import TrialRecord
@@ -104,6 +104,11 @@ class Study:
     def running(self, dataset: Dataset = POOL) -> Iterator[Running]:
         with tracked(self.folder, self.config, "identity", dataset) as (projection, attempts):
             yield Running(self.folder, projection, attempts)
+
+
+def nowhere() -> Projection:
+    """Tracking that is switched off."""
+    return Projection(tuple, MemoryTracker, target="memory", where="")
 
 
 def runs_at(uri: str) -> dict[str, Any]:
