@@ -141,9 +141,9 @@ class StudyFolder:
         """The finished trials in the folder, by key."""
         return {path.stem: self.outcome(path.stem) for path in sorted(self.trials.glob("*.json"))}
 
-    def finished(self) -> set[str]:
-        """Their keys alone."""
-        return {path.stem for path in self.trials.glob("*.json")}
+    def finished(self) -> dict[str, int]:
+        """Their keys alone, each with when its file was written (ms since 1970)."""
+        return {path.stem: path.stat().st_mtime_ns // 1_000_000 for path in self.trials.glob("*.json")}
 
     def outcome(self, trial: str) -> TrialOutcome:
         """One of them."""

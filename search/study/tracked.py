@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -74,7 +74,8 @@ def tracked(
         raise
     finally:
         attempts.stop()
-        close_study(folder, status)
+        with suppress(OSError):  # a full disk has told its own error by now
+            close_study(folder, status)
         projection.changed()
         projection.close(config.tracking.close_timeout)
 
@@ -151,7 +152,7 @@ class StudyRuns:
         stamp = (written.st_mtime_ns, written.st_size, attempt, base)
         if path.stem not in self._kept or self._kept[path.stem][0] != stamp:
             outcome = self._folder.outcome(path.stem)
-            ended = int(written.st_mtime * 1000)
+            ended = written.st_mtime_ns // 1_000_000
             began = ended - int(outcome.record.seconds * 1000)
             if attempt:
                 began, ended = attempt.started_ms, attempt.ended_ms or max(ended, attempt.started_ms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -104,18 +104,19 @@ class Attempts:
             if one.state == "RUNNING":
                 self.ended(one.trial, "KILLED")
 
-    def settle(self, finished: Collection[str]) -> None:
-        """Say of the trials that a study left running what became of them: `finished` by key, or KILLED.
+    def settle(self, finished: Mapping[str, int]) -> None:
+        """Say of the trials that a study left running what became of them.
 
-        They have ended when the study last wrote something of them.
+        Those in `finished`, by key, have ended at that time; others were KILLED when they were last written.
         """
         with self._lock:
             for key, known in list(self._all.items()):
                 if known.state == "RUNNING" or (key in finished and known.state != "FINISHED"):
                     state: State = "FINISHED" if key in finished else "KILLED"
-                    last = max(known.started_ms, int(self._path(key).stat().st_mtime * 1000))
+                    last = finished.get(key) or self._path(key).stat().st_mtime_ns // 1_000_000
                     curves = () if state == "FINISHED" else known.curves
-                    self._keep(replace(known, state=state, ended_ms=last, curves=curves))
+                    ended = max(known.started_ms, last)
+                    self._keep(replace(known, state=state, ended_ms=ended, curves=curves))
 
     def _new(self, key: str, point: Point) -> Attempt:
         return Attempt(study=self.study, trial=key, point=point, state="PLANNED", started_ms=self._now())

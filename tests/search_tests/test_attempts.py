@@ -43,9 +43,11 @@ def test_what_a_killed_study_left_running_is_settled(tmp_path: Path) -> None:
     for key in "ab":
         opened(tmp_path).started(key, point())
     attempts = opened(tmp_path)
-    attempts.settle({"a"})
+    ended = opened(tmp_path).all()["a"].started_ms + 7
+    attempts.settle({"a": ended})
     assert {key: one.state for key, one in attempts.all().items()} == {"a": "FINISHED", "b": "KILLED"}
-    assert all((one.ended_ms or 0) >= one.started_ms for one in attempts.all().values())
+    assert attempts.all()["a"].ended_ms == ended
+    assert (attempts.all()["b"].ended_ms or 0) >= attempts.all()["b"].started_ms
     assert opened(tmp_path).all() == attempts.all()
 
 
