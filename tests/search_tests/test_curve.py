@@ -27,7 +27,7 @@ def test_below_the_first_size_it_is_extrapolated_too() -> None:
 
 def test_measured_sizes_come_back() -> None:
     curve = like_paper_curve()
-    assert [curve.at(n) for n in curve.prompts] == [(pytest.approx(d), False) for d in curve.diversity]
+    assert [curve.at(n) for n in curve.prompts] == [pytest.approx(d) for d in curve.diversity]
     assert DiversityCurve.from_dict(curve.to_dict()) == curve
 
 
