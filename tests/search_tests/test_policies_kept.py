@@ -60,7 +60,7 @@ def test_the_best_policy_is_registered_where_that_is_asked(
     for key, rewards in {"a": (0.9, 0.1), "b": (0.6, 0.7)}.items():
         tracker.start_trial(key, params={}, tags={})
         ledger.finished_trials[key] = finished(folder, key, *rewards)
-    ledger.register_best()
+    ledger.publish()
     assert tracker.registered == registered
 
 

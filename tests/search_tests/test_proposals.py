@@ -73,7 +73,7 @@ def test_proposals_come_from_the_history_and_can_be_had(tmp_path: Path) -> None:
     of = space(responses=[2, 3, 4, 5, 6])
     proposals = opened(tmp_path / "optuna.db", of)
     cheap = [seeded(of.config, of.point(k, 0.5), ()) for k in of.fractions]
-    proposals.restore({p.key("study"): (p, 0.9 if p.responses == 6 else 0.1) for p in cheap})
+    proposals.restore({p.key("study"): (p, 0.9 if p.point.responses == 6 else 0.1) for p in cheap})
     found: list[int] = []
     for _ in range(8):
         place = proposals.propose({"budget_fraction": 1.0})

@@ -61,7 +61,10 @@ def test_domains_and_rivals_are_shown_where_there_are_any(tmp_path: Path) -> Non
     records = [
         replace(
             t,
-            domain_rewards={"code": t.reward + 0.05, "chat": t.reward - 0.05},
+            results=tuple(
+                replace(r, domain_rewards={"code": t.reward + 0.05, "chat": t.reward - 0.05})
+                for r in t.results
+            ),
             baselines={"entropy": t.diversity + 1},
         )
         for t in study(1)

@@ -83,12 +83,12 @@ def test_the_pool_is_on_disk_and_is_the_same(reads: tuple[Read, Read]) -> None:
 def test_a_trial_gets_the_same_examples_and_the_same_measures(
     reads: tuple[Read, Read], selection: str
 ) -> None:
-    def trial(read: Read) -> tuple[Pool, TokenTable, dict[int, list[int]]]:
+    def drawn(read: Read) -> tuple[Pool, TokenTable, dict[int, list[int]]]:
         pool, tokens = pickle.loads(pickle.dumps((read.pool, read.tokens)))
         orders = choose_orders(pool, tokens, trial(selection))
         return selected(pool, tokens, orders) if read is reads[1] else (pool, tokens, orders)
 
-    (pool, tokens, orders), (part, part_tokens, moved) = map(trial, reads)
+    (pool, tokens, orders), (part, part_tokens, moved) = map(drawn, reads)
     assert len(part.train) <= 100 and part.held_out == pool.held_out
     assert measure(part, part_tokens, moved) == measure(pool, tokens, orders)
     for seed, order in orders.items():
