@@ -67,16 +67,17 @@ def _restore(folder: StudyFolder, config: StudyConfig, study: dict[str, Any]) ->
     from search.plan.proposals import Proposals, database_url
     from search.plan.space import Space
     from search.study.tracked import settle
+    from search.trials.design_point import Trial
     from search.trials.record import pooled
     from search.trials.trials_csv import write_trials
 
     settle(folder, study["identity"])
-    outcomes = folder.outcomes()
-    write_trials(folder.path / "trials.csv", pooled(outcome.record for outcome in outcomes.values()))
+    records = folder.records()
+    write_trials(folder.path / "trials.csv", pooled(records.values()))
     space = Space(config, max_prompts=study["pool"]["profile"]["train_prompts"])
     url = database_url(config.search.storage, str(folder.optuna))
     Proposals(space, identity=study["identity"], url=url, warn=print).restore(
-        {key: (space.known(one.point), one.record.reward) for key, one in outcomes.items()}
+        {key: (Trial(space.known(one.point), one.seeds), one.reward) for key, one in records.items()}
     )
 
 

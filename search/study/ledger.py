@@ -1,4 +1,4 @@
-"""Everything that is written down when something happens to a trial: in the folder and in the terminal."""
+"""What is written when something happens to a trial: to the folder and the terminal."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from search.config.study import StudyConfig
-from search.execution.trial import WORK, TrialOutcome
+from search.execution.trial import WORK
 from search.study.folder import StudyFolder
 from search.terminal.display import Display
 from search.tracking.projection import Projection
 from search.trials.attempts import Attempts
-from search.trials.design_point import Point
+from search.trials.design_point import Trial
 from search.trials.record import TrialRecord, pooled
 from search.trials.trials_csv import write_trials
 from trainers.spec import Prepared, SeedResult
@@ -20,7 +20,7 @@ from trainers.workers.store import discard
 
 
 class Ledger:
-    """The study's book, kept in the driver. The conductor tells it of every trial."""
+    """Persists every trial in the study's folder, shows it in the terminal, and has the tracker follow."""
 
     def __init__(
         self,
@@ -32,8 +32,7 @@ class Ledger:
     ) -> None:
         self.config, self.folder, self.display, self.projection = config, folder, display, projection
         self._attempts, self.identity = attempts, attempts.study
-        self.checkpoints = folder.checkpoints
-        self.outcomes = folder.outcomes()
+        self.finished_trials = folder.records()
         self.failures: dict[str, str] = {}
         self.base_reward: float | None = None
         self.reward_report: Mapping[str, Any] | None = None
@@ -41,12 +40,12 @@ class Ledger:
 
     @property
     def records(self) -> list[TrialRecord]:
-        """One record for each split, selection and setting, all its repetitions together."""
-        return pooled(outcome.record for outcome in self.outcomes.values())
+        """One record for each split, draw and hyperparameters, all repetitions together."""
+        return pooled(self.finished_trials.values())
 
     @property
     def _count(self) -> str:
-        return f"[{len(self.outcomes) + len(self.failures)}/{self.config.search.trials}]"
+        return f"[{len(self.finished_trials) + len(self.failures)}/{self.config.search.trials}]"
 
     def keep_base(self, prepared: Prepared) -> None:
         """Write down what is known before the first trial."""
@@ -60,67 +59,66 @@ class Ledger:
         if kept and kept["identity"] == self.identity:
             self.base_reward, self.reward_report = kept["base"]["reward"], kept["reward_report"]
 
-    def reward_lines(self) -> list[str]:
-        """What a fitted reward model is worth, one figure a line; nothing where none was fitted."""
-        shown = {
-            name: f"{value:.3f}" if isinstance(value, float) else value
+    def reward_notes(self) -> dict[str, str]:
+        """What a fitted reward model is worth, by name; nothing where none was fitted."""
+        return {
+            f"reward model {name.replace('_', ' ')}": f"{value:.3f}"
+            if isinstance(value, float)
+            else str(value)
             for name, value in (self.reward_report or {}).items()
+            if value != ""
         }
-        return [
-            f"reward model {name.replace('_', ' ')}: {value}" for name, value in shown.items() if value != ""
-        ]
 
     @property
-    def interrupted(self) -> list[Point]:
+    def interrupted(self) -> list[Trial]:
         """What an earlier run had planned or started and not finished, in that order."""
-        return [one.point for one in self._attempts.unfinished() if one.trial not in self.outcomes]
+        left = [one for one in self._attempts.unfinished() if one.key not in self.finished_trials]
+        return [one.trial for one in left]
 
-    def planned(self, point: Point) -> None:
+    def planned(self, trial: Trial) -> None:
         """A trial is the next to run."""
-        self._attempts.planned(point.key(self.identity), point)
+        self._attempts.planned(trial.key(self.identity), trial)
 
-    def started(self, point: Point) -> None:
+    def started(self, trial: Trial) -> None:
         """A trial is about to run."""
-        self._attempts.started(point.key(self.identity), point)
+        self._attempts.started(trial.key(self.identity), trial)
         self.projection.changed()
-        self.display.say(
-            f"trial {point.label} started: {len(point.seeds)} seeds, budget fraction {point.budget_fraction:g}"
-        )
+        spent = f"budget fraction {trial.point.budget_fraction:g}"
+        self.display.say(f"trial {trial.label} started: {len(trial.seeds)} seeds, {spent}")
 
-    def seed_ended(self, trial: str, result: SeedResult) -> None:
+    def seed_ended(self, key: str, result: SeedResult) -> None:
         """One seed of a running trial has ended; called in another thread."""
-        if self._attempts.seed_ended(trial, result):
+        if self._attempts.seed_ended(key, result):
             self.projection.changed()
 
-    def finished(self, outcome: TrialOutcome) -> None:
+    def finished(self, record: TrialRecord) -> None:
         """A trial has ended well: keep it, before anything else."""
-        record = outcome.record
-        self.folder.save(outcome)
-        self.outcomes[record.trial] = outcome
+        self.folder.save(record)
+        self.finished_trials[record.trial] = record
         self._attempts.ended(record.trial, "FINISHED")
         self.projection.changed()
-        self._tidy(outcome)
+        self._tidy(record)
         write_trials(self.folder.path / "trials.csv", self.records)
-        self.display.say(f"{self._count} {outcome.point.label}: {_result(record)}")
+        self.display.say(f"{self._count} {record.point.label}: {_result(record)}")
 
-    def _tidy(self, outcome: TrialOutcome) -> None:
-        """Say what the trial's trainings have to say, and delete what a finished trial needs no longer."""
-        for note in sorted({note for seed in outcome.seeds for note in seed.notes}):
-            self.display.say(f"  {outcome.point.label}: {note}")
-        if self.config.checkpoints.keep_policies == "best":
-            self.folder.prune_policies(self.outcomes.values())
-        try:
-            discard(self.checkpoints, f"{WORK}{outcome.record.trial}")
-        except OSError as error:
-            self.display.say(f"  its checkpoints could not be deleted from {self.checkpoints}: {error}")
-
-    def failed(self, point: Point, reason: str) -> None:
+    def failed(self, trial: Trial, reason: str) -> None:
         """A trial has ended badly; the others go on."""
-        key = point.key(self.identity)
-        self._attempts.ended(key, "FAILED")
+        self._attempts.ended(trial.key(self.identity), "FAILED")
         self.projection.changed()
-        self.failures[point.label] = reason
-        self.display.say(f"{self._count} {point.label} FAILED: {reason}")
+        self.failures[trial.label] = reason
+        self.display.say(f"{self._count} {trial.label} FAILED: {reason}")
+
+    def _tidy(self, record: TrialRecord) -> None:
+        """Show the notes of the trial's trainings, and delete what a finished trial no longer needs."""
+        for note in sorted({note for result in record.results for note in result.notes}):
+            self.display.say(f"  {record.point.label}: {note}")
+        if self.config.checkpoints.keep_policies == "best":
+            self.folder.prune_policies(self.finished_trials.values())
+        checkpoints = self.folder.checkpoints
+        try:
+            discard(checkpoints, f"{WORK}{record.trial}")
+        except OSError as error:
+            self.display.say(f"  its checkpoints could not be deleted from {checkpoints}: {error}")
 
 
 def _result(record: TrialRecord) -> str:

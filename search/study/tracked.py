@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from search.config.study import StudyConfig
-from search.execution.trial import TrialOutcome
 from search.study.folder import StudyFolder, saved_policies
 from search.tracking.config import TrackingConfig, redact, tracking_uri, where_to_look
 from search.tracking.mlflow_tracker import MlflowTracker, log_file, write
@@ -29,7 +28,7 @@ from search.tracking.tracker import (
     TrackedRun,
 )
 from search.trials.attempts import Attempt, Attempts, read_attempts
-from search.trials.design_point import Point, digest
+from search.trials.design_point import Trial, digest
 from search.trials.record import TrialRecord
 from trainers.training.telemetry import summed
 
@@ -111,7 +110,7 @@ class StudyRuns:
         dataset = Dataset(**study["pool"])
         attempts = read_attempts(self._folder.attempts, study["identity"])
         done = {path.stem: path for path in sorted(self._folder.trials.glob("*.json"))}
-        started = [one for one in attempts.values() if one.state != "PLANNED" and one.trial not in done]
+        started = [one for one in attempts.values() if one.state != "PLANNED" and one.key not in done]
         trials = [
             *(self._finished(path, attempts.get(key), dataset, base) for key, path in done.items()),
             *(_unfinished(one, self._config.name, dataset) for one in started),
@@ -139,7 +138,7 @@ class StudyRuns:
     def _with_best_policy(self, trials: list[TrackedRun]) -> list[TrackedRun]:
         """The trials, the best one of them with its policy where the configuration has it registered."""
         name = self._config.tracking.register_as
-        if not name or not (saved := saved_policies(self._folder.outcomes().values())):
+        if not name or not (saved := saved_policies(self._folder.records().values())):
             return trials
         best, place = saved[-1]
         policy = SavedPolicy(place=place, name=name)
@@ -151,12 +150,12 @@ class StudyRuns:
         written = path.stat()
         stamp = (written.st_mtime_ns, written.st_size, attempt, base)
         if path.stem not in self._kept or self._kept[path.stem][0] != stamp:
-            outcome = self._folder.outcome(path.stem)
+            record = self._folder.record(path.stem)
             ended = written.st_mtime_ns // 1_000_000
-            began = ended - int(outcome.record.seconds * 1000)
+            began = ended - int(record.seconds * 1000)
             if attempt:
                 began, ended = attempt.started_ms, attempt.ended_ms or max(ended, attempt.started_ms)
-            run = _finished(outcome, self._config.name, dataset, base, began, ended)
+            run = _finished(record, self._config.name, dataset, base, began, ended)
             self._kept[path.stem] = stamp, run
         return self._kept[path.stem][1]
 
@@ -217,19 +216,19 @@ def follow(folder: StudyFolder, config: StudyConfig) -> Projection:
 
 
 def _finished(
-    outcome: TrialOutcome, study: str, dataset: Dataset, base: float | None, began: int, ended: int
+    record: TrialRecord, study: str, dataset: Dataset, base: float | None, began: int, ended: int
 ) -> TrackedRun:
-    record = outcome.record
+    trial = Trial(record.point, record.seeds)
     return TrackedRun(
         key=record.trial,
-        name=outcome.point.label,
+        name=trial.label,
         status="FINISHED",
         started_ms=began,
         ended_ms=ended,
-        params=_params(outcome.point),
-        tags=_tags(outcome.point, study),
-        metrics=_metrics(record, base) | summed(seed.telemetry for seed in outcome.seeds),
-        steps=[point for seed in outcome.seeds for point in _steps(seed.seed, seed.history, began)],
+        params=_params(trial),
+        tags=_tags(trial, study),
+        metrics=_metrics(record, base) | summed(result.telemetry for result in record.results),
+        steps=[point for one in record.results for point in _steps(one.seed, one.history, began)],
         dataset=dataset,
     )
 
@@ -238,13 +237,13 @@ def _unfinished(attempt: Attempt, study: str, dataset: Dataset) -> TrackedRun:
     """A trial without a record: it runs, has failed, or was killed."""
     assert attempt.state != "PLANNED"
     return TrackedRun(
-        key=attempt.trial,
-        name=attempt.point.label,
+        key=attempt.key,
+        name=attempt.trial.label,
         status=attempt.state,
         started_ms=attempt.started_ms,
         ended_ms=attempt.ended_ms,
-        params=_params(attempt.point),
-        tags=_tags(attempt.point, study),
+        params=_params(attempt.trial),
+        tags=_tags(attempt.trial, study),
         steps=[
             point
             for curve in attempt.curves
@@ -254,21 +253,23 @@ def _unfinished(attempt: Attempt, study: str, dataset: Dataset) -> TrackedRun:
     )
 
 
-def _tags(point: Point, study: str) -> dict[str, str]:
+def _tags(trial: Trial, study: str) -> dict[str, str]:
+    point = trial.point
     words = {name: value for name, value in point.hyperparameters if isinstance(value, str)}
     return {"study": study, "selection": point.selection, **words}
 
 
-def _params(point: Point) -> dict[str, Scalar]:
+def _params(trial: Trial) -> dict[str, Scalar]:
     """Numbers alone: MLflow's parallel coordinates leave out a parameter that is a word somewhere."""
+    point = trial.point
     numbers = {name: value for name, value in point.hyperparameters if not isinstance(value, str)}
     return {
         **numbers,
         "prompts": point.prompts,
         "responses": point.responses,
-        "budget_fraction": point.budget_fraction,
+        "budget_fraction": point.budget_fraction or 0.0,
         "strength": point.strength,
-        "seeds": len(point.seeds),
+        "seeds": len(trial.seeds),
     }
 
 
@@ -280,7 +281,7 @@ def _metrics(record: TrialRecord, base_reward: float | None) -> dict[str, float 
         "cost": record.cost,
         "seconds": record.seconds,
         "lift": None if base_reward is None else record.reward - base_reward,
-        **{f"rivals.{name}": value for name, value in record.baselines.items()},
+        **{f"baseline.{name}": value for name, value in record.baselines.items()},
         **{f"domain.{name}": value for name, value in record.domain_rewards.items()},
     }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from base.files import write_whole
-from search.trials.design_point import Point
+from search.trials.design_point import Trial
 from trainers.spec import SeedResult
 
 State: TypeAlias = Literal["PLANNED", "RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -35,8 +35,8 @@ class Attempt:
     """
 
     study: str
-    trial: str
-    point: Point
+    key: str
+    trial: Trial
     state: State
     started_ms: int
     ended_ms: int | None = None
@@ -66,19 +66,19 @@ class Attempts:
         left = [one for one in self.all().values() if one.state not in ("FINISHED", "FAILED")]
         return sorted(left, key=lambda one: one.started_ms)
 
-    def planned(self, key: str, point: Point) -> None:
-        """The trial of `point` is next."""
+    def planned(self, key: str, trial: Trial) -> None:
+        """The trial is next."""
         with self._lock:
             known = self._all.get(key)
             if known is None or known.state == "PLANNED":
-                self._keep(self._new(key, point))
+                self._keep(self._new(key, trial))
 
-    def started(self, key: str, point: Point) -> None:
+    def started(self, key: str, trial: Trial) -> None:
         """The trial has begun, maybe not for the first time."""
         with self._lock:
             known = self._all.get(key)
             if known is None or known.state == "PLANNED":
-                known = self._new(key, point)
+                known = self._new(key, trial)
             self._keep(replace(known, state="RUNNING", ended_ms=None))
 
     def seed_ended(self, key: str, result: SeedResult) -> bool:
@@ -102,7 +102,7 @@ class Attempts:
         """The study ends: what still runs is KILLED."""
         for one in self.all().values():
             if one.state == "RUNNING":
-                self.ended(one.trial, "KILLED")
+                self.ended(one.key, "KILLED")
 
     def settle(self, finished: Mapping[str, int]) -> None:
         """Say of the trials that a study left running what became of them.
@@ -118,12 +118,12 @@ class Attempts:
                     ended = max(known.started_ms, last)
                     self._keep(replace(known, state=state, ended_ms=ended, curves=curves))
 
-    def _new(self, key: str, point: Point) -> Attempt:
-        return Attempt(study=self.study, trial=key, point=point, state="PLANNED", started_ms=self._now())
+    def _new(self, key: str, trial: Trial) -> Attempt:
+        return Attempt(study=self.study, key=key, trial=trial, state="PLANNED", started_ms=self._now())
 
     def _keep(self, attempt: Attempt) -> None:
-        self._all[attempt.trial] = attempt
-        self._unwritten.add(attempt.trial)
+        self._all[attempt.key] = attempt
+        self._unwritten.add(attempt.key)
         with suppress(OSError):
             self._folder.mkdir(exist_ok=True)
             for key in sorted(self._unwritten):
@@ -142,9 +142,9 @@ class Attempts:
 def read_attempts(folder: Path, study: str) -> dict[str, Attempt]:
     """The attempts in a folder by key; those of another study, which left the folder to this one, are not."""
     found = [_attempt(json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
-    return {one.trial: one for one in found if one.study == study}
+    return {one.key: one for one in found if one.study == study}
 
 
 def _attempt(value: Mapping[str, Any]) -> Attempt:
     curves = tuple(Curve(**curve) for curve in value["curves"])
-    return Attempt(**{**value, "point": Point.from_dict(value["point"]), "curves": curves})
+    return Attempt(**{**value, "trial": Trial.from_dict(value["trial"]), "curves": curves})

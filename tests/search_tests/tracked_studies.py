@@ -7,17 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from factories import planned, record
 from mlflow.tracking import MlflowClient
 
 from search.config.study import StudyConfig
-from search.execution.trial import TrialOutcome
 from search.study.folder import StudyFolder
 from search.study.tracked import tracked
 from search.tracking.projection import Projection
 from search.tracking.tracker import Dataset, MemoryTracker
 from search.trials.attempts import Attempts
-from search.trials.design_point import Point
-from search.trials.record import TrialRecord
+from search.trials.design_point import Trial
 from trainers.spec import SeedResult
 
 POOL = Dataset(
@@ -29,28 +28,15 @@ POOL = Dataset(
 STEPS = [0, 1, 2, 3, 4]
 
 
-def point(prompts: int = 10) -> Point:
-    return Point(prompts=prompts, responses=2, budget_fraction=1.0, seeds=(0, 1))
+def trial(prompts: int = 10) -> Trial:
+    return planned(prompts, 2, budget_fraction=1.0)
 
 
-def result(seed: int, reward: float = 0.5, **more: Any) -> SeedResult:
-    history = [{"step": float(step), "loss": 1.0 / (step + 1)} for step in STEPS]
-    return SeedResult(seed=seed, reward=reward, rewards=(reward,), answers=("a",), history=history, **more)
+HISTORY = [{"step": float(step), "loss": 1.0 / (step + 1)} for step in STEPS]
 
 
-def outcome(key: str, prompts: int = 10, reward: float = 0.5, **more: Any) -> TrialOutcome:
-    trained = point(prompts)
-    record = TrialRecord(
-        trial=key,
-        prompts=prompts,
-        responses=2,
-        cost=2 * prompts,
-        diversity=3.0,
-        seeds=trained.seeds,
-        rewards=(reward, reward),
-    )
-    seeds = [result(seed, reward, **more) for seed in trained.seeds]
-    return TrialOutcome(record=record, point=trained, seeds=seeds)
+def result(seed: int) -> SeedResult:
+    return record(trial(), 0.5, 0.5, history=HISTORY).results[seed]
 
 
 class Running:
@@ -61,8 +47,8 @@ class Running:
 
     def start(self, *keys: str) -> None:
         for key in keys:
-            self.attempts.planned(key, point())
-            self.attempts.started(key, point())
+            self.attempts.planned(key, trial())
+            self.attempts.started(key, trial())
         self.projection.changed()
 
     def end_seed(self, key: str, seed: int) -> None:
@@ -70,7 +56,7 @@ class Running:
         self.projection.changed()
 
     def finish(self, key: str, **more: Any) -> None:
-        self.folder.save(outcome(key, **more))
+        self.folder.save(record(trial(), 0.5, 0.5, key=key, history=HISTORY, **more))
         self.attempts.ended(key, "FINISHED")
         self.projection.changed()
 
