@@ -64,11 +64,11 @@ def test_packages_are_empty_to_import() -> None:
     ("library", "homes"),
     [
         ("deepspeed", {"trainers/training/engine.py"}),
-        ("mlflow", {"search/tracking/mlflow_tracker.py"}),
+        ("mlflow", {"search/tracking/mlflow_tracker.py", "search/tracking/system_metrics.py"}),
         ("optuna", {"search/plan/proposals.py"}),
     ],
 )
-def test_a_library_is_touched_in_one_file(library: str, homes: set[str]) -> None:
+def test_a_library_is_touched_in_one_home(library: str, homes: set[str]) -> None:
     users = {
         str(path.relative_to(ROOT))
         for package in ORDER

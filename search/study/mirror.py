@@ -12,7 +12,7 @@ from base.errors import ConfigError
 
 EVERY_S = 5.0
 # Ray's state is of no use elsewhere, and a large pool is read again. A database in use cannot be copied, nor
-# need it be: MLflow's events lie in `tracking`, and Optuna's history is made again from the trials.
+# need it be: what MLflow and Optuna hold is made again from this folder.
 LEFT_OUT = ("ray", "pool", "mlartifacts")
 
 

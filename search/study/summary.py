@@ -30,10 +30,10 @@ def show_result(display: Display, study: StudyAnalysis, ledger: Ledger) -> None:
     else:
         display.say(f"No recommendation: {study.why_not}")
     display.say()
-    if pending := ledger.tracker.pending():
+    if pending := ledger.projection.pending():
         display.say(pending)
     display.say(f"report: {ledger.folder.path / 'report.html'}")
-    display.say(f"MLflow: {ledger.tracker.where()}")
+    display.say(f"MLflow: {ledger.projection.where()}")
 
 
 def show_stopped(display: Display, folder: StudyFolder) -> None:

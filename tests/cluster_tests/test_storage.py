@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
     for name, text in {
         "config.yaml": "name: smoke",
         "trials/a.json": "{}",
-        "tracking/events.jsonl": "1\n",
+        "attempts/a.json": "{}",
         "reward_model/head.json": "{}",
         "ray/tune/state": "x",
         "mlflow.db": "x",
@@ -43,7 +43,7 @@ def names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-KEPT = {"config.yaml", "trials/a.json", "tracking/events.jsonl", "reward_model/head.json"}
+KEPT = {"config.yaml", "trials/a.json", "attempts/a.json", "reward_model/head.json"}
 
 
 def test_a_new_head_gets_everything_back(folder: Path, storage: str, tmp_path: Path) -> None:

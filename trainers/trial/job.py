@@ -39,12 +39,15 @@ def run_trial(job: TrialJob, pool: Pool, context: WorkerContext) -> list[SeedRes
         keeper = Keeper(job.setup.checkpoints, context)
         done = {result.seed for result in keeper.results}
         left = [seed for seed in job.orders if seed not in done]
+        for result in keeper.results:
+            context.seed_ended(result)
         for seed in left:
             _tell(keeper.results, context)
             order = job.orders[seed]
             examples = draw(pool.train, prompts=len(order), responses=job.responses, seed=seed, order=order)
             result = train_and_judge(examples, seed, bench, keeper, job)
             keeper.finished(result, more=seed != left[-1])
+            context.seed_ended(result)
             gc.collect()
         return keeper.results
 

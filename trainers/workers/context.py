@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    pass
+    from trainers.spec import SeedResult
 
 Writer = Callable[[Path], None]
 
@@ -27,6 +27,9 @@ class WorkerContext(Protocol):
 
     def progress(self, update: Mapping[str, float]) -> None:
         """Tell whoever watches how far this worker is; returns at once and never raises."""
+
+    def seed_ended(self, result: SeedResult) -> None:
+        """Hand on the result of a seed, which others may follow; returns at once and never raises."""
 
     def save(self, name: str, write: Writer) -> str:
         """Keep what the workers `write` into one folder as the checkpoint `name`; returns where it lies.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from trainers.workers.context import Writer
 
 if TYPE_CHECKING:
+    from trainers.spec import SeedResult
     from trainers.workers.store import Checkpoints
 
 
@@ -22,10 +23,14 @@ class LocalContext:
     world_size: int = 1
     device: str = "cpu"
     updates: list[dict[str, float]] = field(default_factory=list)
+    results: list[SeedResult] = field(default_factory=list)
     checkpoints: Path | None = None
 
     def progress(self, update: Mapping[str, float]) -> None:
         self.updates.append(dict(update))
+
+    def seed_ended(self, result: SeedResult) -> None:
+        self.results.append(result)
 
     def save(self, name: str, write: Writer) -> str:
         return self._kept().save(name, write, self)

@@ -15,6 +15,7 @@ from typing import Any
 
 from base.errors import ApportionError, NonRetryableError, TrainingError
 from trainers.config.trainer import ResourcesConfig
+from trainers.spec import SeedResult
 from trainers.workers.context import Writer
 from trainers.workers.mailbox import Mailbox
 from trainers.workers.output import captured
@@ -50,18 +51,23 @@ class _Refusal:
 class RayContext:
     """The worker that Ray Train started; progress goes to the study's board, an actor, without waiting."""
 
-    def __init__(self, place: Checkpoints, board: Any, label: str) -> None:
+    def __init__(self, place: Checkpoints, board: Any, task: _Task) -> None:
         import ray.train
 
         train = ray.train.get_context()
         self.rank, self.world_size = train.get_world_rank(), train.get_world_size()
         self.device = str(take_device())
-        self._place, self._board, self._label = place, board, label
+        self._place, self._board, self._task = place, board, task
 
     def progress(self, update: Mapping[str, float]) -> None:
         if self.rank == 0 and self._board is not None:
             with contextlib.suppress(Exception):  # who watches must never end a trial
-                self._board.update.remote(self._label, dict(update))
+                self._board.update.remote(self._task.label, dict(update))
+
+    def seed_ended(self, result: SeedResult) -> None:
+        if self.rank == 0 and self._board is not None:
+            with contextlib.suppress(Exception):
+                self._board.seed_ended.remote(self._task.name, result)
 
     def save(self, name: str, write: Writer) -> str:
         """See `WorkerContext.save`.
@@ -258,7 +264,7 @@ def _do(task: _Task, options: _WorkerOptions) -> _Done | _Refusal:
     import ray
 
     place = Checkpoints(options.storage, task.name, keep=options.keep)
-    context = RayContext(place, options.board, task.label)
+    context = RayContext(place, options.board, task)
     try:
         with captured(_log(options.logs, task.name, context.rank)):
             return _Done(ray.get(task.work[0])(context))
