@@ -70,6 +70,8 @@ def rising_branch(fit: Fit, curve: DiversityCurve) -> tuple[Floats, Floats]:
     for place in np.flatnonzero(diversity >= least * (1 - 1e-9)):
         if not places or diversity[place] >= diversity[places[-1]] + step:
             places.append(int(place))
+    if (peak := int(diversity.argmax())) > places[-1]:
+        places.append(peak)
     return sizes[places], diversity[places]
 
 
