@@ -24,7 +24,7 @@ class RewardError(ApportionError):
 
 
 class TrainingError(ApportionError):
-    """A trial cannot go on: a loss that is not finite, a model that cannot be loaded."""
+    """A trial cannot continue: a loss that is not finite, a model that cannot be loaded."""
 
 
 class NonRetryableError(TrainingError):
@@ -32,7 +32,7 @@ class NonRetryableError(TrainingError):
 
 
 class CheckpointError(TrainingError):
-    """A checkpoint cannot be written; the training itself can go on."""
+    """A checkpoint cannot be written; the training itself can continue."""
 
 
 class InsufficientDataError(ApportionError):

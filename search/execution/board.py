@@ -11,7 +11,7 @@ OF_TRIAL = ("seeds_done", "reward")  # what a row says of the whole trial; the r
 
 
 class Board:
-    """How far each running trial is, by label: the latest of every figure that it told."""
+    """How far each running trial is, by label: the latest of every figure that it reported."""
 
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, float]] = {}
