@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from search.config.cost import Split
 from search.config.hyperparameters import Scalar, applied
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
@@ -149,7 +150,7 @@ class Plan:
             return None
         if belief.prob_within_margin < self._needed:
             return None
-        if not all(progress.seeds_at(point) for point in self._pair(belief, progress)):
+        if not all(progress.seeds_at(point) for point in self._required(belief, progress)):
             return None
         if belief.prob_best >= self._needed:
             return Stop(f"decided: {belief.sentence()}", True, belief)
@@ -196,19 +197,20 @@ class Plan:
     def _contenders(self, progress: Progress, belief: Belief | Undecided) -> list[DesignPoint]:
         """Where confirmation may train: the best split and the runner-up at every budget fraction.
 
-        Only at the whole budget until both were trained there; every number of responses there, while
+        Only where a verdict needs them until they were trained there; every number of responses there, while
         there is no belief.
         """
         if isinstance(belief, Undecided):
             return [self._whole(k, progress) for k in self.space.fractions]
-        pair = self._pair(belief, progress)
-        if missing := [point for point in pair if not progress.seeds_at(point)]:
+        required = self._required(belief, progress)
+        if missing := [point for point in required if not progress.seeds_at(point)]:
             return missing
-        return [
+        points = [
             self.space.point(point.responses, fraction, None, point.hyperparameters)
-            for point in pair
+            for point in self._pair(belief, progress)
             for fraction in self.space.fractions[point.responses]
         ]
+        return list(dict.fromkeys(points))
 
     def _most_informative(
         self, points: Sequence[DesignPoint], progress: Progress, belief: Belief | Undecided
@@ -248,9 +250,23 @@ class Plan:
         return 1 - (1 - self.search.confidence) / LOOKS
 
     def _pair(self, belief: Belief, progress: Progress) -> list[DesignPoint]:
-        """The best split and the runner-up, as points of the whole budget."""
+        """The best split and the runner-up, as the points nearest to them."""
         splits = [belief.best] + ([belief.runner_up] if belief.runner_up else [])
-        return [self._whole(split.responses, progress) for split in splits]
+        return [self._nearest(split, progress) for split in splits]
+
+    def _required(self, belief: Belief, progress: Progress) -> list[DesignPoint]:
+        """What a verdict rests on: the pair, and as many responses at the whole budget."""
+        pair = self._pair(belief, progress)
+        return list(dict.fromkeys([*(self._whole(point.responses, progress) for point in pair), *pair]))
+
+    def _nearest(self, split: Split, progress: Progress) -> DesignPoint:
+        """The point with as many responses whose number of prompts is nearest."""
+        best = self.hyperparameters(progress)
+        points = [
+            self.space.point(split.responses, fraction, None, best)
+            for fraction in self.space.fractions[split.responses]
+        ]
+        return min(points, key=lambda point: abs(point.prompts - split.prompts))
 
     def _whole(self, responses: int, progress: Progress) -> DesignPoint:
         fraction = self.space.whole(responses)

@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 
 from base.files import write_whole
 from search.advice.analysis import StudyAnalysis
+from search.advice.cheapest import noise_lines, ways_to_decide
 from search.advice.recommendation import Recommendation
 from search.fit.curve import DiversityCurve
 from search.fit.evidence import paper_mse
 from search.fit.fit import Fit
 from search.fit.forecast import format_probability
+from search.fit.noise import noise_budget, trainings_of
 from search.fit.question import Question
 from search.report import markup, plots
 from search.trials.record import TrialRecord
@@ -49,6 +51,7 @@ def write_report(folder: Path, study: StudyAnalysis) -> Path:
             [draw.one(plots.diversity_by_prompts(fit, question), "diversity", _curve_caption(question.curve))]
         ),
         *_domains(draw, fit),
+        *_noise(study.records, recommendation),
         markup.heading("Models compared"),
         *_models(fit),
         markup.heading("Trials"),
@@ -177,6 +180,15 @@ def _domains(draw: _Pictures, fit: Fit) -> list[str]:
     text = "Mean reward by domain of the held-out prompts, one mark for each trial with random prompts."
     shown = draw.one(plots.rewards_by_domain(fit), "domains", text)
     return [markup.heading("By domain"), markup.pictures([shown])] if shown else []
+
+
+def _noise(records: Sequence[TrialRecord], answer: Recommendation) -> list[str]:
+    """Where the noise of a trial comes from; nothing where seeds' rewards are not known prompt by prompt."""
+    noise = noise_budget(trainings_of(records))
+    if noise is None:
+        return []
+    lines = noise_lines(noise, ways_to_decide(answer, noise, records), answer)
+    return [markup.heading("Where the noise comes from"), markup.bullets(lines)]
 
 
 def _models(fit: Fit) -> list[str]:

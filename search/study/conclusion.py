@@ -44,6 +44,8 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
         seed=config.seed,
         base_reward=ledger.base_reward,
         notes=_notes(config, pool) | ledger.reward_notes(),
+        margin=config.search.practical_margin,
+        visits=_visits(config),
     )
     if study.recommendation is None:
         return study
@@ -64,7 +66,14 @@ def _study_json(config: StudyConfig, question: Question, ledger: Ledger) -> dict
         "responses": list(question.responses),
         "max_prompts": question.max_prompts,
         "failures": ledger.failures,
+        "margin": config.search.practical_margin,
+        "visits": _visits(config),
     }
+
+
+def _visits(config: StudyConfig) -> float | None:
+    """Visits to prompts of every training, where all make equally many whatever their split."""
+    return config.trainer.visits(1) if config.trainer.matching == "steps" else None
 
 
 def _notes(config: StudyConfig, pool: Pool) -> dict[str, str]:

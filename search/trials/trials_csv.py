@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from base.errors import InsufficientDataError
+from search.config.scale import ScaleName, guess_scale
 from search.trials.design_point import DesignPoint
 from search.trials.record import TrialRecord
 from trainers.spec import SeedResult
@@ -79,7 +81,7 @@ class _Row:
     """One line of the file, read with the line and column in every complaint."""
 
     def __init__(self, path: Path, line: int, values: Mapping[str | None, Any]) -> None:
-        self.where, self.values = f"{path}, line {line}", values
+        self.where, self.values, self.place = f"{path}, line {line}", values, (path, line)
         if None in values:
             raise InsufficientDataError(f"{self.where}: more values than columns: {values[None]}")
 
@@ -135,10 +137,39 @@ class _Row:
         )
 
     def reward(self) -> float:
-        value = self.number("reward")
-        if not 0 <= value <= 1:
-            raise InsufficientDataError(f"{self.where}, column reward: {value} is not within 0 and 1")
-        return value
+        """The reward on its own scale; a trailing % is only its unit."""
+        if not self.text("reward").endswith("%"):
+            return self.number("reward")
+        return _Row(*self.place, {"reward": self.text("reward").rstrip("% ")}).number("reward")
+
+    def error(self) -> float | None:
+        """The standard error of a row that is a mean over unnamed seeds; None without such a column."""
+        if not self.text("reward_se"):
+            return None
+        error = self.number("reward_se")
+        if error < 0:
+            raise InsufficientDataError(f"{self.where}, column reward_se: {error:g} is negative")
+        return error
+
+    def results(self, index: int) -> list[SeedResult]:
+        """One result, or where only a mean and its standard error are given two that have both.
+
+        A mean with an error counts as two seeds: the fewest that have a standard error.
+        """
+        result, error = self.result(index), self.error()
+        if error is None:
+            return [result]
+        return [
+            replace(result, seed=2 * index + place, reward=result.reward + sign * error)
+            for place, sign in enumerate((-1, 1))
+        ]
+
+
+def scale_of(path: Path, records: Sequence[TrialRecord]) -> ScaleName:
+    """The scale of the rewards in a CSV of trials, by its % signs or by the range of its rewards."""
+    if "%" in path.read_text(encoding="utf-8-sig"):
+        return "percent"
+    return guess_scale(reward for record in records for reward in record.rewards)
 
 
 def _record(rows: Sequence[_Row], number: int) -> TrialRecord:
@@ -155,7 +186,7 @@ def _record(rows: Sequence[_Row], number: int) -> TrialRecord:
         point=point,
         cost=first.number("cost", point.prompts * point.responses),
         diversity=sum(row.number("diversity") for row in rows) / len(rows),
-        results=tuple(row.result(index) for index, row in enumerate(rows)),
+        results=tuple(result for index, row in enumerate(rows) for result in row.results(index)),
         baselines=first.prefixed(BASELINE),
         seconds=first.number("seconds", 0),
     )
