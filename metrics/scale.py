@@ -48,7 +48,7 @@ def nested_diversity_at(
     *,
     limit: int = EXACT_LIMIT,
 ) -> NDArray[np.float64]:
-    """D of the first n of `order` (places in `tokens`), for each n of `prompts`; shape as `prompts`.
+    """D of the first n of `order` (indices into `tokens`), for each n of `prompts`; shape as `prompts`.
 
     `metrics.diversity.nested_diversity` of the tokens in that order, with one piece of them in memory at a
     time; past `limit` distinct n-grams and prompts an estimate (`StreamCounter`).

@@ -1,4 +1,4 @@
-"""Rankings as token ids, and rows of them in which every prompt's tokens appear once."""
+"""Rankings as token ids, packed into rows in which every prompt's tokens appear once."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Ranking:
     """One prompt with its responses as token ids, best first.
 
     `scores` falls (ties allowed) along the responses. `reference` holds each response's summed
-    log-probability under the frozen reference policy, for the algorithms that need one; `key` names the
-    prompt in messages (`Prompt.key`).
+    log-probability under the frozen reference policy, for the algorithms that need one; `key` identifies
+    the prompt in messages (`Prompt.key`).
     """
 
     prompt_ids: list[int]
@@ -30,7 +30,7 @@ class Ranking:
 
     @property
     def tokens(self) -> int:
-        """Tokens to encode: the prompt once, each response without its last token, only predicted."""
+        """Tokens to encode: the prompt once, each response without its last token (only predicted)."""
         return len(self.prompt_ids) + sum(len(ids) - 1 for ids in self.response_ids)
 
     def keep(self, indices: Iterable[int]) -> Ranking:
@@ -66,7 +66,7 @@ def tokenize_rankings(
     """Examples as rankings, responses by falling score (ties in the pool's order).
 
     Of responses with identical tokens (cut to the same beginning, say) only the best is kept; an example
-    of two or more responses that is left with one ranks nothing any more and is dropped.
+    of two or more responses that is left with one has no ranking to learn and is dropped.
     """
     rankings: list[Ranking] = []
     cut_prompts = cut_responses = duplicates = 0
@@ -91,7 +91,7 @@ def tokenize_rankings(
 
 @dataclass(frozen=True)
 class Segment:
-    """Where one ranking lies in the row: its prompt, then its responses one after the other."""
+    """One ranking's part of the row: its prompt, then its responses one after the other."""
 
     start: int
     prompt: int
@@ -106,12 +106,12 @@ class Segment:
 class Batch:
     """Rankings packed without padding into one row of T tokens, with N predicted tokens of R responses.
 
-    A response's positions go on from its prompt's last, whatever lies between them in the row.
+    A response's positions continue its prompt's, whatever lies between them in the row.
     """
 
     input_ids: Tensor  # [T] int64
     positions: Tensor  # [T] int64, from 0 at each prompt's first token
-    sources: Tensor  # [N] int64: the place in the row whose hidden state predicts the token
+    sources: Tensor  # [N] int64: the index in the row whose hidden state predicts the token
     targets: Tensor  # [N] int64: the predicted token
     owners: Tensor  # [N] int64: the response, 0..R-1, that the predicted token belongs to
     scores: Tensor  # [R] float64, so that margins and ties are as in the pool

@@ -1,0 +1,39 @@
+"""A dialogue rendered as text: the same for the policy that continues it and the models that score it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pools.types import Prompt
+
+Style = Literal["auto", "chat", "plain"]
+_SPEAKERS = {"user": "Human", "assistant": "Assistant"}
+
+
+def render_prompt(prompt: Prompt, tokenizer: Any, style: Style = "auto") -> str:
+    """The text up to where the response begins.
+
+    `chat` applies the tokenizer's chat template with its generation prompt; `plain` writes turns as in
+    HH-RLHF (`\\n\\nHuman: ...\\n\\nAssistant:`), system messages first; `auto` is `chat` where the tokenizer
+    has a template.
+    """
+    turns = chat_turns(prompt)
+    if is_chat(tokenizer, style):
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    system = (turn["content"] for turn in turns if turn["role"] == "system")
+    spoken = (
+        f"\n\n{_SPEAKERS[turn['role']]}: {turn['content']}" for turn in turns if turn["role"] in _SPEAKERS
+    )
+    return "".join([*system, *spoken, "\n\nAssistant:"])
+
+
+def is_chat(tokenizer: Any, style: Style = "auto") -> bool:
+    """Whether `style` means the chat template for this tokenizer."""
+    return style == "chat" or (style == "auto" and bool(tokenizer.chat_template))
+
+
+def chat_turns(prompt: Prompt) -> list[dict[str, str]]:
+    """The prompt as `apply_chat_template` takes it; a plain text is one turn of the user."""
+    if isinstance(prompt.content, str):
+        return [{"role": "user", "content": prompt.content}]
+    return [{"role": turn.role, "content": turn.content} for turn in prompt.content]
