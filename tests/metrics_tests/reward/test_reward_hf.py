@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.tiny_rewards import save_base_model, save_decoder_reward, save_encoder_reward
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from base.errors import RewardError
 from metrics.config import RewardConfig
-from metrics.reward.dialogue import Window, batches, encode
+from metrics.reward.dialogue import Window, encode
 from metrics.reward.hf import HFReward
 from pools.types import Message, Prompt
-from tests.metrics_tests.tiny_rewards import save_base_model, save_decoder_reward, save_encoder_reward
 
 
 def reward(model: Path | str, **fields: int) -> HFReward:
@@ -61,14 +61,6 @@ def test_the_window_shrinks_to_the_models_positions() -> None:
 
     window = Window.of(RewardConfig(max_prompt_tokens=100, max_response_tokens=300), Short())
     assert window == Window(prompt=10, response=30)
-
-
-def test_batches_hold_every_row_once_within_the_budget() -> None:
-    lengths = [5, 90, 3, 40, 41, 7, 200]
-    made = list(batches(lengths, token_budget=90))
-    assert sorted(index for batch in made for index in batch) == list(range(7))
-    assert all(len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= 90 for batch in made)
-    assert made[0] == [6]
 
 
 def test_a_plain_language_model_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from tiny_trial import KilledError, MortalContext, job, pool, setup
+from support.tiny_trial import KilledError, MortalContext, job, pool, setup
 
 from base.errors import NonRetryableError
 from trainers.trial.job import run_trial

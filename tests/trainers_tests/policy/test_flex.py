@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import random_rankings, tiny_llama
+from support.tiny_models import random_rankings, tiny_llama
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, create_mask
 from torch.nn.functional import scaled_dot_product_attention
@@ -48,7 +48,7 @@ def segments_of(shape: list[tuple[int, list[int]]]) -> tuple[Segment, ...]:
 def test_blocks_are_those_of_the_mask(shape: list[tuple[int, list[int]]]) -> None:
     segments = segments_of(shape)
     end = segments[-1].stop
-    total = flex.filled(end)
+    total = flex.padded_length(end)
     blocks = row_blocks(segments, total, CPU)
     sees = create_mask(blocks.mask_mod, 1, 1, total, total, CPU)
     assert torch.equal(sees[..., :end, :end], row_mask(segments, CPU))
@@ -61,15 +61,15 @@ def test_blocks_are_those_of_the_mask(shape: list[tuple[int, list[int]]]) -> Non
 
 
 def test_rows_are_filled_up_to_blocks() -> None:
-    assert [flex.filled(tokens) for tokens in (1, 256, 257, 1000)] == [256, 256, 384, 1024]
+    assert [flex.padded_length(tokens) for tokens in (1, 256, 257, 1000)] == [256, 256, 384, 1024]
 
 
 @torch.no_grad()
 def test_attention_is_that_under_the_mask() -> None:
     segments = segments_of([(40, [10, 0, 70]), (3, [5]), (20, [0]), (60, [30, 30])])
     end, generator = segments[-1].stop, torch.Generator().manual_seed(1)
-    row = [torch.randn(1, heads, flex.filled(end), 8, generator=generator) for heads in (6, 2, 2)]
-    got = flex.attend(*row, row_blocks(segments, flex.filled(end), CPU), 0.3)[:, :, :end]
+    row = [torch.randn(1, heads, flex.padded_length(end), 8, generator=generator) for heads in (6, 2, 2)]
+    got = flex.attend(*row, row_blocks(segments, flex.padded_length(end), CPU), 0.3)[:, :, :end]
     known = [tensor[:, :, :end] for tensor in row]
     mask = row_mask(segments, CPU)
     expected = scaled_dot_product_attention(*known, attn_mask=mask, scale=0.3, enable_gqa=True)
@@ -87,7 +87,7 @@ def test_lengths_share_a_compilation(flex_gradients: None, monkeypatch: pytest.M
     compiled = flex._compiled.__wrapped__()
     for tokens in (700, 300, 400, 900, 100, 600):
         segments = segments_of([(tokens // 2, [tokens // 4, tokens // 4])])
-        total = flex.filled(segments[-1].stop)
+        total = flex.padded_length(segments[-1].stop)
         row = [torch.randn(1, heads, total, 8, requires_grad=True) for heads in (4, 1, 1)]
         out = compiled(*row, block_mask=row_blocks(segments, total, CPU), scale=8**-0.5, enable_gqa=True)
         assert all(grad.isfinite().all() for grad in torch.autograd.grad(out.sum(), row))

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch.distributed as dist
-from tiny_models import build, byte_tokenizer
+from support.tiny_models import build, byte_tokenizer
 from transformers import OPTConfig
 
 from metrics.config import RewardConfig

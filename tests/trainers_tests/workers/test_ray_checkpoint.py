@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 import pytest
-from test_checkpoint import untimed
-from tiny_trial import job, pool, save_model, setup
+from support.paths import PYTHONPATH
+from support.tiny_trial import job, pool, save_model, setup, untimed
 
 from base.errors import NonRetryableError, TrainingError
 from trainers.config.trainer import ResourcesConfig
@@ -25,7 +25,6 @@ from trainers.workers.context import WorkerContext
 from trainers.workers.local import LocalContext
 from trainers.workers.worker_pool import WorkerPool
 
-HERE = Path(__file__).parent
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(500)]
 
 
@@ -35,10 +34,8 @@ def cluster() -> Iterator[None]:
 
     from search.cluster.connection import WORKERS
 
-    path = f"{HERE.parent.parent}{os.pathsep}{HERE}"
-    ray.init(
-        "local", num_cpus=2, runtime_env={"env_vars": {**WORKERS, "PYTHONPATH": path}}, log_to_driver=False
-    )
+    environment = {"env_vars": {**WORKERS, "PYTHONPATH": PYTHONPATH}}
+    ray.init("local", num_cpus=2, runtime_env=environment, log_to_driver=False)
     yield
     ray.shutdown()
 
@@ -62,7 +59,7 @@ class Doomed:
 
 
 def usual(folder: Path) -> TrialSetup:
-    """In the precision that a study has unless it is told otherwise."""
+    """In the precision that a study has by default."""
     return setup(folder / "model", evaluate=3, dtype="bf16")
 
 
@@ -70,8 +67,8 @@ def run(folder: Path, deaths: tuple[int, ...], max_failures: int) -> Any:
     given, log = job(usual(folder)), folder / "steps"
     with closing(
         WorkerPool(ResourcesConfig(max_failures=max_failures), storage=str(folder / "storage"))
-    ) as crew:
-        return crew.run(
+    ) as workers:
+        return workers.run(
             lambda context: [
                 asdict(result) for result in run_trial(given, pool(), Doomed(context, log, deaths))
             ],
@@ -100,20 +97,20 @@ def test_a_trial_survives_the_death_of_its_workers_and_of_its_run(
 ) -> None:
     monkeypatch.setenv("LOCAL_RANK", "0")  # DeepSpeed asks for it
     save_model(tmp_path / "model")
-    with pytest.raises(TrainingError, match="died without a word"):
+    with pytest.raises(TrainingError, match="exited without an error message"):
         run(tmp_path, (5,), max_failures=0)
     first = (tmp_path / "steps").read_text().split()
     results = run(tmp_path, (9,), max_failures=1)
-    told = (tmp_path / "steps").read_text().split()
+    logged = (tmp_path / "steps").read_text().split()
     assert first == ["0.1", "0.2", "0.3", "0.4", "0.5"]
-    assert told[5] in ("0.3", "0.5")  # from a checkpoint, not from the start
-    assert told[9] != "0.1" and told[-7:] == [f"1.{step}" for step in range(1, 8)]
+    assert logged[5] in ("0.3", "0.5")  # from a checkpoint, not from the start
+    assert logged[9] != "0.1" and logged[-7:] == [f"1.{step}" for step in range(1, 8)]
     assert untimed(json.loads(json.dumps(results))) == untimed(unbroken(tmp_path))
     assert len(list((tmp_path / "storage" / "trial").glob("step*"))) == 1
 
 
-def test_a_crew_stays_until_a_piece_of_work_fails(cluster: None, tmp_path: Path) -> None:
-    crew = WorkerPool(ResourcesConfig(workers=2, max_failures=3), storage=str(tmp_path))
+def test_workers_stay_until_a_task_fails(cluster: None, tmp_path: Path) -> None:
+    workers = WorkerPool(ResourcesConfig(workers=2, max_failures=3), storage=str(tmp_path))
 
     def meet(context: WorkerContext) -> list[int]:
         import torch.distributed as dist
@@ -126,10 +123,10 @@ def test_a_crew_stays_until_a_piece_of_work_fails(cluster: None, tmp_path: Path)
         (tmp_path / f"start-{uuid.uuid4()}").touch()
         raise NonRetryableError("loss is nan at step 7")
 
-    first, second = (crew.run(meet, name=name, label="") for name in "ab")
+    first, second = (workers.run(meet, name=name, label="") for name in "ab")
     assert first == second and len(set(first)) == 2
     with pytest.raises(TrainingError, match="^loss is nan at step 7$"):
-        crew.run(refuse, name="c", label="")
+        workers.run(refuse, name="c", label="")
     # What would fail again is not started again, nor are its workers trusted with anything else.
     assert 1 <= len(list(tmp_path.glob("start-*"))) <= 2
     gone = [psutil.Process(pid) for pid in first if psutil.pid_exists(pid)]

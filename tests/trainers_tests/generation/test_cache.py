@@ -6,18 +6,18 @@ import random
 
 import pytest
 import torch
-from tiny_models import VOCABULARY, build, tiny_llama
+from support.tiny_models import VOCABULARY, build, tiny_llama
 from transformers import BloomConfig, MistralConfig
 from transformers.cache_utils import DynamicLayer
 
-from trainers.generation.cache import RoomyLayer, can_join, empty_cache
+from trainers.generation.cache import PreallocatedLayer, can_join, empty_cache
 from trainers.generation.generate import _closed_up
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_same_states_as_in_a_plain_layer(seed: int) -> None:
     rng, rows = random.Random(seed), 6
-    ours, plain = RoomyLayer(), DynamicLayer()
+    ours, plain = PreallocatedLayer(), DynamicLayer()
     for step in range(150):
         new = torch.randn(2, rows, 2, 9 if step == 0 else 1, 3)
         width, _ = ours.get_mask_sizes(new.shape[-2])
@@ -42,10 +42,10 @@ def test_rows_that_go_on_keep_their_places_and_the_last_fill_the_gaps() -> None:
 
 
 def test_layers_that_see_a_window_only_are_left_to_transformers() -> None:
-    assert all(type(layer) is RoomyLayer for layer in empty_cache(tiny_llama()).layers)
+    assert all(type(layer) is PreallocatedLayer for layer in empty_cache(tiny_llama()).layers)
     small = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
     windowed = build(MistralConfig(**small, num_attention_heads=4, num_key_value_heads=2, sliding_window=4))
-    assert not any(isinstance(layer, RoomyLayer) for layer in empty_cache(windowed).layers)
+    assert not any(isinstance(layer, PreallocatedLayer) for layer in empty_cache(windowed).layers)
     assert not can_join(windowed)
 
 

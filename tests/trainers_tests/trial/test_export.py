@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_trial
 import torch
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem, copy_files
-from tiny_models import byte_tokenizer, tiny_llama
+from support import tiny_trial
+from support.tiny_models import byte_tokenizer, tiny_llama
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trainers.config.trainer import TrainerConfig
@@ -18,7 +18,7 @@ from trainers.models import load_policy
 from trainers.spec import SeedResult, TrialJob
 from trainers.trial.evaluator import Evaluator
 from trainers.trial.export import model_card, put_remote, save_policy
-from trainers.trial.seed_run import keep_policy
+from trainers.trial.seed_run import add_policy
 from trainers.workers.local import LocalContext
 
 
@@ -107,10 +107,10 @@ def test_a_policy_that_cannot_be_saved_leaves_the_result(tmp_path: Path) -> None
     """Where the place is wrong the trial still counts, and says what it could not do."""
     setup = tiny_trial.setup(tiny_trial.save_model(tmp_path / "base"))
     (tmp_path / "file").touch()
-    bench = Evaluator(replace(setup, policies=f"{tmp_path}/file"), tiny_trial.pool(), LocalContext())
+    evaluator = Evaluator(replace(setup, policies=f"{tmp_path}/file"), tiny_trial.pool(), LocalContext())
     result = SeedResult(seed=3, reward=0.5, rewards=(0.5, 0.5), answers=("", ""))
-    model = load_policy(bench.path, dtype="fp32")
-    kept = keep_policy(result, model, bench, TrialJob(setup=setup, responses=2, orders={}, name="a"))
+    model = load_policy(evaluator.path, dtype="fp32")
+    kept = add_policy(result, model, evaluator, TrialJob(setup=setup, responses=2, orders={}, name="a"))
     assert (kept.reward, kept.policy) == (0.5, "")
     assert f"could not be saved to {tmp_path}/file/a-seed3: " in kept.notes[0]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from tiny_models import random_rankings
+from support.fake_engine import FakeEngine
+from support.tiny_models import random_rankings
 
 from base.errors import NonRetryableError
 from trainers.algorithms.base import LossOutput
@@ -17,16 +17,6 @@ from trainers.training.loop import micro_batches, train
 from trainers.workers.local import LocalContext
 
 CONFIG = TrainerConfig(steps=3, batch_prompts=4, micro_batch_tokens=64)
-
-
-class Engine(SimpleNamespace):
-    """Takes every call of the loop and does nothing."""
-
-    def __call__(self, batch: Any) -> None:
-        return None
-
-    def __getattr__(self, name: str) -> Any:
-        return {"get_lr": lambda: [0.1], "get_global_grad_norm": lambda: 1.0}.get(name, lambda *_: None)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -53,7 +43,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_by_step_and_prompts() -> No
     with pytest.raises(
         NonRetryableError, match=r"loss is nan at step 2 of 3, on the prompts p\d, p\d, p\d, p\d$"
     ):
-        train(Engine(), rankings, Failing(), config, seed=0, context=context)  # type: ignore[arg-type]
+        train(FakeEngine(), rankings, Failing(), config, seed=0, context=context)  # type: ignore[arg-type]
     assert [row["step"] for row in context.updates] == [1.0]
 
 
@@ -63,8 +53,22 @@ def test_only_the_plain_path_pads(path: str) -> None:
         def loss(self, logps: Any, batch: Any) -> LossOutput:
             return LossOutput(torch.tensor(1.0), {})
 
-    engine, rankings = Engine(module=SimpleNamespace(path=path)), random_rankings(0, (3, 2, 2, 4))
+    engine, rankings = FakeEngine(path=path), random_rankings(0, (3, 2, 2, 4))
     training = train(engine, rankings, Constant(), CONFIG, seed=0, context=LocalContext())  # type: ignore[arg-type]
     assert training.tokens == 3 * sum(ranking.tokens for ranking in rankings)
     assert (training.telemetry()["padding"] > 0.05) == (path == "plain")
     assert (training.padded == training.tokens) == (path == "segments")
+
+
+def test_only_the_last_micro_batch_of_a_step_is_a_boundary() -> None:
+    class Constant:
+        def loss(self, logps: Any, batch: Any) -> LossOutput:
+            return LossOutput(torch.tensor(1.0), {})
+
+    engine, rankings = FakeEngine(), random_rankings(0, (4, 4, 4, 4))
+    cuts = len(micro_batches(rankings, CONFIG, LocalContext()))
+    train(engine, rankings, Constant(), CONFIG, seed=0, context=LocalContext())  # type: ignore[arg-type]
+    assert cuts > 1 and engine.calls.count("step") == 3
+    first = engine.calls[: engine.calls.index("step")]
+    assert first[0::3] == ["within"] * (len(first) // 3 - 1) + ["boundary"]
+    assert first[1::3] == ["forward"] * (len(first) // 3)

@@ -15,11 +15,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import flex_on_cpu
 import torch
 import torch.distributed as dist
-from tiny_models import random_rankings
-from tiny_trial import job, pool, save_model, setup
+from support import flex_on_cpu
+from support.tiny_models import random_rankings
+from support.tiny_trial import job, pool, save_model, setup
 
 from trainers.algorithms.registry import make_algorithm
 from trainers.config.trainer import TrainerConfig

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiny_models import byte_tokenizer, tiny_llama
+from support.tiny_models import byte_tokenizer, tiny_llama
 
 from metrics.config import RewardConfig
 from pools.types import Example, Pool, Prompt, Response
@@ -16,6 +16,7 @@ from trainers.config.trainer import CheckpointConfig, EvaluationConfig, ModelCon
 from trainers.spec import TrialJob, TrialSetup
 from trainers.workers.local import LocalContext
 
+TIMED = ("seconds", "train_seconds", "tokens_per_second", "peak_memory_gib", "policy")
 WORDS = ("red", "green", "blue", "seven", "maple", "river", "stone", "cloud")
 
 
@@ -65,6 +66,7 @@ def setup(
     **trainer: Any,
 ) -> TrialSetup:
     fixed = {"algorithm": {"name": "pro"}, "steps": 7, "batch_prompts": 4, "learning_rate": 5e-3}
+    vowels = RewardConfig(kind="verifier", function="support.tiny_trial:judge_vowels")
     fixed |= {"dtype": "fp32", "zero_stage": 1, "micro_batch_tokens": 128}
     dev = [Prompt(f"dev {word}?") for word in WORDS[:3]]
     return TrialSetup(
@@ -73,11 +75,13 @@ def setup(
         evaluation=EvaluationConfig(
             max_new_tokens=4, dev_prompts=len(dev) if evaluate else 0, every=evaluate
         ),
-        reward=RewardConfig(kind="verifier", function=f"tiny_trial:{reward}"),
+        reward=RewardConfig(kind="verifier", function=f"support.tiny_trial:{reward}"),
         checkpoints=CheckpointConfig(every=every),
         policies=policies,
         dev_prompts=dev if evaluate else (),
-        dev_reward=RewardConfig(kind="verifier", function="tiny_trial:judge_vowels") if evaluate else None,
+        dev_reward=RewardConfig(kind="verifier", function="support.tiny_trial:judge_vowels")
+        if evaluate
+        else None,
     )
 
 
@@ -86,13 +90,20 @@ def job(given: TrialSetup, seeds: tuple[int, ...] = (0, 1), **more: Any) -> Tria
     return TrialJob(setup=given, responses=3, orders=orders, **more)
 
 
+def untimed(value: Any) -> Any:
+    """A result without what a clock or a memory gauge said."""
+    if isinstance(value, dict):
+        return {name: untimed(part) for name, part in value.items() if not name.startswith(TIMED)}
+    return [untimed(part) for part in value] if isinstance(value, list) else value
+
+
 class KilledError(BaseException):
     """Stands for SIGKILL: nothing that the trial does may catch it."""
 
 
 @dataclass
 class MortalContext(LocalContext):
-    """A worker that dies when it tells of its `lives`-th logged step."""
+    """A worker that is killed when it reports its `lives`-th logged step."""
 
     lives: int = 0
 

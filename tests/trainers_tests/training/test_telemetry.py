@@ -8,11 +8,9 @@ import time
 import pytest
 import torch
 
-from base.errors import TrainingError
 from trainers.policy.batching import Ranking, collate
 from trainers.training.loop import Training
-from trainers.training.telemetry import Stopwatch, forget_peak, padded_tokens, peak_memory, summed
-from trainers.trial.out_of_memory import explain_oom
+from trainers.training.telemetry import Stopwatch, padded_tokens, peak_memory, reset_peak_memory, summed
 
 
 def test_seconds_go_to_the_phase_that_ends_and_pauses_to_none() -> None:
@@ -49,7 +47,7 @@ def test_memory_is_in_gibibytes() -> None:
 def test_a_peak_is_that_of_one_trial() -> None:
     torch.ones(2**28).sum()  # one
     peak = peak_memory("cpu")
-    forget_peak("cpu")
+    reset_peak_memory("cpu")
     assert peak_memory("cpu") < peak - 0.5
 
 
@@ -69,19 +67,11 @@ def test_trainings_add_up_by_what_their_figures_are() -> None:
 
 def test_notes_of_one_step_share_a_row() -> None:
     training = Training(step=3)
-    training.note({"loss": 1.0})
-    training.note({"dev_reward": 0.5})
+    training.record({"loss": 1.0})
+    training.record({"dev_reward": 0.5})
     training.step = 4
-    training.note({"dev_reward": 0.25})
+    training.record({"dev_reward": 0.25})
     assert training.history == [
         {"step": 3.0, "loss": 1.0, "dev_reward": 0.5},
         {"step": 4.0, "dev_reward": 0.25},
     ]
-
-
-def test_running_out_of_memory_says_what_to_lower() -> None:
-    words = r"out of memory on cpu after .* trainer\.micro_batch_tokens"
-    with pytest.raises(TrainingError, match=words), explain_oom("cpu"):
-        torch.empty(2**60)
-    with pytest.raises(RuntimeError, match="shape"), explain_oom("cpu"):
-        torch.zeros(7).view(5)

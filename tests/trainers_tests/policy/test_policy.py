@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import VOCABULARY, build, random_rankings, tiny_llama
+from support.tiny_models import VOCABULARY, build, random_rankings, tiny_llama
 from transformers import (
     BloomConfig,
     Gemma2Config,

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.tiny_rewards import examples_rewarding, save_base_model
 from transformers import AutoModel, AutoTokenizer
 
 from base.errors import RewardError
@@ -18,7 +19,6 @@ from metrics.reward.dialogue import Window, encode
 from metrics.reward.features import Features
 from metrics.reward.fitted import FittedReport, FittedReward, fit_reward_model, fit_sample
 from pools.types import Example, Prompt, Response
-from tests.metrics_tests.tiny_rewards import examples_rewarding, save_base_model
 
 CONFIG = RewardConfig(kind="fitted", fit_folds=3)
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from support.memory_reward import MemoryReward
 
 from base.errors import RewardError
 from metrics.config import RewardConfig
 from metrics.reward.base import checked_scores
-from metrics.reward.memory import MemoryReward
 from metrics.reward.verifier import VerifierReward, import_function
 from pools.types import Prompt
 

@@ -1,4 +1,4 @@
-"""What a worker says is in its file, whoever says it, and nowhere else."""
+"""A worker's output is in its log file, whoever writes it, and nowhere else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 SAYS = """
 import os, sys, pathlib
-from trainers.chatter import captured
+from trainers.workers.output import captured
 print("before")
 try:
     with captured(pathlib.Path(sys.argv[1])):

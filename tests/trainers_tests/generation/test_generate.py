@@ -9,14 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from tiny_models import VOCABULARY, build, byte_tokenizer, tiny_llama
+from support.tiny_models import VOCABULARY, build, byte_tokenizer, tiny_llama
 from torch import Tensor
 from transformers import BloomConfig, GPT2Config, MistralConfig, OPTConfig, PreTrainedModel, Qwen2Config
 
-from trainers.generation.generate import Sampling, _batches, cut, generate
-from trainers.policy import attention as decoding
+from trainers.generation.generate import Sampling, cut, generate
+from trainers.policy import decoding
 
 EOS = [3, 20, 40, 60, 80]
 OPTIONS = {"max_new_tokens": 16, "eos_ids": EOS, "pad_id": 0}
@@ -74,16 +72,6 @@ def test_the_budget_changes_no_answer(budget: int) -> None:
     assert generate(model, given_prompts, **OPTIONS, token_budget=budget) == generate(
         model, given_prompts, **OPTIONS
     )
-
-
-@given(st.lists(st.integers(1, 40), max_size=30), st.integers(1, 20), st.integers(1, 300))
-def test_batches_fit_the_budget(lengths: list[int], new: int, budget: int) -> None:
-    batches = _batches(lengths, new, budget)
-    assert Counter(i for batch in batches for i in batch) == Counter(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * (max(lengths[i] for i in batch) + new) <= budget
-    flat = [lengths[i] for batch in batches for i in batch]
-    assert flat == sorted(flat, reverse=True)
 
 
 def test_a_long_prompt_is_not_what_all_are_padded_to() -> None:

@@ -8,14 +8,15 @@ import subprocess
 import sys
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
-from tiny_models import tiny_llama
+from support.paths import PYTHONPATH
+from support.tiny_models import tiny_llama
 from transformers import AutoModelForCausalLM
 
-from trainers.config.algorithm import AlgorithmName
+from trainers.config.algorithm import LOSSES
 
 HERE = Path(__file__).parent
 WHOLE, CUT = 10_000, 64
@@ -38,7 +39,7 @@ def case(algorithm: str, path: str, stage: int, tokens: int = CUT, **trainer: An
     return {"path": path, "trainer": {**base, **trainer}}
 
 
-MATRIX = [case(*place) for place in product(get_args(AlgorithmName), ("segments", "plain"), range(4))]
+MATRIX = [case(*place) for place in product(LOSSES, ("segments", "plain"), range(4))]
 LORA = {"lora": {"rank": 2, "target_modules": ["q_proj", "down_proj"]}}
 VARIANTS = [
     case("pro", "mask", 1),
@@ -48,7 +49,7 @@ VARIANTS = [
     case("pro", "segments", 3, offload="all"),
 ]
 ADAPTED = [case("dpo", "segments", stage, **LORA) for stage in range(4)]
-REFERENCES = [case(name, "plain", 1, WHOLE) for name in get_args(AlgorithmName)]
+REFERENCES = [case(name, "plain", 1, WHOLE) for name in LOSSES]
 OFFLOADS = [(0, "none"), (1, "none"), (2, "none"), (3, "none"), (1, "optimizer"), (3, "all")]
 HALF = [case("sft", "segments", stage, dtype="bf16", offload=what) for stage, what in OFFLOADS]
 
@@ -65,7 +66,7 @@ def results(folder: Path) -> dict[str, dict[int, Result]]:
     together = [*MATRIX, *VARIANTS, *ADAPTED, *HALF]
     alone = [*REFERENCES, *together]
     (folder / "cases.json").write_text(json.dumps([alone, together]))
-    environment = {**os.environ, "PYTHONPATH": f"{HERE.parent.parent}{os.pathsep}{HERE}"}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
     environment |= {"OMP_NUM_THREADS": "1", "LOCAL_RANK": "0", "DS_ACCELERATOR": "cpu"}
     command = [sys.executable, str(HERE / "engine_worker.py"), str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=540)
@@ -86,7 +87,7 @@ def assert_same(got: Result, want: Result, label: object) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("name", get_args(AlgorithmName))
+@pytest.mark.parametrize("name", LOSSES)
 def test_every_path_and_stage_takes_the_same_steps(
     name: str, workers: int, results: dict[str, dict[int, Result]]
 ) -> None:

@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import byte_tokenizer, random_rankings
+from support.tiny_models import byte_tokenizer, random_rankings
 
 from pools.types import Example, Message, Prompt, Response
 from trainers.policy.batching import Ranking, collate, pack, tokenize_rankings
-from trainers.prompt_format import format_prompt, tokenize_prompt, tokenize_prompts, tokenize_response
+from trainers.prompt_format import tokenize_prompt, tokenize_prompts, tokenize_response
 
 TOKENIZER = byte_tokenizer()
 CHAT = byte_tokenizer(chat=True)
@@ -127,17 +127,6 @@ def test_a_plain_prompt_keeps_its_first_special_token_when_cut() -> None:
     ids, cut = tokenize_prompt(Prompt("question"), Opening(), style="auto", max_tokens=11)
     assert cut and ids[0] == 1
     assert TOKENIZER.decode(ids[1:]) == "Assistant:"
-
-
-def test_formats() -> None:
-    assert (
-        format_prompt(DIALOGUE, TOKENIZER) == "\n\nHuman: hi\n\nAssistant: hello\n\nHuman: why\n\nAssistant:"
-    )
-    expected = "<user>hi</user><assistant>hello</assistant><user>why</user><assistant>"
-    assert format_prompt(DIALOGUE, CHAT) == expected
-    assert format_prompt(Prompt("hi"), CHAT, "plain") == "\n\nHuman: hi\n\nAssistant:"
-    system = Prompt((Message("system", "Be brief."), Message("user", "hi")))
-    assert format_prompt(system, TOKENIZER) == "Be brief.\n\nHuman: hi\n\nAssistant:"
 
 
 def test_generation_starts_from_the_same_tokens_as_training() -> None:

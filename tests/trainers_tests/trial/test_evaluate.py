@@ -1,6 +1,6 @@
 """Where an answer that is judged ends: where the policy would end it when it is served."""
 
-from tiny_models import byte_tokenizer, tiny_llama
+from support.tiny_models import byte_tokenizer, tiny_llama
 
 from metrics.reward.verifier import VerifierReward
 from pools.types import Prompt
@@ -15,7 +15,7 @@ def answer_of(model: object) -> str:
         model,
         byte_tokenizer(),
         [Prompt("Say something.")],
-        VerifierReward("tiny_trial:judge_length"),
+        VerifierReward("support.tiny_trial:judge_length"),
         model_config=ModelConfig(name="tiny", prompt_format="plain"),
         config=EvaluationConfig(max_new_tokens=24),
         context=LocalContext(),
