@@ -58,11 +58,9 @@ def test_the_reference_is_needed_exactly_where_it_is_asked_for(config: Algorithm
     algorithm = make_algorithm(config)
     chosen = prepared(algorithm, rankings(7))
     logps = logps_of(chosen, 7)
-    shifted = [
-        replace(ranking, reference=tuple(-9.0 * i for i in range(len(ranking.scores)))) for ranking in chosen
-    ]
-    losses = [float(algorithm.loss(logps, collate(each)).total) for each in (chosen, shifted)]
-    assert (losses[0] != losses[1]) == algorithm.uses_reference
+    other = [replace(each, reference=tuple(-9.0 * i for i in range(len(each.scores)))) for each in chosen]
+    loss, changed = (float(algorithm.loss(logps, collate(each)).total) for each in (chosen, other))
+    assert (loss != changed) == algorithm.uses_reference
 
 
 @each_config

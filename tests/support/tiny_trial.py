@@ -66,7 +66,6 @@ def setup(
     **trainer: Any,
 ) -> TrialSetup:
     fixed = {"algorithm": {"name": "pro"}, "steps": 7, "batch_prompts": 4, "learning_rate": 5e-3}
-    vowels = RewardConfig(kind="verifier", function="support.tiny_trial:judge_vowels")
     fixed |= {"dtype": "fp32", "zero_stage": 1, "micro_batch_tokens": 128}
     dev = [Prompt(f"dev {word}?") for word in WORDS[:3]]
     return TrialSetup(

@@ -76,6 +76,5 @@ def test_margins_out_of_order_are_refused() -> None:
 def test_config_answers_without_torch() -> None:
     assert AlgorithmConfig(name="sft").min_responses == 1
     assert AlgorithmConfig(name="dpo").min_responses == 2
-    assert [
-        name for name in ("sft", "pro", "dpo") if make_algorithm(AlgorithmConfig(name=name)).uses_reference
-    ] == ["dpo"]
+    algorithms = [make_algorithm(AlgorithmConfig(name=name)) for name in ("sft", "pro", "dpo")]
+    assert [algorithm.name for algorithm in algorithms if algorithm.uses_reference] == ["dpo"]

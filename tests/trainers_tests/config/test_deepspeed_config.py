@@ -66,10 +66,10 @@ def test_bf16_gradients_are_added_up_in_fp32(
         ({"bf16": {"enabled": False}}, "bf16.enabled is false.*trainer.dtype"),
         ({"train_micro_batch_size_per_gpu": 4}, "per_gpu is 4.*trainer.micro_batch_tokens"),
         ({"gradient_accumulation_steps": 8}, "steps is 8.*trainer.batch_prompts"),
-        ({"data_types": "fp16"}, "data_types is .fp16., but has to be"),
+        ({"data_types": "fp16"}, "data_types is .fp16., but must be"),
         ({"gradient_clipping": 0.1}, "gradient_clipping is 0.1.*trainer.grad_clip"),
         ({"zero_optimization": {"offload_param": {"device": "nvme"}}}, "device is .nvme.*trainer.offload"),
-        ({"bf16": True}, "bf16 is true, but has to be"),
+        ({"bf16": True}, "bf16 is true, but must be"),
     ],
 )
 def test_conflicts_name_the_field_to_set(theirs: dict[str, Any], field: str) -> None:
