@@ -64,8 +64,8 @@ class StreamCounter:
     """Counts n-grams of token tables as they come.
 
     `exact` holds every distinct n-gram, and raises PoolError past `limit` (distinct n-grams and prompts
-    together, about 40 bytes each while they are merged). `approximate` holds a sketch of 256 kB and what
-    `metrics.hyperloglog` says of its error. `auto` begins exactly and goes on with a sketch past the limit.
+    together, about 40 bytes each while they are merged). `approximate` holds a sketch of 256 kB and its
+    error is that of `metrics.hyperloglog`. `auto` starts exactly and switches to a sketch past the limit.
     `vocabulary` is more than every token id.
     """
 
@@ -79,7 +79,7 @@ class StreamCounter:
         self._points: list[tuple[float, float, float]] = []
 
     def add(self, tokens: TokenTable) -> None:
-        """Go on with these prompts."""
+        """Add these prompts."""
         ngrams = pack_ngrams(tokens, self._order, self._vocabulary)
         self._prompts += len(tokens)
         self._tokens += len(tokens.ids)

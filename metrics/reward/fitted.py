@@ -171,7 +171,7 @@ def _warning(share: float) -> str:
         return ""
     return (
         f"the fitted reward ranks the better of two answers first in only {share:.1%} of unseen pairs "
-        f"(0.5 is chance, {TRUSTED_ACCURACY} the least to trust): its rewards say little about quality"
+        f"(0.5 is chance, {TRUSTED_ACCURACY} the minimum to trust): its rewards say little about quality"
     )
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Path = Literal["auto", "segments", "flex", "mask", "plain"]
 _CHUNK = 1024  # predicted tokens whose scores over the vocabulary exist at one time
-_ROWS = 8  # of them, those whose scores are float32 at one time on a CPU: they stay in its cache
+_ROWS = 8  # rows of a chunk that are float32 at one time on a CPU: they fit into its cache
 _NO_MASK = torch.ones(1, 1, 1, 1)
 _RESHAPED = ("final_logit_softcapping", "attn_logit_softcapping", "logit_scale", "logits_scaling")
 

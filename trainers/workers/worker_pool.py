@@ -20,7 +20,7 @@ from trainers.workers.mailbox import Mailbox
 from trainers.workers.output import captured
 from trainers.workers.store import RUNS, Checkpoints
 
-# How long Ray takes to notice that a machine is gone.
+# How long Ray may take to notice that a machine is lost.
 LOST_NODE_PAUSE_S = 15.0
 # How long a study waits at its end for the workers to exit.
 SHUTDOWN_TIMEOUT_S = 15.0
