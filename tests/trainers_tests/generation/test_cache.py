@@ -11,7 +11,7 @@ from transformers import BloomConfig, MistralConfig
 from transformers.cache_utils import DynamicLayer
 
 from trainers.generation.cache import PreallocatedLayer, can_join, empty_cache
-from trainers.generation.generate import _closed_up
+from trainers.generation.generate import _compacted
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -27,7 +27,7 @@ def test_the_same_states_as_in_a_plain_layer(seed: int) -> None:
             assert torch.equal(mine[..., :used, :], theirs) and not mine[..., used:, :].any()
         if rows > 1 and rng.random() < 0.05:
             over = rng.randrange(rows)
-            kept = torch.tensor(_closed_up([row == over for row in range(rows)]))
+            kept = torch.tensor(_compacted([row == over for row in range(rows)]))
             rows = len(kept)
             ours.batch_select_indices(kept)
             plain.batch_select_indices(kept)
@@ -36,9 +36,9 @@ def test_the_same_states_as_in_a_plain_layer(seed: int) -> None:
 
 
 def test_rows_that_go_on_keep_their_places_and_the_last_fill_the_gaps() -> None:
-    assert _closed_up([False, True, False, True, False]) == [0, 4, 2]
-    assert _closed_up([True, False]) == [1]
-    assert _closed_up([False, False, True]) == [0, 1]
+    assert _compacted([False, True, False, True, False]) == [0, 4, 2]
+    assert _compacted([True, False]) == [1]
+    assert _compacted([False, False, True]) == [0, 1]
 
 
 def test_layers_that_see_a_window_only_are_left_to_transformers() -> None:
