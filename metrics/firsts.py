@@ -22,8 +22,9 @@ class Firsts:
 
     Text repeats itself: a cache with one slot for each hash of an n-gram holds recent ones, and only n-grams
     that it does not hold are kept. Those evicted from it are kept again, and the last sort drops the
-    duplicates, so the cache changes the speed and never the count. Memory follows the number of distinct n-grams (`held`),
-    16 bytes each and as much again while they are merged, and 8 bytes for each prompt, not the text.
+    duplicates, so the cache changes the speed and never the count. Memory follows the number of distinct
+    n-grams (`held`), 16 bytes each and as much again while they are merged, and 8 bytes for each prompt, not
+    the text.
     All tables must be packed to compare (one table, or one `vocabulary`).
     """
 

@@ -114,8 +114,6 @@ def test_every_setting_says_what_it_is() -> None:
 
 
 def test_torch_stays_out_until_a_model_is_loaded() -> None:
-    code = (
-        "import sys, metrics.config, metrics.reward.registry; print('torch' in sys.modules)"
-    )
+    code = "import sys, metrics.config, metrics.reward.registry; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
