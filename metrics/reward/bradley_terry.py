@@ -78,8 +78,8 @@ def cross_fit(
 ) -> tuple[Vector, float]:
     """Each row's value [N] by a head fitted on other prompts, and the penalty that predicts best.
 
-    A fold's own penalty is the one with the least log-loss on the other folds, so that its values owe
-    nothing to its scores. Rows without a pair get 0.
+    A fold's penalty is the one with the least log-loss on the other folds, so that its values do not
+    depend on its own scores. Rows without a pair get 0.
     """
     values = np.zeros((len(_L2_GRID), len(features)))
     losses = np.zeros((len(_L2_GRID), folds))

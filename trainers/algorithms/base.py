@@ -1,4 +1,4 @@
-"""What every preference algorithm is: a function of the responses' log-probabilities and scores."""
+"""The protocol of preference algorithms: a loss of the responses' log-probabilities and scores."""
 
 from __future__ import annotations
 
@@ -22,22 +22,18 @@ class LossOutput:
 
 
 class Algorithm(Protocol):
-    """A preference loss."""
+    """A preference loss; its class has `of(config: AlgorithmConfig)`, which makes one with its constants."""
 
     @property
     def name(self) -> str:
         """As in the configuration."""
 
     @property
-    def min_responses(self) -> int:
-        """Fewest responses per prompt that it can learn from."""
-
-    @property
     def uses_reference(self) -> bool:
         """Whether `Batch.reference` must be filled in."""
 
     def prepare(self, ranking: Ranking) -> Ranking | None:
-        """The ranking with only the responses that the loss needs, or None if it teaches nothing."""
+        """The ranking with only the responses that the loss needs, or None if there is nothing to learn."""
 
     def loss(self, logps: ResponseLogps, batch: Batch) -> LossOutput:
         """The loss of a batch of prepared rankings."""

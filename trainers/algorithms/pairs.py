@@ -1,4 +1,4 @@
-"""Which pairs of a ranking's responses the pairwise losses compare."""
+"""The pairs of a ranking's responses that the pairwise losses compare."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Pairs:
         return cls(config.pairing, config.min_margin, highest)
 
     def draw(self, scores: Sequence[float], compared: Compared | None = None) -> list[tuple[int, int]]:
-        """Pairs (better, worse) of places in a ranking with these falling scores."""
+        """Pairs (better, worse) of indices into a ranking with these falling scores."""
         if compared is not None:
             return self._among(scores, sorted(compared))
         return [(i, j) for i, j in self._candidates(scores) if scores[i] > scores[j]]
@@ -46,10 +46,10 @@ class Pairs:
     def keep_paired(self, ranking: Ranking) -> Ranking | None:
         """The ranking with only the responses that some pair needs; None if there is no pair."""
         pairs = self.draw(ranking.scores, ranking.compared)
-        return ranking.keep(place for pair in pairs for place in pair) if pairs else None
+        return ranking.keep(index for pair in pairs for index in pair) if pairs else None
 
     def of_batch(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Better [P], worse [P] as places among the batch's R responses, and weights [P].
+        """Better [P], worse [P] as indices of the batch's R responses, and weights [P].
 
         A ranking's pairs share a weight of 1, so that a ranking counts the same however many it has.
         """
@@ -64,8 +64,8 @@ class Pairs:
             weights += [1 / len(pairs) for _ in pairs]
             start += len(scores)
         device = batch.scores.device
-        places = torch.tensor([better, worse], dtype=torch.long, device=device)
-        return places[0], places[1], torch.tensor(weights, device=device)
+        indices = torch.tensor([better, worse], dtype=torch.long, device=device)
+        return indices[0], indices[1], torch.tensor(weights, device=device)
 
     def _among(self, scores: Sequence[float], compared: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """The pairs that the policy draws where only these were compared."""

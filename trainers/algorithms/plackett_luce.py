@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from trainers.algorithms.base import LossOutput, compared_pairs, keep_ranked, per_ranking
+from trainers.config.algorithm import AlgorithmConfig
 from trainers.policy.batching import Batch, Ranking
 from trainers.policy.policy import ResponseLogps
 
@@ -25,8 +26,12 @@ class PlackettLuce:
 
     beta: float = 1.0
     name: str = "plackett_luce"
-    min_responses: int = 2
     uses_reference: bool = False
+
+    @classmethod
+    def of(cls, config: AlgorithmConfig) -> PlackettLuce:
+        """The algorithm with the constants of `config`."""
+        return cls(config.beta or 1.0)
 
     def prepare(self, ranking: Ranking) -> Ranking | None:
         return keep_ranked(ranking)

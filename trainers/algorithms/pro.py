@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trainers.algorithms.base import LossOutput, compared_pairs, keep_ranked, per_ranking
+from trainers.config.algorithm import AlgorithmConfig
 from trainers.policy.batching import Batch, Ranking
 from trainers.policy.policy import ResponseLogps
 
@@ -28,8 +29,12 @@ class PRO:
 
     sft_weight: float = 0.05
     name: str = "pro"
-    min_responses: int = 2
     uses_reference: bool = False
+
+    @classmethod
+    def of(cls, config: AlgorithmConfig) -> PRO:
+        """The algorithm with the constants of `config`."""
+        return cls(config.sft_weight)
 
     def prepare(self, ranking: Ranking) -> Ranking | None:
         return keep_ranked(ranking)

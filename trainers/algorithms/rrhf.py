@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from trainers.algorithms.base import LossOutput, compared_pairs, keep_ranked, per_ranking
+from trainers.config.algorithm import AlgorithmConfig
 from trainers.policy.batching import Batch, Ranking
 from trainers.policy.policy import ResponseLogps
 
@@ -24,8 +25,12 @@ class RRHF:
     """
 
     name: str = "rrhf"
-    min_responses: int = 2
     uses_reference: bool = False
+
+    @classmethod
+    def of(cls, config: AlgorithmConfig) -> RRHF:
+        """The algorithm with the constants of `config`."""
+        return cls()
 
     def prepare(self, ranking: Ranking) -> Ranking | None:
         return keep_ranked(ranking)

@@ -1,4 +1,4 @@
-"""Rankings as token ids, and rows of them in which every prompt's tokens appear once."""
+"""Rankings as token ids, packed into rows in which every prompt's tokens appear once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pools.subset import renumbered
 from pools.types import Compared, Example
-from trainers.prompt_format import Style, tokenize_prompt, tokenize_response
+from metrics.chat import Style
+from trainers.prompt_format import tokenize_prompt, tokenize_response
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Ranking:
 
     @property
     def tokens(self) -> int:
-        """Tokens to encode: the prompt once, each response without its last token, only predicted."""
+        """Tokens to encode: the prompt once, each response without its last token (only predicted)."""
         return len(self.prompt_ids) + sum(len(ids) - 1 for ids in self.response_ids)
 
     def keep(self, indices: Iterable[int]) -> Ranking:
@@ -70,7 +71,7 @@ def tokenize_rankings(
     """Examples as rankings, responses by falling score (ties in the pool's order).
 
     Of responses with identical tokens (cut to the same beginning, say) only the best is kept; an example
-    of two or more responses that is left with one ranks nothing any more and is dropped.
+    of two or more responses that is left with one has no ranking to learn and is dropped.
     """
     rankings: list[Ranking] = []
     cut_prompts = cut_responses = duplicates = 0
@@ -97,7 +98,7 @@ def tokenize_rankings(
 
 @dataclass(frozen=True)
 class Segment:
-    """Where one ranking lies in the row: its prompt, then its responses one after the other."""
+    """One ranking's part of the row: its prompt, then its responses one after the other."""
 
     start: int
     prompt: int
@@ -112,12 +113,12 @@ class Segment:
 class Batch:
     """Rankings packed without padding into one row of T tokens, with N predicted tokens of R responses.
 
-    A response's positions go on from its prompt's last, whatever lies between them in the row.
+    A response's positions continue its prompt's, whatever lies between them in the row.
     """
 
     input_ids: Tensor  # [T] int64
     positions: Tensor  # [T] int64, from 0 at each prompt's first token
-    sources: Tensor  # [N] int64: the place in the row whose hidden state predicts the token
+    sources: Tensor  # [N] int64: the index in the row whose hidden state predicts the token
     targets: Tensor  # [N] int64: the predicted token
     owners: Tensor  # [N] int64: the response, 0..R-1, that the predicted token belongs to
     scores: Tensor  # [R] float64, so that margins and ties are as in the pool
