@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metrics.chat import Style
 from pools.subset import renumbered
 from pools.types import Compared, Example
-from metrics.chat import Style
 from trainers.prompt_format import tokenize_prompt, tokenize_response
 
 
