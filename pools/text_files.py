@@ -23,8 +23,8 @@ _PEEK = 256
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the library's own limit is below many a response
 
 
-class Parsed(NamedTuple):
-    """A line number from 1 (in arrays, that of the item), and the value there or its flaw."""
+class Row(NamedTuple):
+    """One row: its number in the source (from 1), and its value or the flaw that keeps it from being read."""
 
     line: int
     value: object = None
@@ -50,8 +50,11 @@ def unpacked(raw: BinaryIO) -> io.BufferedIOBase:
     return cast(io.BufferedIOBase, raw)
 
 
-def json_rows(raw: BinaryIO) -> Iterator[Parsed]:
-    """The values of a file of JSON lines, or the items of one that is an array; blank lines are passed over."""
+def json_rows(raw: BinaryIO) -> Iterator[Row]:
+    """The values of a file of JSON lines, or the items of one that is an array; blank lines are passed over.
+
+    Rows are numbered by their lines, in arrays by their items.
+    """
     stream = unpacked(raw)
     start = stream.peek(_PEEK)[:_PEEK]  # type: ignore[attr-defined]
     encoding = _encoding(start)
@@ -63,14 +66,14 @@ def json_rows(raw: BinaryIO) -> Iterator[Parsed]:
             yield parsed_line(line, content)
 
 
-def parsed_line(line: int, content: bytes) -> Parsed:
+def parsed_line(line: int, content: bytes) -> Row:
     """One line of JSON."""
     try:
-        return Parsed(line, json.loads(content.removeprefix(BOM).decode("utf-8")))
+        return Row(line, json.loads(content.removeprefix(BOM).decode("utf-8")))
     except UnicodeDecodeError as error:
-        return Parsed(line, flaw=Flaw("bad_utf8", f"byte {error.start + 1}: {error.reason}"))
+        return Row(line, flaw=Flaw("bad_utf8", f"byte {error.start + 1}: {error.reason}"))
     except (ValueError, RecursionError) as error:
-        return Parsed(line, flaw=Flaw("malformed_line", str(error)))
+        return Row(line, flaw=Flaw("malformed_line", str(error)))
 
 
 def _encoding(start: bytes) -> str:
@@ -82,7 +85,7 @@ def _encoding(start: bytes) -> str:
     return "utf-16-be" if start[:1] == b"\0" else "utf-8"
 
 
-def _of_text(text: io.TextIOWrapper) -> Iterator[Parsed]:
+def _of_text(text: io.TextIOWrapper) -> Iterator[Row]:
     """The rows of a stream of characters: an array's items, and what stands in lines after it or without one."""
     items = _Items(text)
     if items.opens():
@@ -124,7 +127,7 @@ class _Items:
         """Whether an array begins here."""
         return self.rest.lstrip()[:1] == "["
 
-    def __iter__(self) -> Iterator[Parsed]:
+    def __iter__(self) -> Iterator[Row]:
         self.rest = self.rest.lstrip()[1:]
         place = 0
         while True:
@@ -136,11 +139,11 @@ class _Items:
             try:
                 value, place = self._item(place)
             except (ValueError, RecursionError) as error:
-                yield Parsed(self.count, flaw=Flaw("malformed_line", f"item {self.count} of the array: {error}"))
+                yield Row(self.count, flaw=Flaw("malformed_line", f"item {self.count} of the array: {error}"))
                 self.rest = ""
                 self._drop_all()
                 return
-            yield Parsed(self.count, value)
+            yield Row(self.count, value)
             place = self._past_blanks(place)
             place += self.rest[place : place + 1] == ","
             if place > _CHUNK:
@@ -176,7 +179,7 @@ class _Items:
             pass
 
 
-def table_rows(raw: BinaryIO, delimiter: str) -> Iterator[Parsed]:
+def table_rows(raw: BinaryIO, delimiter: str) -> Iterator[Row]:
     """The rows of a CSV or TSV file with a heading, values as texts, empty ones as null.
 
     A comma file whose heading has semicolons alone is read by those; a column without a name (pandas's
@@ -192,11 +195,11 @@ def table_rows(raw: BinaryIO, delimiter: str) -> Iterator[Parsed]:
     try:
         names = next(lines, [])
     except csv.Error as error:
-        yield Parsed(1, flaw=Flaw("malformed_line", str(error)))
+        yield Row(1, flaw=Flaw("malformed_line", str(error)))
         return
     named = [name for name in names if name and not name.startswith("Unnamed: ")]
     if repeated := sorted({name for name in named if named.count(name) > 1}):
-        yield Parsed(1, flaw=Flaw("malformed_line", f"the heading names {', '.join(repeated)} twice"))
+        yield Row(1, flaw=Flaw("malformed_line", f"the heading names {', '.join(repeated)} twice"))
         return
     yield from _records(lines, names)
 
@@ -206,7 +209,7 @@ def _with_first(first: str, others: io.TextIOWrapper) -> Iterator[str]:
     yield from others
 
 
-def _records(lines: Any, names: list[str]) -> Iterator[Parsed]:
+def _records(lines: Any, names: list[str]) -> Iterator[Row]:
     while True:
         line = lines.line_num + 1
         try:
@@ -214,14 +217,14 @@ def _records(lines: Any, names: list[str]) -> Iterator[Parsed]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield Parsed(line, flaw=Flaw("malformed_line", str(error)))
+            yield Row(line, flaw=Flaw("malformed_line", str(error)))
             continue
         if not any(values):
             continue
         if len(values) != len(names):
-            yield Parsed(line, flaw=Flaw("malformed_line", f"{len(values)} values under {len(names)} columns"))
+            yield Row(line, flaw=Flaw("malformed_line", f"{len(values)} values under {len(names)} columns"))
             continue
-        yield Parsed(line, _record(names, values))
+        yield Row(line, _record(names, values))
 
 
 def _record(names: list[str], values: list[str]) -> Mapping[str, str | None]:

@@ -7,13 +7,13 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from base.settings import Settings
 from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Answer, Draft, Fields
 from pools.formats.pairs import pair
 from pools.formats.preference import LABEL
 from pools.formats.prompt import Asked, as_turns, content_of, with_system
 from pools.formats.values import decoded, listed, number_of, text_of
-from pools.settings import Settings
 
 Named = str | tuple[str, ...]
 

@@ -16,6 +16,8 @@ def from_tree(row: Fields) -> Sequence[Draft]:
     root = row["prompt"]
     if not isinstance(root, dict):
         raise RowFlaw("wrong_shape", "prompt is no message of a tree")
+    if row.get("lost"):
+        raise RowFlaw("wrong_shape", f"{row['lost']} messages of the tree do not stand next to what they answer")
     drafts = list(_prompts(root, []))
     if not drafts:
         raise RowFlaw("missing_score", "no message of the tree has replies that were ranked")
@@ -50,18 +52,30 @@ def _rank(message: Fields) -> float:
     return float(rank)
 
 
-def trees(messages: Sequence[Fields]) -> dict[str, object]:
-    """The messages of one tree, a row each, as a row with the tree; RowFlaw where a reply has no parent."""
-    nodes = {message.get("message_id"): {**message, "replies": []} for message in messages}
+def is_message(row: Fields) -> bool:
+    """Whether a row is one message of a tree, as in OpenAssistant's flat files."""
+    return {"message_id", "parent_id", "message_tree_id", "text", "role"} <= row.keys() and "prompt" not in row
+
+
+def tree_of(messages: Sequence[Fields]) -> dict[str, object]:
+    """The messages of one tree, a row each, as a row with the tree under its first message.
+
+    A message whose parent is not among them stands beside that one, and counts as `lost` there.
+    """
+    nodes = {str(message.get("message_id")): {**message, "replies": []} for message in messages}
     roots = []
-    for node in nodes.values():
-        parent = node.get("parent_id")
-        if parent is None:
-            roots.append(node)
-        elif parent in nodes and parent != node.get("message_id"):
+    for name, node in nodes.items():
+        parent = str(node.get("parent_id"))
+        if parent in nodes and parent != name:
             nodes[parent]["replies"].append(node)
         else:
-            raise RowFlaw("wrong_shape", f"the message that {node.get('message_id')} answers is not next to it")
-    if len(roots) != 1:
-        raise RowFlaw("wrong_shape", f"{len(roots)} messages of the tree answer none: one was expected")
-    return {"message_tree_id": roots[0].get("message_tree_id"), "prompt": roots[0]}
+            roots.append(node)
+    lost = len(messages) - sum(1 for root in roots[:1] for _ in _walk(root))
+    return {"message_tree_id": messages[0].get("message_tree_id"), "prompt": roots[0] if roots else {}, "lost": lost}
+
+
+def _walk(message: Fields) -> Iterator[Fields]:
+    waiting = [message]
+    while waiting:
+        waiting += (last := waiting.pop())["replies"]
+        yield last
