@@ -13,7 +13,7 @@ REASONS = {
     "wrong_shape": "a field is not what the format says",
     "empty_prompt": "prompt is missing or empty",
     "no_shared_prompt": "chosen and rejected do not answer the same prompt",
-    "unknown_shape": "where the prompt is cannot be told from the names of the columns",
+    "unknown_shape": "which columns hold what cannot be told from their names",
     "two_prompts": "two columns could be the prompt",
     "tool_turn": "dialogue calls tools, which cannot be trained on",
     "empty_response": "response text is missing or empty (that response is dropped)",

@@ -8,7 +8,7 @@ from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Answer, Draft, Fields
 from pools.formats.lists import falling
 from pools.formats.prompt import prompt_of
-from pools.formats.values import decoded, listed, objects, text_of
+from pools.formats.values import listed, objects, text_of, unspelt
 
 _SELECTED = {"left": 0, "right": 1}
 
@@ -21,7 +21,7 @@ def is_argilla(row: Fields) -> bool:
 def ranked_column(row: Fields) -> str:
     """The column that holds a ranking of other columns, of either version; empty where there is none."""
     for name, value in row.items():
-        value = decoded(value) if isinstance(value, str) and value[:1] == "[" else value
+        value = unspelt(value)
         if isinstance(value, list) and any(_order(each, row) for each in value):
             return name
     return ""
@@ -71,7 +71,9 @@ def _field(value: object, name: str) -> object:
 
 def from_label_studio(row: Fields) -> Draft:
     """A task of Label Studio: `pairwise` (left or right) or `ranker` results of its annotations."""
-    data = row["data"] if isinstance(row["data"], Mapping) else {}
+    data = unspelt(row["data"])
+    if not isinstance(data, Mapping):
+        raise RowFlaw("wrong_shape", f"data is {shown(data)}: an object was expected")
     results = [
         result
         for annotation in objects(row["annotations"], "annotations")

@@ -10,7 +10,7 @@ from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Answer, Draft, Fields
 from pools.formats.prompt import content_of, prompt_of, with_system
 from pools.formats.values import (
-    decoded,
+    first_named,
     first_of,
     hh_turns,
     listed,
@@ -19,6 +19,7 @@ from pools.formats.values import (
     objects,
     open_prompt,
     text_of,
+    unspelt,
 )
 
 RESPONSES = ("responses", "completions", "generations", "all_generated_responses", "candidates", "outputs", "answers")
@@ -38,21 +39,19 @@ def from_pool(row: Fields) -> Draft:
     prompt, meta = row.get("prompt"), row.get("meta")
     content = with_system(row, content_of(prompt, "prompt")) if prompt else prompt
     answers = [_answer(item) for item in objects(row.get("responses"), "responses")]
-    meta = decoded(meta) if isinstance(meta, str) else meta
-    return Draft(content, answers, row.get("domain"), row.get("part"), meta)
+    return Draft(content, answers, row.get("domain"), row.get("part"), unspelt(meta))
 
 
 def from_objects(row: Fields) -> Draft:
     """A list of objects under another name than our own: `completions: [{text, score}]`."""
-    name = next(name for name in RESPONSES if row.get(name) is not None)
+    name = first_named(row, RESPONSES)
     answers = [_answer(item) for item in objects(row[name], name)]
     return Draft(prompt_of(row).content, answers, row.get("domain"), row.get("part"))
 
 
 def holds_objects(row: Fields) -> bool:
     """Whether the first column of a name for responses holds objects."""
-    value = first_of(row, RESPONSES)
-    value = decoded(value) if isinstance(value, str) else value
+    value = unspelt(first_of(row, RESPONSES))
     return isinstance(value, Mapping) or (
         isinstance(value, list) and any(isinstance(item, Mapping) for item in value)
     )
@@ -75,8 +74,8 @@ def from_scored(row: Fields) -> Draft:
 
     A chosen and a rejected side beside them must be among the texts.
     """
-    texts_in = next(name for name in RESPONSES if row.get(name) is not None)
-    scores_in = next(name for name in SCORES if row.get(name) is not None)
+    texts_in = first_named(row, RESPONSES)
+    scores_in = first_named(row, SCORES)
     texts, scores = listed(row[texts_in], texts_in), listed(row[scores_in], scores_in)
     if len(texts) != len(scores):
         raise RowFlaw("wrong_shape", f"{len(texts)} x {texts_in} but {len(scores)} x {scores_in}")
@@ -92,7 +91,7 @@ def from_scored(row: Fields) -> Draft:
 def holds_scored_sides(row: Fields) -> bool:
     """Whether a row's lists of texts and scores hold its chosen and rejected sides, if it has those."""
     texts, scores = first_of(row, RESPONSES), first_of(row, SCORES)
-    texts = decoded(texts) if isinstance(texts, str) else texts
+    texts = unspelt(texts)
     if not _are_texts(texts) or not isinstance(scores, list | str):
         return False
     assert isinstance(texts, list)
@@ -105,6 +104,7 @@ def _are_texts(values: object) -> bool:
 
 def _last(side: object) -> object:
     """The answer of a side, which may be a dialogue."""
+    side = unspelt(side)
     if isinstance(side, list) and side and isinstance(side[-1], Mapping):
         return first_of(side[-1], ("content", "value"))
     return side
@@ -159,7 +159,7 @@ def from_nectar(row: Fields) -> Draft:
 
 def is_nectar(row: Fields) -> bool:
     """Whether the answers are ranked."""
-    answers = row["answers"]
+    answers = unspelt(row["answers"])
     return isinstance(answers, list) and any(isinstance(item, Mapping) and "rank" in item for item in answers)
 
 
@@ -185,6 +185,7 @@ def from_prefix(row: Fields) -> Draft:
 
 
 def _prefix_prompt(prefix: object) -> object:
+    prefix = unspelt(prefix)
     if isinstance(prefix, list) and prefix and (isinstance(prefix[0], list) or not _tagged(prefix[0])):
         if any(other != prefix[0] for other in prefix):
             raise RowFlaw("no_shared_prompt", "the row's prefixes differ")

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Answer, Draft, Fields, Turn
-from pools.formats.values import ROLES, number_of, objects
+from pools.formats.values import ROLES, number_of, objects, unspelt
 
 _MOST_TURNS = 200  # of a path through a tree; none that was published comes near
 
 
 def from_tree(row: Fields) -> Sequence[Draft]:
     """The prompts of one tree, with the replies that were ranked; rank 0 scores 1, the last 0."""
-    root = row["prompt"]
+    root = unspelt(row["prompt"])
     if not isinstance(root, dict):
         raise RowFlaw("wrong_shape", "prompt is no message of a tree")
     if row.get("lost"):
@@ -26,7 +26,8 @@ def from_tree(row: Fields) -> Sequence[Draft]:
 
 def is_tree(row: Fields) -> bool:
     """Whether the prompt is the root of a tree."""
-    return isinstance(row["prompt"], dict) and "replies" in row["prompt"]
+    root = unspelt(row["prompt"])
+    return isinstance(root, dict) and "replies" in root
 
 
 def _prompts(message: Fields, before: list[Turn]) -> Iterator[Draft]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Answer, Draft, Fields, Turn
-from pools.formats.prompt import SYSTEM, Asked, as_turns, bare, content_of, given_prompt, occurs, with_system
+from pools.formats.prompt import SYSTEM, Asked, as_turns, bare, content_of, given_prompt, no_prompt, occurs, with_system
 from pools.formats.values import (
     decoded,
     dialogue,
@@ -110,7 +110,7 @@ def _of_dialogues(
     if not any(turn.get("role") == "user" for turn in shared):
         given = asked or given_prompt(row)
         if given is None:
-            raise RowFlaw("empty_prompt" if not shared else "wrong_shape", "the dialogues hold no turn of a user")
+            raise no_prompt(row)
         return merged_turns([*as_turns(given.content), *shared]), texts
     return merged_turns(_held(row, shared, asked)), texts
 

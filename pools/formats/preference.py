@@ -6,7 +6,7 @@ from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Answer, Draft, Fields
 from pools.formats.pairs import pair, pair_scores
 from pools.formats.prompt import prompt_of
-from pools.formats.values import hh_turns, is_turns, listed, merged_turns
+from pools.formats.values import hh_turns, is_turns, listed, merged_turns, spells_texts
 
 LABEL = (1.0, 0.0)
 
@@ -43,6 +43,12 @@ def from_preference(row: Fields) -> Draft:
     both texts begin with. Scores beside the sides (`score_chosen`, `chosen-rating`) are taken where both
     are numbers; else chosen scores 1 and rejected 0.
     """
+    if all(spells_texts(row.get(side)) for side in ("chosen", "rejected")):
+        raise RowFlaw(
+            "unknown_shape",
+            "chosen and rejected are lists of texts in JSON: write one text each or, where they are answers as "
+            "they stand, say so with pool.columns: {prompt: ..., chosen: chosen, rejected: rejected}",
+        )
     scores = pair_scores(row)
     draft = pair(row, row.get("chosen"), row.get("rejected"), scores or LABEL)
     if scores is None:

@@ -38,8 +38,20 @@ class Asked(NamedTuple):
 def prompt_of(row: Fields) -> Asked:
     """The prompt of a row with its system turn; RowFlaw where no known column holds one, or two could."""
     if (asked := given_prompt(row)) is None:
-        raise RowFlaw("empty_prompt", "" if not _KNOWN.isdisjoint(row) else "no column of a known name holds it")
+        raise no_prompt(row)
     return asked
+
+
+def no_prompt(row: Fields) -> RowFlaw:
+    """The flaw of a row whose prompt is empty, or in no column of a known name."""
+    if not _KNOWN.isdisjoint(row):
+        return RowFlaw("empty_prompt")
+    columns = ", ".join(map(str, row))
+    return RowFlaw(
+        "unknown_shape",
+        f"no column of a known name holds the prompt; the columns are {columns}. Say which one does with "
+        "pool.columns: {prompt: COLUMN, chosen: COLUMN, rejected: COLUMN}",
+    )
 
 
 def given_prompt(row: Fields) -> Asked | None:

@@ -8,7 +8,7 @@ from pools.flaws import RowFlaw
 from pools.formats.draft import Answer, Draft, Fields, Turn
 from pools.formats.pairs import pair
 from pools.formats.prompt import Asked, content_of, prompt_of, with_system
-from pools.formats.values import first_of, is_turns, number_of, text_of, turns_of
+from pools.formats.values import first_named, first_of, is_turns, listed, number_of, text_of, turns_of, unspelt
 
 RESPONSE = ("response", "completion", "answer", "output", "text")
 SCORE = ("score", "reward", "rating", "helpfulness", "label", "kto_tag")
@@ -19,21 +19,21 @@ _LABELS = {"true": 1.0, "false": 0.0}
 def from_rated(row: Fields) -> Draft:
     """One response a row, with a score, an attribute (HelpSteer2's `helpfulness`) or a thumb (KTO's `label`)."""
     asked, text = _asked_and_answered(row)
-    name = next(name for name in SCORE if row.get(name) is not None)
+    name = first_named(row, SCORE, "missing_score")
     answer = Answer(text, _rating(row[name]), row.get("model"))
     return Draft(asked.content, [answer], row.get("domain"), row.get("part"), rows="scores")
 
 
 def has_dialogue(row: Fields) -> bool:
     """Whether a dialogue stands in for prompt and response, as in LLaMA-Factory's rows for KTO."""
-    return any(is_turns(row.get(name)) for name in DIALOGUES)
+    return any(is_turns(unspelt(row.get(name))) for name in DIALOGUES)
 
 
 def _asked_and_answered(row: Fields) -> tuple[Asked, object]:
     if (response := first_of(row, RESPONSE)) is not None:
         return prompt_of(row), text_of(response)
-    name = next((name for name in DIALOGUES if is_turns(row.get(name))), "")
-    turns: list[Turn] = turns_of(row[name]) if name else []
+    name = next((name for name in DIALOGUES if is_turns(unspelt(row.get(name)))), "")
+    turns: list[Turn] = turns_of(listed(row[name], name)) if name else []
     if not turns or turns[-1]["role"] != "assistant":
         raise RowFlaw("empty_response", f"{name or 'no column'} ends with a response")
     return Asked(with_system(row, turns[:-1]), (name,)), turns[-1]["content"]
@@ -56,7 +56,7 @@ def from_shp(row: Fields) -> Draft:
 
 def from_webgpt(row: Fields) -> Draft:
     """WebGPT comparisons: two answers to a question, whose scores are opposite or both 0 (a tie)."""
-    question = row["question"]
+    question = unspelt(row["question"])
     text = question.get("full_text") if isinstance(question, dict) else question
     asked = Asked(with_system(row, content_of(text, "question")), ("question",))
     scores = number_of(row["score_0"]), number_of(row["score_1"])

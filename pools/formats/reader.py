@@ -60,12 +60,18 @@ class Reader:
             row = weighted(row, self.weights)
         if self.columns.given:
             return "columns", (from_columns(row, self.columns),)
-        name = (format_of(row) or self.main) if self.format == "auto" else self.format
+        name = self._told(row) if self.format == "auto" else self.format
         try:
             draft = FORMATS[name].draft(row)
         except KeyError as error:
             raise RowFlaw("wrong_shape", f"no column {shown(error.args[0])}") from None
         return name, (draft,) if draft.__class__ is Draft else draft
+
+
+    def _told(self, row: Fields) -> str:
+        name = format_of(row)
+        bare = name == "prompts" and self.main == "pool"  # a held-out row need not have responses
+        return self.main if name is None or bare else name
 
 
 def weighted(row: Fields, weights: Mapping[str, float]) -> dict[str, Any]:

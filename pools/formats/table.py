@@ -74,7 +74,7 @@ FORMATS: dict[str, Format] = {
     "hh_rlhf": Format(preference.from_hh_rlhf, _all("chosen", "rejected"), when=preference.is_hh_rlhf),
     "best_of": Format(
         preference.from_best_of,
-        (_PROMPT, *_all("chosen", "rejected")),
+        _all("chosen", "rejected"),
         when=preference.are_lists_of_texts,
         asks=True,
     ),

@@ -25,7 +25,7 @@ def nearest(row: Fields) -> str:
         met = sum(not there.isdisjoint(group) for group in needs)
         return met / len(needs), met
 
-    best = max((name for name in FORMATS if name != "prompts"), key=fit)
+    best = max((name for name in FORMATS if len(FORMATS[name].needs) > 1), key=fit)
     if not fit(best)[1]:
         return "No format has any of them."
     missing = [group for group in FORMATS[best].needs if there.isdisjoint(group)]

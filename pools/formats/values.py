@@ -45,6 +45,19 @@ def decoded(text: str) -> object:
         return text
 
 
+def unspelt(value: object) -> object:
+    """The value, or the list or object that it spells."""
+    return decoded(value) if isinstance(value, str) else value
+
+
+def spells_texts(value: object) -> bool:
+    """Whether a text is a list of texts in JSON."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return False
+    inner = decoded(value)
+    return isinstance(inner, list) and bool(inner) and all(isinstance(each, str) for each in inner)
+
+
 def _parsed(text: str) -> object:
     try:
         return json.loads(text)
@@ -104,9 +117,11 @@ def turn_of(item: object) -> Turn:
     if not isinstance(item, Mapping):
         raise RowFlaw("wrong_shape", f"{shown(item)}: a turn with role and content was expected")
     role = item.get("role") if item.get("role") is not None else item.get("from")
+    calls = item.get("tool_calls") or item.get("function_call")
     if isinstance(role, str):
         role = ROLES.get(role) or ROLES.get(role.lower(), role)
-    if role in _TOOL_ROLES or item.get("tool_calls") or item.get("function_call"):
+        calls = calls or role in _TOOL_ROLES
+    if calls:
         raise RowFlaw("tool_turn", f"a turn of {shown(role)}")
     content = item.get("content") if item.get("content") is not None else item.get("value")
     return {"role": role, "content": joined_parts(content) if isinstance(content, list) else content}
@@ -200,6 +215,14 @@ def number_of(score: object) -> object:
             found = _LIKERT.fullmatch(text)
             return float(found[1]) if found else score
     return float(score) if isinstance(score, Decimal) else score
+
+
+def first_named(row: Fields, names: Sequence[str], reason: str = "wrong_shape") -> str:
+    """The first of these columns that is not null; RowFlaw where none is there."""
+    for name in names:
+        if row.get(name) is not None:
+            return name
+    raise RowFlaw(reason, f"none of the columns {', '.join(names)} is there")
 
 
 def first_of(row: Fields, names: Sequence[str]) -> Any:

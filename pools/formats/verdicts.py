@@ -9,7 +9,7 @@ from pools.formats.draft import Answer, Draft, Fields, Turn
 from pools.formats.pairs import pair
 from pools.formats.preference import LABEL
 from pools.formats.prompt import Asked, bare, content_of, prompt_of, with_system
-from pools.formats.values import listed, merged_turns, number_of, objects, turns_of
+from pools.formats.values import listed, merged_turns, number_of, objects, turns_of, unspelt
 
 _WINNERS = {"model_a": 1.0, "model_b": -1.0, "tie": 0.0, "tie (bothbad)": 0.0, "both_bad": 0.0, "bothbad": 0.0}
 
@@ -103,7 +103,9 @@ def _alternating(asked: list[object], answers: list[object]) -> list[Turn]:
 
 def from_summaries(row: Fields) -> Draft:
     """summarize_from_feedback: a post and two summaries. The prompt is as in Stiennon et al. 2020, table 29."""
-    info = row["info"] if isinstance(row["info"], Mapping) else {}
+    info = unspelt(row["info"])
+    if not isinstance(info, Mapping):
+        raise RowFlaw("wrong_shape", f"info is {shown(info)}: an object was expected")
     if info.get("post"):
         heads = (("SUBREDDIT: r/", "subreddit"), ("TITLE: ", "title"), ("POST: ", "post"))
         lines = [f"{head}{info[name]}" for head, name in heads if info.get(name)]
