@@ -51,7 +51,8 @@ class PoolConfig(Settings):
     format: Format = Field("auto", description="shape of the rows; auto tells it from each row's columns")
     columns: Columns = Columns()
     score: dict[str, float] = Field(
-        {}, description="weights of attributes whose sum is the score, such as {helpfulness: 1, correctness: 0.5}"
+        {},
+        description="weights of attributes whose sum is the score, such as {helpfulness: 1, correctness: 0.5}",
     )
     split: str = Field("train", description="which split of a Hugging Face data set is the pool")
     subset: str = Field("", description="which configuration of a Hugging Face data set (empty: its default)")
@@ -92,9 +93,13 @@ class PoolConfig(Settings):
     @model_validator(mode="after")
     def _one_way_to_read(self) -> Self:
         if self.columns.given and self.format != "auto":
-            raise ValueError(f"columns say how rows are read, and format is {self.format!r}: leave one of them out")
+            raise ValueError(
+                f"columns say how rows are read, and format is {self.format!r}: leave one of them out"
+            )
         if self.columns.scores and self.score:
-            raise ValueError("columns.scores and score both say where scores come from: leave one of them out")
+            raise ValueError(
+                "columns.scores and score both say where scores come from: leave one of them out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -47,7 +47,9 @@ def is_data(place: str) -> bool:
 
 def delimiter_of(place: str) -> str:
     """What parts the values of a table with this name; empty for files of JSON."""
-    name = (place.partition("?")[0] if is_uri(place) else place).lower().removesuffix(".gz").removesuffix(".zst")
+    name = (
+        (place.partition("?")[0] if is_uri(place) else place).lower().removesuffix(".gz").removesuffix(".zst")
+    )
     return "," if name.endswith(".csv") else "\t" if name.endswith(".tsv") else ""
 
 

@@ -102,9 +102,7 @@ def assemble(
     parts = [(source, ""), *([(held_out, "held_out")] if held_out else [])]
     with _helped(gathered, cluster, source) as helpers:
         numbers = count()
-        head, *_ = [
-            _read(each, config, gathered, part, numbers, progress, helpers) for each, part in parts
-        ]
+        head, *_ = [_read(each, config, gathered, part, numbers, progress, helpers) for each, part in parts]
     kept, aside = gathered.take_held_out(seed, config.held_out_prompts)
     train = gathered.train(max(min_responses, config.min_responses))
     pool = Pool(config.name or head.name or _name_of(source), train, kept, head.description)

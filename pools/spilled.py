@@ -178,9 +178,7 @@ def as_line(good: ValidRow) -> str:
 
 def _entry_line(entry: Entry) -> str:
     example = entry.example()
-    row = ValidRow(
-        entry.at, entry.place, False, "alone", example.prompt, example.responses, example.compared
-    )
+    row = ValidRow(entry.at, entry.place, False, "alone", example.prompt, example.responses, example.compared)
     return as_line(row)
 
 

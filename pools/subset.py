@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from base.errors import PoolError
 from pools.types import Compared, Example, Pool, Prompt, guard_of
 
-
 _DRAWN = np.dtype([("digest", "S16"), ("own", "S16")])
 
 
@@ -78,11 +77,15 @@ def _with_responses(example: Example, count: int, seed: int) -> Example:
 def with_responses(example: Example, places: Sequence[int]) -> Example:
     """The example with these of its responses, in this order, and what was compared among them."""
     responses = tuple(example.responses[place] for place in places)
-    if example.compared is None:
-        return Example(example.prompt, responses)
+    return Example(example.prompt, responses, renumbered(example.compared, places))
+
+
+def renumbered(compared: Compared | None, places: Sequence[int]) -> Compared | None:
+    """The pairs among the responses at `places`, by their numbers there."""
+    if compared is None:
+        return None
     new = {place: number for number, place in enumerate(places)}
-    pairs = ((new[a], new[b]) for a, b in example.compared if a in new and b in new)
-    return Example(example.prompt, responses, tuple(sorted(pairs)))
+    return tuple(sorted((new[a], new[b]) for a, b in compared if a in new and b in new))
 
 
 def _shuffled(example: Example, seed: int) -> list[int]:

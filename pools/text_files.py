@@ -16,7 +16,12 @@ from pools.flaws import Flaw
 
 BOM = codecs.BOM_UTF8
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-DAMAGE = (OSError, EOFError, zlib.error, UnicodeError)  # what reading a damaged file raises; Arrow's are OSErrors
+DAMAGE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    UnicodeError,
+)  # what reading a damaged file raises; Arrow's are OSErrors
 _CHUNK = 1 << 20  # characters of an array that are read at once
 _PEEK = 256
 

@@ -106,7 +106,11 @@ def _joined(parts: list[Any]) -> Any:
 def _values(row: Fields, named: Named) -> list[Any]:
     if isinstance(named, str):
         value = at(row, named)
-        return [value] if isinstance(value, str | int | float) and not _spells_list(value) else listed(value, named)
+        return (
+            [value]
+            if isinstance(value, str | int | float) and not _spells_list(value)
+            else listed(value, named)
+        )
     return [at(row, name) for name in named]
 
 

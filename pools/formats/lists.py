@@ -6,7 +6,7 @@ import os.path
 import re
 from collections.abc import Mapping, Sequence
 
-from pools.flaws import RowFlaw, shown
+from pools.flaws import RowFlaw
 from pools.formats.draft import Answer, Draft, Fields
 from pools.formats.prompt import content_of, prompt_of, with_system
 from pools.formats.values import (
@@ -22,7 +22,15 @@ from pools.formats.values import (
     unspelt,
 )
 
-RESPONSES = ("responses", "completions", "generations", "all_generated_responses", "candidates", "outputs", "answers")
+RESPONSES = (
+    "responses",
+    "completions",
+    "generations",
+    "all_generated_responses",
+    "candidates",
+    "outputs",
+    "answers",
+)
 SCORES = ("scores", "score", "ratings", "rating", "all_rm_scores", "rewards", "rm_scores")
 SOURCES = ("sources", "generation_models", "models", "model_names")
 TEXT = ("text", "response", "content", "answer", "completion", "output", "generation")

@@ -17,7 +17,9 @@ def from_tree(row: Fields) -> Sequence[Draft]:
     if not isinstance(root, dict):
         raise RowFlaw("wrong_shape", "prompt is no message of a tree")
     if row.get("lost"):
-        raise RowFlaw("wrong_shape", f"{row['lost']} messages of the tree do not stand next to what they answer")
+        raise RowFlaw(
+            "wrong_shape", f"{row['lost']} messages of the tree do not stand next to what they answer"
+        )
     drafts = list(_prompts(root, []))
     if not drafts:
         raise RowFlaw("missing_score", "no message of the tree has replies that were ranked")
@@ -35,7 +37,9 @@ def _prompts(message: Fields, before: list[Turn]) -> Iterator[Draft]:
         raise RowFlaw("wrong_shape", f"a path of the tree has over {_MOST_TURNS} messages")
     role = ROLES.get(str(message.get("role")), "")
     path = [*before, {"role": role, "content": message.get("text")}]
-    replies = [each for each in objects(message.get("replies"), "replies") if each and not each.get("deleted")]
+    replies = [
+        each for each in objects(message.get("replies"), "replies") if each and not each.get("deleted")
+    ]
     ranked = [each for each in replies if each.get("rank") is not None]
     if role == "user" and len(ranked) > 1:
         last = max(len(ranked) - 1, 1)
@@ -55,7 +59,13 @@ def _rank(message: Fields) -> float:
 
 def is_message(row: Fields) -> bool:
     """Whether a row is one message of a tree, as in OpenAssistant's flat files."""
-    return {"message_id", "parent_id", "message_tree_id", "text", "role"} <= row.keys() and "prompt" not in row
+    return {
+        "message_id",
+        "parent_id",
+        "message_tree_id",
+        "text",
+        "role",
+    } <= row.keys() and "prompt" not in row
 
 
 def tree_of(messages: Sequence[Fields]) -> dict[str, object]:
@@ -72,7 +82,11 @@ def tree_of(messages: Sequence[Fields]) -> dict[str, object]:
         else:
             roots.append(node)
     lost = len(messages) - sum(1 for root in roots[:1] for _ in _walk(root))
-    return {"message_tree_id": messages[0].get("message_tree_id"), "prompt": roots[0] if roots else {}, "lost": lost}
+    return {
+        "message_tree_id": messages[0].get("message_tree_id"),
+        "prompt": roots[0] if roots else {},
+        "lost": lost,
+    }
 
 
 def _walk(message: Fields) -> Iterator[Fields]:

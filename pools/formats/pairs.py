@@ -8,7 +8,17 @@ from collections.abc import Sequence
 
 from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Answer, Draft, Fields, Turn
-from pools.formats.prompt import SYSTEM, Asked, as_turns, bare, content_of, given_prompt, no_prompt, occurs, with_system
+from pools.formats.prompt import (
+    SYSTEM,
+    Asked,
+    as_turns,
+    bare,
+    content_of,
+    given_prompt,
+    no_prompt,
+    occurs,
+    with_system,
+)
 from pools.formats.values import (
     decoded,
     dialogue,
@@ -48,7 +58,9 @@ def pair(
     elif isinstance(one, str) and isinstance(two, str):
         content, texts = _of_texts(row, one, two, names, asked)
     else:
-        raise RowFlaw("wrong_shape", f"{names[0]} is {shown(first)}, {names[1]} {shown(second)}: of two kinds")
+        raise RowFlaw(
+            "wrong_shape", f"{names[0]} is {shown(first)}, {names[1]} {shown(second)}: of two kinds"
+        )
     if texts[0] == texts[1] or (str(texts[0]).strip() == str(texts[1]).strip()):
         raise RowFlaw("duplicate_response", f"{names[0]} and {names[1]} are the same")
     answers = list(map(Answer, texts, scores, names))
@@ -123,7 +135,9 @@ def _held(row: Fields, shared: list[Turn], asked: Asked | None) -> list[Turn]:
         own = [turn for turn in given if turn.get("role") != "system" or not occurs([turn], shared)]
         if not occurs(own, shared):
             if own[-1].get("role") == "user":
-                raise RowFlaw("no_shared_prompt", f"prompt is {shown(value)}, which the dialogues do not hold")
+                raise RowFlaw(
+                    "no_shared_prompt", f"prompt is {shown(value)}, which the dialogues do not hold"
+                )
             shared = [*own, *shared]
     return as_turns(with_system(row, shared))
 
@@ -143,7 +157,9 @@ def _of_texts(
     if one.strip() == two.strip():
         raise RowFlaw("duplicate_response", f"{names[0]} and {names[1]} are the same")
     if one.startswith(two) or two.startswith(one):
-        raise RowFlaw("no_shared_prompt", "one side begins the other, so that where the answer starts is open")
+        raise RowFlaw(
+            "no_shared_prompt", "one side begins the other, so that where the answer starts is open"
+        )
     start = _common_words(one, two)
     return with_system(row, one[:start]), (one[start:], two[start:])
 
@@ -154,7 +170,10 @@ def other_texts(row: Fields, names: Sequence[str]) -> list[str]:
     return [
         name
         for name, value in row.items()
-        if name not in skipped and value and isinstance(value, str | list | dict) and not _ABOUT.fullmatch(name)
+        if name not in skipped
+        and value
+        and isinstance(value, str | list | dict)
+        and not _ABOUT.fullmatch(name)
     ]
 
 

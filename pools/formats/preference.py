@@ -14,7 +14,11 @@ LABEL = (1.0, 0.0)
 def is_hh_rlhf(row: Fields) -> bool:
     r"""Whether the chosen side is a whole dialogue of `\n\nHuman:` and `\n\nAssistant:` turns."""
     chosen = row["chosen"]
-    return "prompt" not in row and isinstance(chosen, str) and chosen.startswith(("\n\nHuman:", "\n\nAssistant:"))
+    return (
+        "prompt" not in row
+        and isinstance(chosen, str)
+        and chosen.startswith(("\n\nHuman:", "\n\nAssistant:"))
+    )
 
 
 def from_hh_rlhf(row: Fields) -> Draft:

@@ -59,7 +59,10 @@ def given_prompt(row: Fields) -> Asked | None:
     given = [name for name in PROMPT if row.get(name)]
     if not given:
         return None
-    if given[:2] == ["instruction", "input"]:  # as LLaMA-Factory and Alpaca have it: a task, and what it is for
+    if given[:2] == [
+        "instruction",
+        "input",
+    ]:  # as LLaMA-Factory and Alpaca have it: a task, and what it is for
         content: str | list[Turn] = _after_history(row, f"{row['instruction']}\n{row['input']}")
         columns, others = tuple(given[:2]), given[2:]
     else:
@@ -104,7 +107,9 @@ def with_system(row: Fields, content: str | list[Turn]) -> str | list[Turn]:
         if not turns or turns[0].get("role") != "system":
             return [{"role": "system", "content": row[name]}, *turns]
         if bare(turns[0]) != ("system", row[name].strip()):
-            raise RowFlaw("wrong_shape", f"{name} is {shown(row[name])}, but the dialogue has another system turn")
+            raise RowFlaw(
+                "wrong_shape", f"{name} is {shown(row[name])}, but the dialogue has another system turn"
+            )
     return content
 
 
@@ -131,7 +136,9 @@ def _after_history(row: Fields, content: str | list[Turn]) -> str | list[Turn]:
     if not (isinstance(pairs, list) and pairs and all(isinstance(p, list) and len(p) == 2 for p in pairs)):
         return content
     roles = ("user", "assistant")
-    earlier = [{"role": role, "content": text} for pair in pairs for role, text in zip(roles, pair, strict=True)]
+    earlier = [
+        {"role": role, "content": text} for pair in pairs for role, text in zip(roles, pair, strict=True)
+    ]
     return [*earlier, *as_turns(content)]
 
 

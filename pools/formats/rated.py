@@ -8,7 +8,16 @@ from pools.flaws import RowFlaw
 from pools.formats.draft import Answer, Draft, Fields, Turn
 from pools.formats.pairs import pair
 from pools.formats.prompt import Asked, content_of, prompt_of, with_system
-from pools.formats.values import first_named, first_of, is_turns, listed, number_of, text_of, turns_of, unspelt
+from pools.formats.values import (
+    first_named,
+    first_of,
+    is_turns,
+    listed,
+    number_of,
+    text_of,
+    turns_of,
+    unspelt,
+)
 
 RESPONSE = ("response", "completion", "answer", "output", "text")
 SCORE = ("score", "reward", "rating", "helpfulness", "label", "kto_tag")

@@ -67,7 +67,6 @@ class Reader:
             raise RowFlaw("wrong_shape", f"no column {shown(error.args[0])}") from None
         return name, (draft,) if draft.__class__ is Draft else draft
 
-
     def _told(self, row: Fields) -> str:
         name = format_of(row)
         bare = name == "prompts" and self.main == "pool"  # a held-out row need not have responses
@@ -80,7 +79,9 @@ def weighted(row: Fields, weights: Mapping[str, float]) -> dict[str, Any]:
         return {**row, "score": _sum(row, weights)}
     name = next((name for name in RESPONSES if row.get(name) is not None), None)
     if name is None:
-        raise RowFlaw("missing_score", f"pool.score names {', '.join(weights)}: columns {', '.join(map(str, row))}")
+        raise RowFlaw(
+            "missing_score", f"pool.score names {', '.join(weights)}: columns {', '.join(map(str, row))}"
+        )
     items = [item and {**item, "score": _sum(item, weights)} for item in objects(row[name], name)]
     return {**row, name: items}
 
@@ -109,7 +110,9 @@ def prompt_columns(rows: Sequence[Fields], name: str) -> list[str]:
     return list(found)
 
 
-def unused_scores(rows: Sequence[Fields], name: str, columns: Columns, weights: Mapping[str, float]) -> list[str]:
+def unused_scores(
+    rows: Sequence[Fields], name: str, columns: Columns, weights: Mapping[str, float]
+) -> list[str]:
     """Columns of these rows that hold scores, by their names and values, and that the format does not use."""
     format = FORMATS.get(name)
     used = set(weights) | columns.names()
@@ -120,7 +123,9 @@ def unused_scores(rows: Sequence[Fields], name: str, columns: Columns, weights: 
         beside = scores_beside(row) if name == "preference" and not columns.given else {}
         own = used | beside.keys() | set(beside.values())
         found |= dict.fromkeys(
-            each for each, value in row.items() if each not in own and _SCORES.search(each) and _is_score(value)
+            each
+            for each, value in row.items()
+            if each not in own and _SCORES.search(each) and _is_score(value)
         )
     return list(found)
 

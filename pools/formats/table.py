@@ -79,12 +79,12 @@ FORMATS: dict[str, Format] = {
         asks=True,
     ),
     "preference": Format(preference.from_preference, _all("chosen", "rejected"), asks=True),
-    "ultrafeedback": Format(lists.from_ultrafeedback, _all("instruction", "completions"), when=lists.is_ultrafeedback),
+    "ultrafeedback": Format(
+        lists.from_ultrafeedback, _all("instruction", "completions"), when=lists.is_ultrafeedback
+    ),
     "nectar": Format(lists.from_nectar, _all("prompt", "answers"), when=lists.is_nectar),
     "pool": Format(lists.from_pool, _all("prompt", "responses")),
-    "objects": Format(
-        lists.from_objects, (_PROMPT, _RESPONSES), when=lists.holds_objects, asks=True
-    ),
+    "objects": Format(lists.from_objects, (_PROMPT, _RESPONSES), when=lists.holds_objects, asks=True),
     "rated": Format(
         rated.from_rated, (_PROMPT, frozenset(rated.RESPONSE), frozenset(rated.SCORE)), asks=True
     ),

@@ -146,7 +146,9 @@ def joined_parts(parts: Sequence[object]) -> str:
 
 def is_parts(value: object) -> bool:
     """Whether this is a list of content parts."""
-    return isinstance(value, list) and bool(value) and all(isinstance(p, Mapping) and "type" in p for p in value)
+    return (
+        isinstance(value, list) and bool(value) and all(isinstance(p, Mapping) and "type" in p for p in value)
+    )
 
 
 def dialogue(text: str) -> list[Turn] | None:

@@ -11,7 +11,14 @@ from pools.formats.preference import LABEL
 from pools.formats.prompt import Asked, bare, content_of, prompt_of, with_system
 from pools.formats.values import listed, merged_turns, number_of, objects, turns_of, unspelt
 
-_WINNERS = {"model_a": 1.0, "model_b": -1.0, "tie": 0.0, "tie (bothbad)": 0.0, "both_bad": 0.0, "bothbad": 0.0}
+_WINNERS = {
+    "model_a": 1.0,
+    "model_b": -1.0,
+    "tie": 0.0,
+    "tie (bothbad)": 0.0,
+    "both_bad": 0.0,
+    "bothbad": 0.0,
+}
 
 
 def scores_of(verdict: float) -> tuple[float, float]:
@@ -53,7 +60,9 @@ def from_arena_votes(row: Fields) -> Draft:
     """The arena of 55,000 votes: lists of turns spelt in JSON, and three columns for the winner."""
     votes = [number_of(row[f"winner_{name}"]) for name in ("model_a", "model_b", "tie")]
     if sorted(votes, key=str) != [0, 0, 1] and sorted(map(str, votes)) != ["0.0", "0.0", "1.0"]:
-        raise RowFlaw("wrong_shape", f"winner_model_a, winner_model_b, winner_tie are {shown(votes)}: one is 1")
+        raise RowFlaw(
+            "wrong_shape", f"winner_model_a, winner_model_b, winner_tie are {shown(votes)}: one is 1"
+        )
     asked = _texts(row["prompt"], "prompt")
     sides = [_texts(row[name], name) for name in ("response_a", "response_b")]
     dialogues = [_alternating(asked, answers) for answers in sides]

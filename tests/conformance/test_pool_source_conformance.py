@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pools.config import PoolConfig
-from pools.readers import DatasetSource, TextSource, MemorySource, ParquetSource, PoolSource
+from pools.readers import DatasetSource, MemorySource, ParquetSource, PoolSource, TextSource
 from pools.sources import assemble
 
 Rows = list[dict[str, Any]]

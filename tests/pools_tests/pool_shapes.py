@@ -58,7 +58,13 @@ def _oasst(truth: Truth) -> Row:
         {"message_id": f"a{rank}", "text": text, "role": "assistant", "rank": rank, "replies": []}
         for rank, text in enumerate(truth.answers)
     ]
-    root = {"message_id": "q", "text": truth.prompt, "role": "prompter", "rank": None, "replies": replies[::-1]}
+    root = {
+        "message_id": "q",
+        "text": truth.prompt,
+        "role": "prompter",
+        "rank": None,
+        "replies": replies[::-1],
+    }
     return {"message_tree_id": "q", "tree_state": "ready_for_export", "prompt": root}
 
 
@@ -84,7 +90,9 @@ _TEXT = ("prompt", PROMPT_NAMES)
 
 SHAPES: dict[str, Shape] = {
     "pairs of texts": Shape(
-        _one(lambda t: {"prompt": t.prompt, "chosen": t.pair[0], "rejected": t.pair[1]}), "preference", rename=_TEXT
+        _one(lambda t: {"prompt": t.prompt, "chosen": t.pair[0], "rejected": t.pair[1]}),
+        "preference",
+        rename=_TEXT,
     ),
     "intel orca": Shape(
         _one(lambda t: {"system": "", "question": t.prompt, "chosen": t.pair[0], "rejected": t.pair[1]}),
@@ -179,15 +187,15 @@ SHAPES: dict[str, Shape] = {
         all=True,
     ),
     "objects": Shape(
-        _one(
-            lambda t: {"prompt": t.prompt, "completions": [{"text": a, "score": s} for a, s in t.scored]}
-        ),
+        _one(lambda t: {"prompt": t.prompt, "completions": [{"text": a, "score": s} for a, s in t.scored]}),
         "objects",
         all=True,
         rename=("prompt", tuple(name for name in PROMPT_NAMES if name != "instruction")),
     ),
     "texts and scores": Shape(
-        _one(lambda t: {"prompt": t.prompt, "responses": list(t.answers), "scores": [s for _, s in t.scored]}),
+        _one(
+            lambda t: {"prompt": t.prompt, "responses": list(t.answers), "scores": [s for _, s in t.scored]}
+        ),
         "scored",
         all=True,
         rename=_TEXT,
@@ -274,12 +282,15 @@ SHAPES: dict[str, Shape] = {
     ),
     "kto": Shape(
         lambda t: [
-            {"prompt": [user(t.prompt)], "completion": [answer(text)], "label": text == t.pair[0]} for text in t.pair
+            {"prompt": [user(t.prompt)], "completion": [answer(text)], "label": text == t.pair[0]}
+            for text in t.pair
         ],
         "rated",
     ),
     "kto dialogue": Shape(
-        lambda t: [{"messages": [user(t.prompt), answer(text)], "label": text == t.pair[0]} for text in t.pair],
+        lambda t: [
+            {"messages": [user(t.prompt), answer(text)], "label": text == t.pair[0]} for text in t.pair
+        ],
         "rated_dialogue",
     ),
     "helpsteer2 preference": Shape(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pool_shapes import SHAPES, Row, Shape, Truth
 
 from base.errors import PoolError
 from pools.config import PoolConfig
@@ -17,7 +18,6 @@ from pools.readers import MemorySource
 from pools.report import PoolReport
 from pools.sources import assemble
 from pools.types import Pool
-from pool_shapes import SHAPES, Row, Shape, Truth
 
 KNOWN = {name for format in FORMATS.values() for group in format.needs for name in group}
 NULLS = sorted(KNOWN - {"message_tree_id"}) + ["score", "reward", "tools", "images", "name"]
@@ -41,7 +41,11 @@ def says(pool: Pool, truth: Truth, shape: Shape) -> bool:
     example = pool.train[0]
     content = example.prompt.content
     asked = content if isinstance(content, str) else content[-1].content
-    right = f"POST: {truth.prompt}\n\nTL;DR:" in asked if shape.format == "summaries" else asked.strip() == truth.prompt.strip()
+    right = (
+        f"POST: {truth.prompt}\n\nTL;DR:" in asked
+        if shape.format == "summaries"
+        else asked.strip() == truth.prompt.strip()
+    )
     ranked = sorted(example.responses, key=lambda response: -response.score)
     scores = [response.score for response in ranked]
     wanted = truth.answers if shape.all else truth.pair
@@ -88,7 +92,9 @@ def encoded(row: Row, choose: random.Random) -> Row:
 @pytest.mark.parametrize("name", SHAPES)
 @settings(max_examples=25, deadline=None)
 @given(truth=truths, seed=st.integers(0, 10**6))
-def test_however_columns_are_arranged_it_is_the_truth_or_a_refusal(name: str, truth: Truth, seed: int) -> None:
+def test_however_columns_are_arranged_it_is_the_truth_or_a_refusal(
+    name: str, truth: Truth, seed: int
+) -> None:
     shape, choose = SHAPES[name], random.Random(seed)
     rows = shape.rows(truth)
     old_name = shape.rename and shape.rename[0]
@@ -117,6 +123,9 @@ def test_however_columns_are_arranged_it_is_the_truth_or_a_refusal(name: str, tr
 def test_a_prompt_under_an_unknown_name_is_refused_by_the_columns(name: str) -> None:
     shape = SHAPES[name]
     assert shape.rename is not None
-    rows = [{"stem" if key == shape.rename[0] else key: value for key, value in row.items()} for row in shape.rows(TRUTH)]
+    rows = [
+        {"stem" if key == shape.rename[0] else key: value for key, value in row.items()}
+        for row in shape.rows(TRUTH)
+    ]
     with pytest.raises(PoolError, match="stem"):
         loaded(rows)
