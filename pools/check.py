@@ -98,6 +98,14 @@ def _text(text: object, reason_if_empty: str) -> str:
     return _encodable(text)
 
 
+def _spoken(text: object) -> str:
+    """A response that says something beside control tokens."""
+    said = _text(text, "empty_response")
+    if said.lstrip()[:1] in "<[" and not _CONTROL.sub("", said).strip():
+        raise RowFlaw("empty_response", f"{shown(said)} is control tokens alone")
+    return said
+
+
 def _encodable(text: str) -> str:
     """JSON may spell half a character (a lone surrogate), which no tokenizer, digest or terminal takes."""
     try:
@@ -118,7 +126,7 @@ def _label(value: object, name: str) -> str:
 def _response(answer: Answer) -> Response | Flaw:
     try:
         return Response(
-            _text(answer.text, "empty_response"), _score(answer.score), _label(answer.source, "source")
+            _spoken(answer.text), _score(answer.score), _label(answer.source, "source")
         )
     except RowFlaw as error:
         return error.flaw

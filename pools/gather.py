@@ -172,6 +172,8 @@ def valid_rows(placed: Placed, reader: Reader, part: str, findings: Findings) ->
         findings.formats[format] += 1
         for draft in drafts:
             checked = check(draft)
+            if reader.refusal is not None and (why := reader.refusal(checked.prompt)):
+                raise RowFlaw("template_refuses", why)
             for flaw in checked.flaws:
                 findings.add(flaw, place, at)
             held_out = (part or checked.part) == "held_out"

@@ -16,7 +16,7 @@ from pools.across import Cluster, read_across
 from pools.config import PoolConfig
 from pools.files import is_uri
 from pools.flaws import RowFlaw
-from pools.formats.reader import Reader, format_of, prompt_columns, unused_scores
+from pools.formats.reader import Reader, Refusal, format_of, prompt_columns, unused_scores
 from pools.formats.table import FORMATS
 from pools.formats.unknown import explained
 from pools.gather import Gathered, PoolBuilder
@@ -40,17 +40,20 @@ def load_pool(
     min_responses: int = 0,
     store: Path | None = None,
     cluster: Cluster | None = None,
+    refusal: Refusal | None = None,
 ) -> tuple[Pool, PoolReport]:
     """The pool of a configuration, with the report of what was dropped.
 
     `seed` decides which prompts are held out where the pool does not say. Train prompts have at least
     the larger of `min_responses` and the configuration's; held-out prompts may have none. Of a pool larger
     than `config.stream_above` the train part is written to the folder `store`, where one is given; `cluster`
-    reads that, if it sees its files.
+    reads that, if it sees its files. Prompts that `refusal` gives a reason for are left out and counted.
     Raises PoolError where nothing is left to train on, or for any flaw under `on_bad_row: refuse`.
     """
     with on_disk(store) if store else nullcontext():
-        pool, report = scan_pool(config, seed=seed, min_responses=min_responses, store=store, cluster=cluster)
+        pool, report = scan_pool(
+            config, seed=seed, min_responses=min_responses, store=store, cluster=cluster, refusal=refusal
+        )
     if report.error:
         raise PoolError(report.error)
     return pool, report
@@ -64,6 +67,7 @@ def scan_pool(
     progress: Progress | None = None,
     store: Path | None = None,
     cluster: Cluster | None = None,
+    refusal: Refusal | None = None,
 ) -> tuple[Pool, PoolReport]:
     """As `load_pool`, but an unusable pool comes back with `report.error` set, for a full account of why.
 
@@ -83,6 +87,7 @@ def scan_pool(
         progress=progress,
         store=store,
         cluster=cluster,
+        refusal=refusal,
     )
 
 
@@ -96,13 +101,16 @@ def assemble(
     progress: Progress | None = None,
     store: Path | None = None,
     cluster: Cluster | None = None,
+    refusal: Refusal | None = None,
 ) -> tuple[Pool, PoolReport]:
     """The pool of any two sources; the paths in `config` are not looked at."""
     gathered = _gathering(config, store, source.size() + (held_out.size() if held_out else 0))
     parts = [(source, ""), *([(held_out, "held_out")] if held_out else [])]
     with _helped(gathered, cluster, source) as helpers:
         numbers = count()
-        head, *_ = [_read(each, config, gathered, part, numbers, progress, helpers) for each, part in parts]
+        head, *_ = [
+            _read(each, config, refusal, gathered, part, numbers, progress, helpers) for each, part in parts
+        ]
     kept, aside = gathered.take_held_out(seed, config.held_out_prompts)
     train = gathered.train(max(min_responses, config.min_responses))
     pool = Pool(config.name or head.name or _name_of(source), train, kept, head.description)
@@ -161,6 +169,7 @@ class _Head(NamedTuple):
 def _read(
     source: PoolSource,
     config: PoolConfig,
+    refusal: Refusal | None,
     gathered: PoolBuilder,
     part: str,
     numbers: Iterator[int],
@@ -168,7 +177,7 @@ def _read(
     helpers: Cluster | None,
 ) -> _Head:
     """Read a source to its end; a `part` given here overrules the rows' own. `numbers` are for its files."""
-    head = _head(source, config)
+    head = _head(source, config, refusal)
     if (
         isinstance(source, FilesSource)
         and isinstance(gathered, OnDiskPoolBuilder)
@@ -185,7 +194,7 @@ def _read(
     return head
 
 
-def _head(source: PoolSource, config: PoolConfig) -> _Head:
+def _head(source: PoolSource, config: PoolConfig, refusal: Refusal | None) -> _Head:
     """What the first rows tell; PoolError where they give no format away and none is asked for."""
     first = list(islice(whole_rows(source), _ROWS_TO_TELL_BY))
     about = header(first[0]) if first else None
@@ -196,7 +205,7 @@ def _head(source: PoolSource, config: PoolConfig) -> _Head:
         format = "columns"
     else:
         format = _told_format(values, first, source.label) if config.format == "auto" else config.format
-    reader = Reader(config.format, format, config.columns, config.score)
+    reader = Reader(config.format, format, config.columns, config.score, refusal)
     _refuse_unreadable(reader, values, source.label)
     alike = [value for value in values if format_of(value) == format] if config.format == "auto" else values
     return _Head(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from metrics.literal import encode, hide, restore
 from pools.types import Prompt
 
 Style = Literal["auto", "chat", "plain"]
@@ -18,15 +20,37 @@ def format_prompt(prompt: Prompt, tokenizer: Any, style: Style = "auto") -> str:
     `chat` applies the tokenizer's chat template with its generation prompt; `plain` writes turns as in
     HH-RLHF (`\\n\\nHuman: ...\\n\\nAssistant:`); `auto` is `chat` where the tokenizer has a template.
     """
+    return restore(_rendered(prompt, tokenizer, style), tokenizer)
+
+
+def _rendered(prompt: Prompt, tokenizer: Any, style: Style) -> str:
+    """The text of `format_prompt`, with control tokens that the prompt's own words hold hidden."""
+    turns = [{**turn, "content": hide(turn["content"], tokenizer)} for turn in _turns(prompt)]
     if is_chat(tokenizer, style):
-        return str(tokenizer.apply_chat_template(_turns(prompt), tokenize=False, add_generation_prompt=True))
-    turns = (
-        f"\n\n{_SPEAKERS[turn['role']]}: {turn['content']}"
-        for turn in _turns(prompt)
-        if turn["role"] in _SPEAKERS
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    spoken = (
+        f"\n\n{_SPEAKERS[turn['role']]}: {turn['content']}" for turn in turns if turn["role"] in _SPEAKERS
     )
-    system = (turn["content"] for turn in _turns(prompt) if turn["role"] == "system")
-    return "".join([*system, *turns, "\n\nAssistant:"])
+    system = (turn["content"] for turn in turns if turn["role"] == "system")
+    return "".join([*system, *spoken, "\n\nAssistant:"])
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How a model's tokenizer takes prompts, and which it will not take."""
+
+    tokenizer: Any
+    style: Style = "auto"
+
+    def refusal(self, prompt: Prompt) -> str:
+        """Why the chat template makes nothing of a prompt; empty where it does."""
+        from jinja2 import TemplateError
+
+        try:
+            text = _rendered(prompt, self.tokenizer, self.style)
+        except (TemplateError, TypeError, ValueError) as error:
+            return str(error).partition("\n")[0] or type(error).__name__
+        return "" if text.strip() else "it renders as an empty text"
 
 
 def tokenize_prompt(
@@ -37,7 +61,7 @@ def tokenize_prompt(
     A cut keeps the prompt's end, where the question is, and a plain prompt's beginning-of-text token.
     """
     chat = is_chat(tokenizer, style)
-    ids = list(tokenizer.encode(format_prompt(prompt, tokenizer, style), add_special_tokens=not chat))
+    ids = encode(_rendered(prompt, tokenizer, style), tokenizer, add_special_tokens=not chat)
     if not chat and ids[-1:] == [tokenizer.eos_token_id]:
         ids.pop()  # some tokenizers close every text they are given
     if len(ids) <= max_tokens:
@@ -56,11 +80,12 @@ def tokenize_prompts(
 def tokenize_response(text: str, tokenizer: Any, *, style: Style, max_tokens: int) -> tuple[list[int], bool]:
     """Token ids of a response closed by the end-of-text token, and whether they were cut to `max_tokens`.
 
-    A response that is cut has no end token: it must not teach the policy to stop there.
+    Control tokens in its words stay words. A response that is cut has no end token: it must not teach the policy to stop there.
     """
-    ids = list(tokenizer.encode(text, add_special_tokens=False))
+    text = hide(text, tokenizer)
+    ids = encode(text, tokenizer)
     if not is_chat(tokenizer, style) and not _spaces_itself(ids, tokenizer):
-        ids = list(tokenizer.encode(" " + text.lstrip(), add_special_tokens=False))
+        ids = encode(" " + text.lstrip(), tokenizer)
     ids.append(tokenizer.eos_token_id)
     return ids[:max_tokens], len(ids) > max_tokens
 

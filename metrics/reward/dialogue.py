@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from os.path import commonprefix
 from typing import Any
 
+from metrics import literal
 from metrics.config import RewardConfig
 from pools.types import Message, Prompt
 
@@ -37,8 +38,8 @@ def encode(tokenizer: Any, prompt: Prompt, response: str, window: Window) -> tup
     a turn), otherwise as turns of `Human:` and `Assistant:`, closed by the end-of-text token if there is one.
     """
     before, after = _texts(tokenizer, prompt, response)
-    prompt_ids = tokenizer.encode(before, add_special_tokens=False)
-    response_ids = tokenizer.encode(after, add_special_tokens=False)
+    prompt_ids = literal.encode(before, tokenizer)
+    response_ids = literal.encode(after, tokenizer)
     return prompt_ids[-window.prompt :], response_ids[: window.response]
 
 
@@ -62,7 +63,8 @@ def batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
 
 
 def _texts(tokenizer: Any, prompt: Prompt, response: str) -> tuple[str, str]:
-    turns = _turns(prompt)
+    turns = [Message(turn.role, literal.hide(turn.content, tokenizer)) for turn in _turns(prompt)]
+    response = literal.hide(response, tokenizer)
     if not tokenizer.chat_template:
         before = "".join(_SPEAKERS[turn.role] + turn.content for turn in turns) + "\n\nAssistant:"
         return before, f" {response}{tokenizer.eos_token or ''}"

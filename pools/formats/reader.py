@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from pools.formats.pairs import scores_beside
 from pools.formats.prompt import PROMPT, system_columns
 from pools.formats.table import FORMATS, Format
 from pools.formats.values import number_of, objects
+from pools.types import Prompt
 
 _SCORES = re.compile(r"scor|rating|reward|rank|vote|strength|helpful|correct|coheren|complex|verbos|winner|"
                      r"choice|prefer|safe|better|kto_tag|margin|quality", re.IGNORECASE)  # fmt: skip
@@ -41,18 +42,23 @@ def _holds(format: Format, row: Fields) -> bool:
         return False
 
 
+Refusal = Callable[[Prompt], str]
+
+
 @dataclass(frozen=True)
 class Reader:
     """Reads rows; it travels to the workers of a cluster.
 
     `format` is that of all rows, or `auto`; then `main`, the format of most of the first rows, is that of
-    rows whose columns tell none. `weights` makes scores of attributes: a sum of their values.
+    rows whose columns tell none. `weights` makes scores of attributes: a sum of their values. `refusal` says
+    why a prompt cannot be used by the model that it is read for (empty: it can).
     """
 
     format: str = "auto"
     main: str = "pool"
     columns: Columns = field(default_factory=Columns)
     weights: Mapping[str, float] = field(default_factory=dict)
+    refusal: Refusal | None = None
 
     def read(self, row: Fields) -> tuple[str, Sequence[Draft]]:
         """The name of the row's format, and its drafts; raises RowFlaw where it is not of that shape."""
