@@ -125,9 +125,7 @@ def _label(value: object, name: str) -> str:
 
 def _response(answer: Answer) -> Response | Flaw:
     try:
-        return Response(
-            _spoken(answer.text), _score(answer.score), _label(answer.source, "source")
-        )
+        return Response(_spoken(answer.text), _score(answer.score), _label(answer.source, "source"))
     except RowFlaw as error:
         return error.flaw
 
