@@ -61,33 +61,63 @@ def read_trials(path: Path) -> list[TrialRecord]:
     except (OSError, UnicodeDecodeError) as error:
         raise InsufficientDataError(f"cannot read trials from {path}: {error}") from error
     reader = csv.DictReader(text.splitlines())
-    missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
-    if missing:
-        raise InsufficientDataError(
-            f"{path}: no column {', '.join(missing)}; a CSV of trials needs {', '.join(REQUIRED)}"
-        )
+    reader.fieldnames = [_known(name) for name in reader.fieldnames or ()]
+    _check_columns(path, reader.fieldnames)
     groups: dict[tuple[object, ...], list[_Row]] = {}
     for values in reader:
-        row = _Row(path, reader.line_num, values)
-        groups.setdefault(row.identity(), []).append(row)
+        if any(value and str(value).strip() for value in values.values()):  # spreadsheets leave blank rows
+            row = _Row(path, reader.line_num, values)
+            groups.setdefault(row.identity(), []).append(row)
+    for rows in groups.values():
+        _refuse_repeats(rows)
     if not groups:
         raise InsufficientDataError(f"{path} holds no trial, only a heading")
     return [_record(rows, number) for number, rows in enumerate(groups.values(), 1)]
+
+
+def _known(name: str) -> str:
+    """A column's name, of one that is known whatever its case and the spaces around it."""
+    plain = name.strip().lower()
+    return plain if plain in (*REQUIRED, *OPTIONAL) else name.strip()
+
+
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    missing = [name for name in REQUIRED if name not in names]
+    if not missing:
+        return
+    there = f"the columns are {', '.join(names)}" if names else "it is empty"
+    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+        there += "; values must be parted by commas, and numbers written with a point"
+    raise InsufficientDataError(
+        f"{path}: no column {', '.join(missing)}; a CSV of trials needs {', '.join(REQUIRED)}, and {there}"
+    )
+
+
+def _refuse_repeats(rows: Sequence[_Row]) -> None:
+    """A seed that comes twice in a trial would count as one more seed."""
+    first: dict[str, _Row] = {}
+    for row in rows:
+        seed = row.text("seed")
+        if seed and (other := first.setdefault(seed, row)) is not row:
+            raise InsufficientDataError(
+                f"{row.where}: repeats line {other.line}, the same trial with seed {seed}; leave one of them out, "
+                "or give each seed of a trial a number of its own"
+            )
 
 
 class _Row:
     """One line of the file, read with the line and column in every complaint."""
 
     def __init__(self, path: Path, line: int, values: Mapping[str | None, Any]) -> None:
-        self.where, self.values = f"{path}, line {line}", values
+        self.where, self.line, self.values = f"{path}, line {line}", line, values
         if None in values:
             raise InsufficientDataError(f"{self.where}: more values than columns: {values[None]}")
 
     def text(self, name: str, default: str = "") -> str:
         return str(self.values.get(name) or default).strip()
 
-    def number(self, name: str, default: float | None = None) -> float:
-        text = self.text(name)
+    def number(self, name: str, default: float | None = None, text: str | None = None) -> float:
+        text = self.text(name) if text is None else text
         if not text and default is not None:
             return default
         try:
@@ -135,7 +165,10 @@ class _Row:
         )
 
     def reward(self) -> float:
-        value = self.number("reward")
+        """A share, or a percentage with its sign."""
+        text = self.text("reward")
+        percent = text.endswith("%")
+        value = self.number("reward", text=text.removesuffix("%").strip()) / (100 if percent else 1)
         if not 0 <= value <= 1:
             raise InsufficientDataError(f"{self.where}, column reward: {value} is not within 0 and 1")
         return value
