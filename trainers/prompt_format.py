@@ -42,6 +42,10 @@ class Rendering:
     tokenizer: Any
     style: Style = "auto"
 
+    def text(self, prompt: Prompt) -> str:
+        """The prompt as the model reads it."""
+        return format_prompt(prompt, self.tokenizer, self.style)
+
     def refusal(self, prompt: Prompt) -> str:
         """Why the chat template makes nothing of a prompt; empty where it does."""
         from jinja2 import TemplateError
