@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metrics.chat import Style, is_chat, render_prompt
-from metrics.literal import encode, hide
+from metrics.literal import encode, hide, restore
 from pools.types import Prompt
 
 _DUMMY_PREFIX = "\u2581"  # SentencePiece's mark of a space that it puts before the first word
@@ -19,6 +19,10 @@ class Rendering:
 
     tokenizer: Any
     style: Style = "auto"
+
+    def text(self, prompt: Prompt) -> str:
+        """The prompt as the model reads it."""
+        return restore(render_prompt(prompt, self.tokenizer, self.style), self.tokenizer)
 
     def refusal(self, prompt: Prompt) -> str:
         """Why the chat template makes nothing of a prompt; empty where it does."""

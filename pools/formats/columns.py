@@ -19,7 +19,7 @@ Named = str | tuple[str, ...]
 
 
 class Columns(Settings):
-    """Which columns hold what, where no format knows them; a dot goes into a value (`meta.question`, `turns.0`)."""
+    """Which columns hold what, where no format knows them; a dot goes into a value (`meta.q`, `turns.0`)."""
 
     prompt: Named = Field("", description="column of the prompt, or several whose texts follow each other")
     system: str = Field("", description="column of the system turn")
