@@ -15,16 +15,29 @@ def partial_of(path: Path) -> Path:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write `content` (text as UTF-8) to `path` in one step, replacing an earlier file.
+    """Write `content` (text as UTF-8) to `path` in one step, replacing an earlier file; on disk on return.
 
     Raises OSError where it cannot be written; `path` is then as it was before.
     """
+    data = content.encode() if isinstance(content, str) else content
     partial = partial_of(path)
     try:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from metrics.chat import Style, is_chat, render_prompt
+from metrics.literal import encode, hide
 from pools.types import Prompt
 
 _DUMMY_PREFIX = "\u2581"  # SentencePiece's mark of a space that it puts before the first word
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How a model's tokenizer takes prompts, and which it does not take."""
+
+    tokenizer: Any
+    style: Style = "auto"
+
+    def refusal(self, prompt: Prompt) -> str:
+        """Why the chat template cannot render a prompt; empty where it can."""
+        from jinja2 import TemplateError
+
+        try:
+            text = render_prompt(prompt, self.tokenizer, self.style)
+        except (TemplateError, TypeError, ValueError) as error:
+            return str(error).partition("\n")[0] or type(error).__name__
+        return "" if text.strip() else "it renders as an empty text"
 
 
 def tokenize_prompt(
@@ -19,7 +39,7 @@ def tokenize_prompt(
     A cut keeps the prompt's end, where the question is, and a plain prompt's beginning-of-text token.
     """
     chat = is_chat(tokenizer, style)
-    ids = list(tokenizer.encode(render_prompt(prompt, tokenizer, style), add_special_tokens=not chat))
+    ids = encode(render_prompt(prompt, tokenizer, style), tokenizer, add_special_tokens=not chat)
     if not chat and ids[-1:] == [tokenizer.eos_token_id]:
         ids.pop()  # some tokenizers append it to every text
     if len(ids) <= max_tokens:
@@ -38,11 +58,13 @@ def tokenize_prompts(
 def tokenize_response(text: str, tokenizer: Any, *, style: Style, max_tokens: int) -> tuple[list[int], bool]:
     """Token ids of a response closed by the end-of-text token, and whether they were cut to `max_tokens`.
 
-    A response that is cut has no end token: the policy must not learn to stop there.
+    Control tokens in its words stay words. A response that is cut has no end token: the policy must not learn
+    to stop there.
     """
-    ids = list(tokenizer.encode(text, add_special_tokens=False))
+    text = hide(text, tokenizer)
+    ids = encode(text, tokenizer)
     if not is_chat(tokenizer, style) and not _spaces_itself(ids, tokenizer):
-        ids = list(tokenizer.encode(" " + text.lstrip(), add_special_tokens=False))
+        ids = encode(" " + text.lstrip(), tokenizer)
     ids.append(tokenizer.eos_token_id)
     return ids[:max_tokens], len(ids) > max_tokens
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from os.path import commonprefix
 from typing import Any
 
+from metrics import literal
 from metrics.chat import chat_turns, is_chat, render_prompt
 from metrics.config import RewardConfig
 from pools.types import Prompt
@@ -36,8 +37,8 @@ def encode(tokenizer: Any, prompt: Prompt, response: str, window: Window) -> tup
     a turn), otherwise as turns of `Human:` and `Assistant:`, closed by the end-of-text token if there is one.
     """
     before, after = _texts(tokenizer, prompt, response)
-    prompt_ids = tokenizer.encode(before, add_special_tokens=False)
-    response_ids = tokenizer.encode(after, add_special_tokens=False)
+    prompt_ids = literal.encode(before, tokenizer)
+    response_ids = literal.encode(after, tokenizer)
     return prompt_ids[-window.prompt :], response_ids[: window.response]
 
 
@@ -50,10 +51,11 @@ def cut(tokenizer: Any, text: str, *, end: int | None = None, start: int | None 
 
 def _texts(tokenizer: Any, prompt: Prompt, response: str) -> tuple[str, str]:
     opened = render_prompt(prompt, tokenizer)
+    response = literal.hide(response, tokenizer)
     if not is_chat(tokenizer):
         return opened, f" {response}{tokenizer.eos_token or ''}"
     answer = {"role": "assistant", "content": response}
-    whole = tokenizer.apply_chat_template([*chat_turns(prompt), answer], tokenize=False)
+    whole = tokenizer.apply_chat_template([*chat_turns(prompt, tokenizer), answer], tokenize=False)
     # Some templates open a new answer with more than what they write before an old one.
     before = commonprefix([opened, whole])
     return before, whole[len(before) :]

@@ -106,7 +106,10 @@ def fit_sample(examples: Sequence[Example], config: RewardConfig, *, seed: int) 
     Raises `RewardError` where there are fewer than two a fold. Only those drawn are kept in memory.
     """
     rng = np.random.default_rng(seed)
-    unequal = (len({response.score for response in example.responses}) > 1 for example in examples)
+    unequal = (
+        len({response.score for response in example.responses}) > 1 and example.compared != ()
+        for example in examples
+    )
     usable = np.flatnonzero(np.fromiter(unequal, np.bool_, len(examples)))
     needed = 2 * config.fit_folds
     if len(usable) < needed:
@@ -136,7 +139,8 @@ def fit_reward_model(
     drawn, rng = sample
     prompts = [example.prompt for example in drawn for _ in example.responses]
     texts = [response.text for example in drawn for response in example.responses]
-    pairs = pairs_of([[response.score for response in example.responses] for example in drawn])
+    scores = [[response.score for response in example.responses] for example in drawn]
+    pairs = pairs_of(scores, [example.compared for example in drawn])
     extract = Features(base_model, config=config, device=device)
     features = extract(prompts, texts, progress)
     standard, scale = _standardised(features)

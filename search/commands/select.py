@@ -65,10 +65,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _rows(chosen: Sequence[Prompt], gains: Sequence[int], tokens: TokenTable) -> Iterator[dict[str, Any]]:
     nested, lengths = nested_diversity(tokens).tolist(), tokens.lengths.tolist()
-    for place, prompt in enumerate(chosen):
-        row: dict[str, Any] = {"rank": place + 1, "prompt": content_of(prompt), "domain": prompt.domain}
+    for row_number, prompt in enumerate(chosen):
+        row: dict[str, Any] = {"rank": row_number + 1, "prompt": content_of(prompt), "domain": prompt.domain}
         row |= {"meta": dict(prompt.meta)} if prompt.meta else {}
-        yield row | {"gain": gains[place], "tokens": lengths[place], "diversity": nested[place]}
+        yield row | {
+            "gain": gains[row_number],
+            "tokens": lengths[row_number],
+            "diversity": nested[row_number],
+        }
 
 
 def _summary(pool: TokenTable, chosen: TokenTable) -> str:

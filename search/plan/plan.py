@@ -24,6 +24,7 @@ from search.plan.space import Space
 from search.plan.step import Step, Stop, Train, Wait
 from search.trials.design_point import DesignPoint, Hyperparameters, Trial
 from search.trials.record import TrialRecord, pooled
+from trainers.config.trainer import TrainerConfig
 
 # The study looks after every trial, and each look is a chance to be wrong: one look must be surer than
 # the whole may be, by this factor (benchmarks/search.md says how it was found).
@@ -43,6 +44,7 @@ class Plan:
     space: Space
     curve: DiversityCurve
     _beliefs: dict[int, Belief | Undecided] = field(default_factory=dict)
+    _trainers: dict[Hyperparameters, TrainerConfig] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.config = self.space.config
@@ -104,7 +106,7 @@ class Plan:
 
     def work(self, point: DesignPoint) -> float:
         """Responses that one training encodes, as far as they differ between points."""
-        visits = applied(self.config.trainer, dict(point.hyperparameters)).visits(point.prompts)
+        visits = self._trainer(point.hyperparameters).visits(point.prompts)
         return 1.0 if visits is None else float(visits * point.responses)
 
     # the phases, each None when it is over
@@ -231,6 +233,12 @@ class Plan:
     @cached_property
     def _anchor(self) -> DesignPoint:
         return anchor(self.space)
+
+    def _trainer(self, hyperparameters: Hyperparameters) -> TrainerConfig:
+        """Validated once: the terminal asks for every point's work each second."""
+        if hyperparameters not in self._trainers:
+            self._trainers[hyperparameters] = applied(self.config.trainer, dict(hyperparameters))
+        return self._trainers[hyperparameters]
 
     def _at_anchor(self, point: DesignPoint) -> bool:
         return (point.split, point.draw) == (self._anchor.split, self._anchor.draw)

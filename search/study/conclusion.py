@@ -1,4 +1,4 @@
-"""The end of a study: analyse its trials, and write what was found into the folder and the tracker."""
+"""The end of a study: analyse its trials, and write what was found into the folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
         tuple(range(1, fewest_responses(pool.train) + 1)),
         len(pool.train),
     )
-    folder.write_json("study.json", _study_json(config, question, ledger) | conductor.to_dict())
+    folder.note_study(**_study_json(config, question, ledger), **conductor.to_dict())
     if not records:
         reasons = "; ".join(f"{label}: {reason}" for label, reason in ledger.failures.items())
         raise ApportionError(
@@ -51,7 +51,6 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
     for name, content in study.results().items():
         folder.write_json(name, content)
     write_report(folder.path, study)
-    ledger.publish()
     return study
 
 

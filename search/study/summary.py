@@ -30,19 +30,17 @@ def show_result(display: Display, study: StudyAnalysis, ledger: Ledger) -> None:
     else:
         display.say(f"No recommendation: {study.why_not}")
     display.say()
-    if pending := ledger.tracker.pending():
+    if pending := ledger.projection.pending():
         display.say(pending)
     display.say(f"report: {ledger.folder.path / 'report.html'}")
-    display.say(f"MLflow: {ledger.tracker.where()}")
+    display.say(f"MLflow: {ledger.projection.where()}")
 
 
 def show_stopped(display: Display, folder: StudyFolder) -> None:
-    """Say what an interrupted study leaves and how to go on."""
+    """Say what an interrupted study leaves and how to resume."""
     kept = len(list(folder.trials.glob("*.json")))
     display.say()
-    display.say(
-        f"stopped: {kept} finished trials are kept in {folder.path}; the same command goes on from there"
-    )
+    display.say(f"stopped: {kept} finished trials are kept in {folder.path}; the same command resumes it")
 
 
 def trials_table(records: list[TrialRecord], base_reward: float) -> Table:

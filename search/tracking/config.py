@@ -61,7 +61,7 @@ class TrackingConfig(Settings):
     close_timeout: float = Field(
         default=15.0,
         ge=0,
-        description="longest wait, at the end, for a slow server; the rest stays spooled (s)",
+        description="longest wait, at the end, for a slow server; the next run sends what is missing (s)",
     )
 
     # Checked as a whole, and input hidden: an error about a field quotes it, which here might be a password.

@@ -40,8 +40,8 @@ class Algorithm(Protocol):
 
 
 def keep_ranked(ranking: Ranking) -> Ranking | None:
-    """The ranking whole, or None where it has only one response."""
-    return ranking if len(ranking.scores) > 1 else None
+    """The ranking whole, or None where it has only one response, or none that were compared."""
+    return ranking if len(ranking.scores) > 1 and ranking.compared != () else None
 
 
 def per_ranking(values: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -50,3 +50,18 @@ def per_ranking(values: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]
     present = torch.arange(max(sizes), device=values.device) < counts[:, None]
     table = torch.zeros(present.shape, dtype=values.dtype, device=values.device)
     return table.masked_scatter(present, values), present
+
+
+def compared_pairs(batch: Batch) -> Tensor:
+    """Which responses may be set against each other: [B, K, K] bool, the better along the second axis.
+
+    All of them, but for rankings that say which were compared.
+    """
+    widest = max(batch.sizes)
+    allowed = torch.ones(len(batch.sizes), widest, widest, dtype=torch.bool)
+    for table, pairs in zip(allowed, batch.compared, strict=True):
+        if pairs is not None:
+            table.zero_()
+            for better, worse in pairs:
+                table[better, worse] = True
+    return allowed.to(batch.scores.device)

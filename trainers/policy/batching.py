@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pools.types import Example
+from pools.subset import renumbered
+from pools.types import Compared, Example
 from trainers.prompt_format import Style, tokenize_prompt, tokenize_response
 
 
@@ -19,7 +20,8 @@ class Ranking:
 
     `scores` falls (ties allowed) along the responses. `reference` holds each response's summed
     log-probability under the frozen reference policy, for the algorithms that need one; `key` identifies
-    the prompt in messages (`Prompt.key`).
+    the prompt in messages (`Prompt.key`). `compared` holds the pairs (better, worse) that were labelled where
+    those are not all of unequal scores (see `pools.types.Example`).
     """
 
     prompt_ids: list[int]
@@ -27,6 +29,7 @@ class Ranking:
     scores: tuple[float, ...]
     reference: tuple[float, ...] | None = None
     key: str = ""
+    compared: Compared | None = None
 
     @property
     def tokens(self) -> int:
@@ -41,6 +44,7 @@ class Ranking:
             response_ids=tuple(self.response_ids[i] for i in chosen),
             scores=tuple(self.scores[i] for i in chosen),
             reference=None if self.reference is None else tuple(self.reference[i] for i in chosen),
+            compared=renumbered(self.compared, chosen),
         )
 
 
@@ -72,7 +76,8 @@ def tokenize_rankings(
     cut_prompts = cut_responses = duplicates = 0
     for example in examples:
         prompt, cut = tokenize_prompt(example.prompt, tokenizer, style=style, max_tokens=max_prompt_tokens)
-        ordered = sorted(example.responses, key=lambda response: -response.score)
+        order = sorted(range(len(example.responses)), key=lambda place: -example.responses[place].score)
+        ordered = [example.responses[place] for place in order]
         encoded = [
             tokenize_response(response.text, tokenizer, style=style, max_tokens=max_response_tokens)
             for response in ordered
@@ -83,7 +88,8 @@ def tokenize_rankings(
         duplicates += len(encoded) - len(first)
         if len(first) > 1 or len(encoded) == 1:
             ids, scores = tuple(ids for ids, _ in encoded), tuple(r.score for r in ordered)
-            whole = Ranking(prompt, ids, scores, key=example.prompt.key)
+            compared = renumbered(example.compared, order)
+            whole = Ranking(prompt, ids, scores, key=example.prompt.key, compared=compared)
             rankings.append(whole.keep(first.values()))
     dropped = len(examples) - len(rankings)
     return rankings, TokenizeReport(len(rankings), dropped, cut_prompts, cut_responses, duplicates)
@@ -118,6 +124,7 @@ class Batch:
     reference: Tensor | None  # [R] float32: summed log-probability under the reference policy
     segments: tuple[Segment, ...]
     sizes: tuple[int, ...]  # responses of each ranking
+    compared: tuple[Compared | None, ...]  # of each ranking, see `Ranking`
 
     @property
     def rankings(self) -> int:
@@ -171,6 +178,7 @@ def collate(rankings: Sequence[Ranking]) -> Batch:
         reference=_references(rankings),
         segments=tuple(segments),
         sizes=tuple(len(ranking.response_ids) for ranking in rankings),
+        compared=tuple(ranking.compared for ranking in rankings),
     )
 
 

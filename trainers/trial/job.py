@@ -39,12 +39,15 @@ def run_trial(job: TrialJob, pool: Pool, context: WorkerContext) -> list[SeedRes
         checkpointer = Checkpointer(job.setup.checkpoints, context)
         done = {result.seed for result in checkpointer.results}
         left = [seed for seed in job.orders if seed not in done]
+        for result in checkpointer.results:
+            context.seed_ended(result)
         for seed in left:
             _report(checkpointer.results, context)
             order = job.orders[seed]
             examples = draw(pool.train, prompts=len(order), responses=job.responses, seed=seed, order=order)
             result = train_and_evaluate(examples, seed, evaluator, checkpointer, job)
             checkpointer.add_result(result, more=seed != left[-1])
+            context.seed_ended(result)
             gc.collect()
         return checkpointer.results
 

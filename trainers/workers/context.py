@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from trainers.spec import SeedResult
 
 Writer = Callable[[Path], None]
 
@@ -24,6 +27,9 @@ class WorkerContext(Protocol):
 
     def progress(self, update: Mapping[str, float]) -> None:
         """Report figures of this worker's progress by name; returns at once and never raises."""
+
+    def seed_ended(self, result: SeedResult) -> None:
+        """Hand on the result of a seed, which others may follow; returns at once and never raises."""
 
     def save(self, name: str, write: Writer) -> str:
         """Save what the workers `write` into one folder as the checkpoint `name`; returns its path.

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainers.workers.context import Writer
 from trainers.workers.store import Checkpoints
+
+if TYPE_CHECKING:
+    from trainers.spec import SeedResult
 
 
 @dataclass
@@ -23,11 +27,16 @@ class LocalContext:
     world_size: int = 1
     device: str = "cpu"
     updates: list[dict[str, float]] = field(default_factory=list)
+    results: list[SeedResult] = field(default_factory=list)
     checkpoints: Path | None = None
 
     def progress(self, update: Mapping[str, float]) -> None:
         """See `WorkerContext.progress`."""
         self.updates.append(dict(update))
+
+    def seed_ended(self, result: SeedResult) -> None:
+        """See `WorkerContext.seed_ended`."""
+        self.results.append(result)
 
     def save(self, name: str, write: Writer) -> str:
         """See `WorkerContext.save`."""

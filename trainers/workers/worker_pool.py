@@ -15,6 +15,7 @@ from typing import Any
 
 from base.errors import ApportionError, NonRetryableError, TrainingError
 from trainers.config.trainer import ResourcesConfig
+from trainers.spec import SeedResult
 from trainers.workers.context import Writer
 from trainers.workers.mailbox import Mailbox
 from trainers.workers.output import captured
@@ -52,20 +53,26 @@ class _Failure:
 class RayContext:
     """A worker that Ray Train started; progress goes to the study's board, an actor, without waiting."""
 
-    def __init__(self, checkpoints: Checkpoints, board: Any, label: str) -> None:
+    def __init__(self, checkpoints: Checkpoints, board: Any, task: _Task) -> None:
         import ray.train
         import ray.train.torch
 
         train = ray.train.get_context()
         self.rank, self.world_size = train.get_world_rank(), train.get_world_size()
         self.device = str(ray.train.torch.get_device())
-        self._checkpoints, self._board, self._label = checkpoints, board, label
+        self._checkpoints, self._board, self._task = checkpoints, board, task
 
     def progress(self, update: Mapping[str, float]) -> None:
         """See `WorkerContext.progress`."""
         if self.rank == 0 and self._board is not None:
             with contextlib.suppress(Exception):  # a display must never end a trial
-                self._board.update.remote(self._label, dict(update))
+                self._board.update.remote(self._task.label, dict(update))
+
+    def seed_ended(self, result: SeedResult) -> None:
+        """See `WorkerContext.seed_ended`."""
+        if self.rank == 0 and self._board is not None:
+            with contextlib.suppress(Exception):
+                self._board.seed_ended.remote(self._task.name, result)
 
     def save(self, name: str, write: Writer) -> str:
         """See `WorkerContext.save`.
@@ -262,7 +269,7 @@ def _perform(task: _Task, options: _WorkerOptions) -> _Success | _Failure:
     import ray
 
     checkpoints = Checkpoints(options.storage, task.name, keep=options.keep)
-    context = RayContext(checkpoints, options.board, task.label)
+    context = RayContext(checkpoints, options.board, task)
     try:
         with captured(_log(options.logs, task.name, context.rank)):
             return _Success(ray.get(task.work[0])(context))

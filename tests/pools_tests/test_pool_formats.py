@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pools.adapters import ADAPTERS, format_of
 from pools.config import PoolConfig
+from pools.formats.reader import format_of
 from pools.sources import load_pool
 from pools.types import Example, Message, Pool
 
@@ -43,7 +43,7 @@ def test_own_schema():
 
 
 def test_hh_rlhf_takes_all_turns_up_to_the_last_answer_as_prompt():
-    bread, colour = load("hh_rlhf").train
+    bread, colour, _ = load("hh_rlhf").train
     assert bread.prompt.content == user(
         "Which bread keeps longest?", "Do you have a freezer?", "Yes, a small one."
     )
@@ -54,10 +54,13 @@ def test_hh_rlhf_takes_all_turns_up_to_the_last_answer_as_prompt():
     assert colour.prompt.content == user("Say a colour.")
 
 
-def test_pairs_of_one_prompt_are_merged_and_a_repeated_answer_scores_its_mean():
-    colour = load("hh_rlhf").train[1]
-    # Teal was chosen once and rejected twice; one prompt differs in case and spacing only.
-    assert scores(colour) == pytest.approx({"Teal": 1 / 3, "Seven": 0.0, "Ochre": 1.0, "Plum": 1.0})
+def test_pairs_of_one_prompt_are_merged_and_say_no_more_than_what_was_compared():
+    _, colour, other = load("hh_rlhf").train
+    found = scores(colour)
+    assert found["Plum"] > found["Teal"] > found["Seven"]
+    assert colour.compared == ((0, 1), (2, 0))  # Teal beat Seven, Plum beat Teal; Plum never met Seven
+    assert scores(other) == {"Ochre": 1.0, "Teal": 0.0}  # differs in case and spacing: another prompt
+    assert other.compared is None
 
 
 def test_ultrafeedback_scores_by_ratings_not_by_the_overall_score():
@@ -117,7 +120,7 @@ def test_preference_rows_without_a_prompt():
 
 @pytest.mark.parametrize(
     ("name", "format"),
-    [(name, name) for name in ADAPTERS] + [("preference_implicit", "preference")],
+    [(path.stem, path.stem.removesuffix("_implicit")) for path in sorted(FIXTURES.glob("*.jsonl"))],
 )
 def test_auto_tells_every_format(name: str, format: str):
     config = PoolConfig(path=str(FIXTURES / f"{name}.jsonl"))
@@ -125,7 +128,8 @@ def test_auto_tells_every_format(name: str, format: str):
     assert (report.format, report.detected) == (format, True)
     assert f"format {format} (told from the first rows)" in report.lines()[0]
     first_rows = (FIXTURES / f"{name}.jsonl").read_text().splitlines()[1 if name == "pool" else 0 :]
-    assert {format_of(json.loads(row)) for row in first_rows} == {format}
+    told = {format_of(json.loads(row)) for row in first_rows}
+    assert told - {"prompts"} == {format}  # a held-out row need not have responses
 
 
 def test_a_format_that_is_asked_for_is_not_told():
