@@ -16,7 +16,7 @@ def render_prompt(prompt: Prompt, tokenizer: Any, style: Style = "auto") -> str:
 
     `chat` applies the tokenizer's chat template with its generation prompt; `plain` writes turns as in
     HH-RLHF (`\\n\\nHuman: ...\\n\\nAssistant:`), system messages first; `auto` is `chat` where the tokenizer
-    has a template. Control tokens in the prompt's own words are hidden until `metrics.literal.encode`.
+    has a template. Control tokens in the prompt's own words are hidden, for `metrics.literal.encode`.
     """
     turns = chat_turns(prompt, tokenizer)
     if is_chat(tokenizer, style):
@@ -34,7 +34,10 @@ def is_chat(tokenizer: Any, style: Style = "auto") -> bool:
 
 
 def chat_turns(prompt: Prompt, tokenizer: Any) -> list[dict[str, str]]:
-    """The prompt as `apply_chat_template` takes it, control tokens hidden; a plain text is a user's turn."""
+    """The prompt as `apply_chat_template` takes it, with control tokens in its words hidden.
+
+    A plain text is one turn of the user.
+    """
     if isinstance(prompt.content, str):
         return [{"role": "user", "content": hide(prompt.content, tokenizer)}]
     return [{"role": turn.role, "content": hide(turn.content, tokenizer)} for turn in prompt.content]

@@ -15,7 +15,7 @@ _DUMMY_PREFIX = "\u2581"  # SentencePiece's mark of a space that it puts before 
 
 @dataclass(frozen=True)
 class Rendering:
-    """How a model's tokenizer takes prompts, and which it will not take."""
+    """How a model's tokenizer takes prompts, and which it does not take."""
 
     tokenizer: Any
     style: Style = "auto"
@@ -25,7 +25,7 @@ class Rendering:
         return restore(render_prompt(prompt, self.tokenizer, self.style), self.tokenizer)
 
     def refusal(self, prompt: Prompt) -> str:
-        """Why the chat template makes nothing of a prompt; empty where it does."""
+        """Why the chat template cannot render a prompt; empty where it can."""
         from jinja2 import TemplateError
 
         try:

@@ -50,7 +50,8 @@ def cut(tokenizer: Any, text: str, *, end: int | None = None, start: int | None 
 
 
 def _texts(tokenizer: Any, prompt: Prompt, response: str) -> tuple[str, str]:
-    opened, response = render_prompt(prompt, tokenizer), literal.hide(response, tokenizer)
+    opened = render_prompt(prompt, tokenizer)
+    response = literal.hide(response, tokenizer)
     if not is_chat(tokenizer):
         return opened, f" {response}{tokenizer.eos_token or ''}"
     answer = {"role": "assistant", "content": response}

@@ -40,7 +40,7 @@ class Algorithm(Protocol):
 
 
 def keep_ranked(ranking: Ranking) -> Ranking | None:
-    """The ranking whole, or None where it has but one response, or none that were compared."""
+    """The ranking whole, or None where it has only one response, or none that were compared."""
     return ranking if len(ranking.scores) > 1 and ranking.compared != () else None
 
 

@@ -23,8 +23,8 @@ class Pairs:
     best_worst: the ends of the ranking. adjacent: each response and the next. all: every two. best_low:
     the best and the one whose score is nearest the mean minus two standard deviations of the ranking's
     scores (Xiao et al. 2025, arXiv 2502.16825). margin: every two whose score gap lies in
-    [min_margin, max_margin]. Of responses that were compared in part, only such pairs are drawn: best_worst is
-    then the pair with the largest gap, adjacent each response and the next that it was compared with.
+    [min_margin, max_margin]. Of responses that were compared in part, only such pairs are drawn:
+    best_worst is then the pair with the largest gap, adjacent each response and the next compared with it.
     """
 
     policy: Pairing = "best_worst"

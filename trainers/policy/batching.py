@@ -20,8 +20,8 @@ class Ranking:
     """One prompt with its responses as token ids, best first.
 
     `scores` falls (ties allowed) along the responses. `reference` holds each response's summed
-    log-probability under the frozen reference policy, for the algorithms that need one; `key` names the
-    prompt in messages (`Prompt.key`). `compared` holds the pairs (better, worse) that were labelled where
+    log-probability under the frozen reference policy, for the algorithms that need one; `key` identifies
+    the prompt in messages (`Prompt.key`). `compared` holds the pairs (better, worse) that were labelled where
     those are not all of unequal scores (see `pools.types.Example`).
     """
 

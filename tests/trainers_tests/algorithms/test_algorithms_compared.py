@@ -54,7 +54,8 @@ def test_pairs_are_only_those_that_were_compared(
 
 
 def test_rrhf_hinges_on_the_compared_pairs_alone() -> None:
-    # A over B holds (-1 > -3); B under C costs 1, C under D 1.5; A under D was never asked. Imitation of A: 1.
+    # A over B holds (-1 > -3); B under C costs 1, C under D 1.5; A under D was never asked.
+    # Imitation of A: 1.
     loss = RRHF().loss(logps(MEANS), ranked((3.0, 2.0, 1.0, 0.0), CHAIN)).total
     assert float(loss) == pytest.approx(1.0 + 1.5 + 1.0)
     # All pairs: B-C 1, B-D 2.5, C-D 1.5, A-D 0.5.
