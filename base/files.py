@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-    """Write a file so that no reader, crash or power cut meets half of it; it is on disk on return."""
+
 
 def partial_of(path: Path) -> Path:
     """The hidden path beside `path` under which its content is written until it is complete."""
