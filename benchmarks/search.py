@@ -284,7 +284,7 @@ def flat(rewards: dict[int, float]) -> Callable[[np.random.Generator], Truth]:
 
 
 def bent(slopes: Mapping[int, tuple[float, float]], bend: float) -> Callable[[np.random.Generator], Truth]:
-    """Slopes on log prompts drawn from a range for each k, less `bend` times the square about 8,000 prompts."""
+    """Slopes on log prompts drawn for each k, less `bend` times the square about 8,000 prompts."""
 
     def draw(generator: np.random.Generator) -> Truth:
         drawn = {k: generator.uniform(*ends) for k, ends in slopes.items()}
