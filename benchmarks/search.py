@@ -27,7 +27,7 @@ import optuna
 
 from benchmarks._simulated import simulated
 from benchmarks.paper import paper_figures
-from search.config.cost import CostModel
+from search.config.cost import CostModel, Split
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
 from search.plan.belief import Belief
@@ -53,7 +53,8 @@ Truth = Callable[[DesignPoint], float]
 class Ground:
     """Where methods are compared: `draw` makes one replay's truth, `deviation` is that of one seed.
 
-    A `published` one replays the figures of Song et al., which are read and no part of the project.
+    Where `smaller`, less than the budget may be best, so every split of the grid is an answer. A `published`
+    one replays the figures of Song et al., which are read and no part of the project.
     """
 
     draw: Callable[[np.random.Generator], Truth]
@@ -62,6 +63,7 @@ class Ground:
     budget: float = 48_000
     cost: CostModel = CostModel()
     published: bool = False
+    smaller: bool = False
 
     def config(self, seeds: int, seed: int) -> StudyConfig:
         return StudyConfig.model_validate(
@@ -101,23 +103,30 @@ class Study:
         self.samples += trial.point.prompts * trial.point.responses * len(trial.seeds)
         return record.reward
 
-    def right(self, responses: int | None) -> bool:
-        """Whether the split of the whole budget with so many responses is as good as the best."""
-        if responses is None:
+    def right(self, split: Split | None) -> bool:
+        """Whether the split is as good as the best: of the whole budget, or of the grid where `smaller`."""
+        if split is None:
             return False
-        wholes = {k: self.truth(self.space.point(k, self.space.whole(k))) for k in self.space.fractions}
-        return wholes[responses] >= max(wholes.values()) - MARGIN
+        best = max(self.truth(point) for point in self._answers())
+        at = DesignPoint(prompts=split.prompts, responses=split.responses)
+        return self.truth(at) >= best - MARGIN
 
-    def best_mean(self) -> int | None:
-        """The number of responses with the best mean reward at the whole budget; None before any is tried."""
-        found: dict[int, list[float]] = {}
+    def best_mean(self) -> Split | None:
+        """The split with the best mean reward among those that may be answered; None before any is tried."""
+        found: dict[Split, list[float]] = {}
+        allowed = {point.split for point in self._answers()}
         for record in self.finished:
-            if record.point.budget_fraction == self.space.whole(record.responses):
-                found.setdefault(record.responses, []).extend(record.rewards)
-        return max(found, key=lambda k: float(np.mean(found[k])), default=None)
+            if record.split in allowed:
+                found.setdefault(record.split, []).extend(record.rewards)
+        return max(found, key=lambda split: float(np.mean(found[split])), default=None)
 
-    def answer(self, responses: int | None) -> None:
-        self.answers.append((self.samples, self.right(responses)))
+    def _answers(self) -> list[DesignPoint]:
+        if self.ground.smaller:
+            return self.space.grid()
+        return [self.space.point(k, self.space.whole(k)) for k in self.space.fractions]
+
+    def answer(self, split: Split | None) -> None:
+        self.answers.append((self.samples, self.right(split)))
 
 
 def grid_samples(space: Space) -> int:
@@ -131,9 +140,7 @@ def run_plan(study: Study, limit: int) -> dict[str, float]:
     while study.samples < limit:
         step = plan.next(progress, proposals.propose)
         believed = (
-            step.belief.best.responses
-            if isinstance(step, Train | Stop) and isinstance(step.belief, Belief)
-            else None
+            step.belief.best if isinstance(step, Train | Stop) and isinstance(step.belief, Belief) else None
         )
         study.answer(believed)
         if not isinstance(step, Train):
@@ -189,7 +196,7 @@ METHODS = {"plan": run_plan, "grid": run_grid, "random": run_random, "tpe": run_
 def replay(name: str, method: str, number: int, seeds: int) -> dict[str, float]:
     """One study of one method, as shares of the grid's samples."""
     ground = grounds()[name]
-    generator = np.random.default_rng([sorted(grounds()).index(name), number])
+    generator = np.random.default_rng([ORDER.index(name), number])
     truth = ground.draw(generator)
     space = Space(ground.config(seeds, number))
     study = Study(ground, space, truth, curve(), generator)
@@ -276,6 +283,21 @@ def flat(rewards: dict[int, float]) -> Callable[[np.random.Generator], Truth]:
     return lambda generator: lambda at: rewards[at.responses]
 
 
+def bent(slopes: Mapping[int, tuple[float, float]], bend: float) -> Callable[[np.random.Generator], Truth]:
+    """Slopes on log prompts drawn for each k, less `bend` times the square about 8,000 prompts."""
+
+    def draw(generator: np.random.Generator) -> Truth:
+        drawn = {k: generator.uniform(*ends) for k, ends in slopes.items()}
+
+        def truth(at: DesignPoint) -> float:
+            x = float(np.log(at.prompts / 8000))
+            return 0.53 + STEP * (at.responses - 2) + drawn[at.responses] * x - bend * x**2
+
+        return truth
+
+    return draw
+
+
 PAIRS = CostModel(per_annotation=0, per_comparison=1, unit="comparisons")
 # Neighbouring numbers of responses differ by 0.0094 in the paper on average, at 48,000 annotations.
 STEP = 0.0094
@@ -298,7 +320,17 @@ def grounds() -> dict[str, Ground]:
         "cost by comparisons": Ground(
             lines({2: 0.544, 3: 0.535, 4: 0.543}, 24_000, PAIRS), pro, budget=24_000, cost=PAIRS
         ),
+        "falling": Ground(bent(dict.fromkeys((2, 3, 4), (-0.014, -0.006)), 0.0), pro, smaller=True),
+        "peaked": Ground(bent(dict.fromkeys((2, 3, 4), (-0.004, 0.004)), 0.012), pro, smaller=True),
+        "crossing": Ground(
+            bent({2: (0.006, 0.014), 3: (-0.002, 0.002), 4: (-0.014, -0.006)}, 0.0), pro, smaller=True
+        ),
     }
+
+
+NEW = ("falling", "peaked", "crossing")
+# Numbers that seed the grounds: those of the older ones stay as grounds are added.
+ORDER = [*sorted(name for name in grounds() if name not in NEW), *NEW]
 
 
 def figures(name: str, method: str, replays: int, seeds: int) -> dict[str, float | None]:

@@ -14,13 +14,16 @@ from search.fit.forecast import Forecast
 from search.fit.observations import Floats
 from search.fit.question import Question, predict
 
+# A smaller probability of being better does not make a runner-up.
+SLIGHT = 0.01
+
 
 @dataclass(frozen=True, eq=False)
 class Decision:
     """The feasible splits, best first, and how far the first is ahead. Rewards are on the study's scale.
 
     `exceeds` is the probability of each split to be better than the first by more than the margin. Numbers
-    of responses that no trial has are interpolated, so they are no rivals: their `exceeds` is 0. `enough`
+    of responses that no trial has are interpolated, so they are no `rivals`: their `exceeds` is 0. `enough`
     is the probability that no split is better than the first by more than the margin, `alone` that none is
     better at all. `best` is each split's probability to be the best of all.
     """
@@ -28,6 +31,7 @@ class Decision:
     splits: tuple[Split, ...]
     forecast: Forecast
     margin: float
+    rivals: tuple[bool, ...]
     exceeds: Floats
     enough: float
     alone: float
@@ -35,8 +39,17 @@ class Decision:
 
     @property
     def runner_up(self) -> int | None:
-        """Place of the split most likely to be better by more than the margin; None for a single split."""
-        return int(np.argmax(self.exceeds[1:])) + 1 if len(self.splits) > 1 else None
+        """Place of the split most likely to be better by more than the margin; None for a single split.
+
+        Where none has a chance worth naming, the best split of another number of responses that was tried.
+        """
+        if len(self.splits) < 2:
+            return None
+        others = [i for i, rival in enumerate(self.rivals) if rival]
+        others = [i for i in others if self.splits[i].responses != self.splits[0].responses]
+        if others and self.exceeds.max() < SLIGHT:
+            return others[0]
+        return int(np.argmax(self.exceeds[1:])) + 1
 
     @property
     def equals(self) -> list[int]:
@@ -63,6 +76,7 @@ def decide(fit: Fit, question: Question, splits: Sequence[Split], margin: float,
         splits=ordered,
         forecast=forecast,
         margin=margin,
+        rivals=tuple(bool(rival) for rival in rivals),
         exceeds=np.array([0.0, *(_exceeds(forecast, i, margin) * rivals[i] for i in range(1, len(ordered)))]),
         enough=float(np.mean(leads <= margin)),
         alone=float(np.mean(leads <= 0)),

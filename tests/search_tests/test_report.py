@@ -100,7 +100,7 @@ def test_the_line_on_diversity_never_turns_back() -> None:
     sizes = (10, 20, 40, 80, 160, 320)
     curve = DiversityCurve(sizes, (2.0, 2.6, 3.0, 3.2, 3.0, 2.7))
     records = [
-        trial(n, k, (0.5 - 0.01 * np.log(n), 0.51 - 0.01 * np.log(n)), diversity=curve.at(n)[0])
+        trial(n, k, (0.5 - 0.01 * np.log(n), 0.51 - 0.01 * np.log(n)), diversity=curve.at(n))
         for n, k in ((20, 8), (40, 8), (80, 8), (40, 4), (80, 4), (160, 4), (80, 2), (160, 2), (320, 2))
     ]
     fit = fit_trials(records)
