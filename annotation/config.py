@@ -76,9 +76,10 @@ class ModelSource(Settings):
                 raise ConfigError(
                     f'endpoint "{self.endpoint}" is no URL; it would be like http://127.0.0.1:8000/v1'
                 )
-        if self.engine == "vllm" and (self.endpoint or not self.workers or not self.gpus_per_worker):
+        on_gpus = bool(self.workers and self.gpus_per_worker and not self.endpoint)
+        if self.engine == "vllm" and not on_gpus:
             raise ConfigError(
-                "engine vllm runs on Ray's workers with GPUs: set workers and gpus_per_worker, and no endpoint"
+                "engine vllm runs on Ray's workers with GPUs: set workers, gpus_per_worker, and no endpoint"
             )
         if self.workers and self.endpoint:
             raise ConfigError(
@@ -90,6 +91,11 @@ class ModelSource(Settings):
     def source(self) -> str:
         """The name that responses carry."""
         return self.label or Path(self.name.removeprefix("embedded:")).name
+
+    def share_of(self, seconds: float) -> float:
+        """What one request that took so long adds to the time of very many (seconds)."""
+        gap = 60 / self.requests_per_minute if self.requests_per_minute else 0.0
+        return max(seconds / self.concurrency, gap)
 
     @property
     def priced(self) -> bool:
@@ -119,7 +125,7 @@ class SamplingConfig(Settings):
     )
     chat_template: Path | None = Field(
         None,
-        description="file with a Jinja template that replaces the model's (an endpoint gets it, as vLLM takes it)",
+        description="file with a Jinja template in place of the model's (an endpoint is sent it)",
     )
     resample: int = Field(
         3,
@@ -201,7 +207,7 @@ class MakeConfig(Settings):
             raise ConfigError(f"two models have the same label: {', '.join(labels)}; set `label`")
         if self.sampling.temperature == 0 and self.responses > len(self.models):
             raise ConfigError(
-                f"sampling.temperature is 0, which gives one response a model, but responses is {self.responses}"
+                f"sampling.temperature is 0, which gives one response a model, not responses {self.responses}"
             )
         if self.max_cost is not None:
             self._cost_can_be_kept(self.max_cost)

@@ -1,4 +1,4 @@
-"""OpenAI-compatible endpoints: many requests at a time, paced, tried again where that can help, within a limit."""
+"""OpenAI-compatible endpoints: many requests at a time, paced, tried again where it helps, within a limit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Chat:
-    """One request for a chat completion; `schema` asks for JSON of that schema, `template` for a chat template."""
+    """One request for a chat completion.
+
+    `schema` asks for JSON of that schema; `template` replaces the model's chat template, if a server lets it.
+    """
 
     messages: Sequence[Mapping[str, str]]
     max_tokens: int
@@ -55,13 +58,15 @@ class Chat:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back: a text, its tokens, and the cost with that of tries whose answers were lost (money)."""
+    """What came back: a text and its tokens; `cost` includes tries whose answers were lost (money), `seconds`
+    is the time from the first try on."""
 
     text: str
     tokens_in: int
     tokens_out: int
     truncated: bool
     cost: float
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -133,8 +138,8 @@ class Endpoint:
             return self._purse.refuse(self.most(chat))
         assert isinstance(self._last, NoReply)
         return ApportionError(
-            f"{self._source.endpoint} does not answer: {self._last.reason}. What came before is kept; run the "
-            "same command again to go on"
+            f"{self._source.endpoint} does not answer: {self._last.reason}. "
+            "What came before is kept; run the same command again to go on"
         )
 
     def _complete(self, chat: Chat) -> Reply | NoReply:
@@ -142,11 +147,11 @@ class Endpoint:
 
         Where an answer may have been made and was lost, its most is booked, and reserved anew for the next.
         """
-        most, lost = self.most(chat), 0.0
+        most, lost, started = self.most(chat), 0.0, time.monotonic()
         for left in reversed(range(self._source.tries)):
             self._pace.wait()
             try:
-                reply = self._reply(self._send(chat), lost)
+                reply = self._reply(self._send(chat), lost, started)
             except _Fault as fault:
                 last = fault
             else:
@@ -202,7 +207,7 @@ class Endpoint:
             return _Fault(told, final=True)
         return _Fault(told, wait=_retry_after(error.response.headers))
 
-    def _reply(self, answer: Any, lost: float) -> Reply:
+    def _reply(self, answer: Any, lost: float, started: float) -> Reply:
         """Raises _Fault where the answer holds no choice."""
         try:
             choice = answer.choices[0]
@@ -212,7 +217,8 @@ class Endpoint:
         except (AttributeError, IndexError, TypeError) as error:
             raise _Fault(f"malformed reply: {error}; {str(answer)[:120]}", lost=True) from None
         truncated = choice.finish_reason == "length"
-        return Reply(str(text), read, written, truncated, lost + self._cost(read, written))
+        seconds = time.monotonic() - started
+        return Reply(str(text), read, written, truncated, lost + self._cost(read, written), seconds)
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text

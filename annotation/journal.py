@@ -48,6 +48,10 @@ class Journal:
     def __getitem__(self, key: str) -> Record:
         return self._records[key]
 
+    def get(self, key: str) -> Record | None:
+        """The record of that key; None where there is none."""
+        return self._records.get(key)
+
     def append(self, records: Sequence[Record]) -> None:
         """Write the records as one piece, and wait until the disk has them."""
         lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)

@@ -12,7 +12,7 @@ class MaxCostError(ApportionError):
 
 
 class Purse:
-    """Money spent, money set aside for what is under way, and the most that both may come to (no limit: None)."""
+    """Money spent, money set aside for what is under way, and the most that both may come to, if any."""
 
     def __init__(self, limit: float | None = None, spent: float = 0.0) -> None:
         self.limit, self.spent, self._aside = limit, spent, 0.0

@@ -13,7 +13,7 @@ from base.errors import ApportionError
 COMMANDS = {
     "study": "run a study: search the split, fit reward on diversity, recommend",
     "recommend": "recommend a split for any budget, from a study folder or a CSV of trials",
-    "pool": "check a pool file and show its shape",
+    "pool": "check a pool file, or make one from prompts: responses and their scores",
     "diversity": "measure the prompt diversity of files of any size",
     "select": "choose which prompts to label first",
     "augment": "propose new prompts that raise diversity",

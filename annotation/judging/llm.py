@@ -33,6 +33,15 @@ class PointwiseJudge:
         self._account = _account(self._bench.replies, _leaning_of_scores(asked, scores))
         return scores
 
+    @property
+    def replies(self) -> Replies:
+        """What became of the questions of the last judging."""
+        return self._bench.replies
+
+    def verdicts_on(self, responses: int) -> int:
+        """How many verdicts the responses to one prompt take."""
+        return responses
+
     def account(self) -> Account:
         """See `Judge.account`: the share of pairs in which the longer response has the higher grade."""
         return self._account
@@ -66,6 +75,15 @@ class PairwiseJudge:
             leaning.add(each.responses, found[row])
         self._account = _account(self._bench.replies, leaning)
         return [_scores(len(each.responses), found[row]) for row, each in enumerate(asked)]
+
+    @property
+    def replies(self) -> Replies:
+        """What became of the questions of the last judging."""
+        return self._bench.replies
+
+    def verdicts_on(self, responses: int) -> int:
+        """How many verdicts the responses to one prompt take."""
+        return len(self._orders(responses))
 
     def account(self) -> Account:
         """See `Judge.account`: flip rate, position bias, and the share of wins of the longer response."""
@@ -116,9 +134,7 @@ def _account(replies: Replies, leaning: Leaning) -> Account:
         + (f" ({replies.reason})" if replies.unanswered else "")
     ]
     if leaning.pairs:
-        lines.append(
-            f"  {figures['flip_rate']:.1%} of {leaning.pairs:,} pairs flipped with their order (counted as ties)"
-        )
+        lines.append(f"  {figures['flip_rate']:.1%} of {leaning.pairs:,} pairs flipped with the order: ties")
     if "first_wins" in figures:
         lines.append(
             f"  position: the response shown first won {figures['first_wins']:.1%} of {leaning.decided:,} "

@@ -71,7 +71,7 @@ POINTWISE = Form(
     _grade,
 )
 PAIRWISE = Form(
-    f'Say which response is the better one: {{"better": "A"}}, {{"better": "B"}} or {{"better": "tie"}}. {_PLAIN}',
+    f'Say which response is better: {{"better": "A"}}, {{"better": "B"}} or {{"better": "tie"}}. {_PLAIN}',
     "better",
     _schema("better", {"type": "string", "enum": ["A", "B", "tie"]}),
     _choice,
@@ -97,6 +97,7 @@ class Replies:
     reason: str = ""
     tokens_in: int = 0
     tokens_out: int = 0
+    seconds: float = 0.0
 
 
 class Bench(Generic[V]):
@@ -144,6 +145,7 @@ class Bench(Generic[V]):
         reply = self._journal[self._key(question, attempt)]
         self.replies.tokens_in += reply["tokens_in"]
         self.replies.tokens_out += reply["tokens_out"]
+        self.replies.seconds += self._config.model.share_of(reply["seconds"])
         return self._form.verdict(reply["text"])
 
     def _chat(self, question: Question, attempt: int) -> Chat:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from annotation.journal import Journal, Record, key_of
@@ -15,7 +16,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Writer:
-    """A model that responds: the `source` its responses carry, what makes it the one it is, and its sampler."""
+    """A model that responds: the `source` of its responses, what makes it the one it is, and its sampler."""
 
     source: str
     identity: str
@@ -82,7 +83,7 @@ class Collector:
         self._order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i].text), self._digests[i]))
 
     def tasks(self) -> list[Task]:
-        """All responses that are wanted; the writers take turns, beginning with another one at each prompt."""
+        """All responses that are wanted; the writers take turns, and who begins differs by prompt."""
         return [Task(i, slot, self._writer(i, slot)) for i in self._order for slot in range(self._responses)]
 
     def units(self, tasks: Sequence[Task], writer: int) -> list[list[Task]]:
@@ -99,13 +100,11 @@ class Collector:
         accepted: dict[Task, Record] = {}
         open_tasks: Sequence[Task] = tasks
         for attempt in range(1 + self._resample):
+            done = len(tasks) - len(open_tasks)
             for writer in range(len(self._writers)):
-                done = len(accepted)
-                self.draw(
-                    self.units(open_tasks, writer),
-                    attempt,
-                    lambda n, done=done: progress(done + n, len(tasks)),
-                )  # type: ignore[misc]
+                units = self.units(open_tasks, writer)
+                self.draw(units, attempt, partial(_report, progress, done, len(tasks)))
+                done += sum(map(len, units))
             tally.add([self.record(task, attempt) for task in open_tasks], attempt)
             open_tasks = self._accept(open_tasks, attempt, accepted)
         return self._collected(accepted, tally)
@@ -131,8 +130,15 @@ class Collector:
 
     def record(self, task: Task, attempt: int) -> Record | None:
         """What the journal holds of a response; None where it could not be had."""
-        key = self._key(task, attempt)
-        return self._journal[key] if key in self._journal else None
+        return self._journal.get(self._key(task, attempt))
+
+    def drawn_before(self) -> dict[int, list[str]]:
+        """Texts that the journal holds at the first attempt, by prompt."""
+        found: dict[int, list[str]] = {}
+        for task in self.tasks():
+            if (record := self.record(task, 0)) is not None:
+                found.setdefault(task.prompt, []).append(record["text"])
+        return found
 
     def _keep(self, unit: Sequence[Task], results: Sequence[Drawn | Failed], attempt: int) -> None:
         records: list[Record] = []
@@ -185,6 +191,10 @@ class Collector:
 
     def _request(self, task: Task, attempt: int) -> Request:
         return Request(self._prompts[task.prompt], int(self._key(task, attempt)[:15], 16))
+
+
+def _report(progress: Progress, before: int, total: int, done: int) -> None:
+    progress(before + done, total)
 
 
 @dataclass

@@ -20,7 +20,7 @@ class EndpointSampler:
 
     def __init__(self, source: ModelSource, sampling: SamplingConfig, purse: Purse | None = None) -> None:
         self.endpoint = Endpoint(source, purse)
-        self._sampling = sampling
+        self._sampling, self._source = sampling, source
         path = sampling.chat_template
         self._template = path.read_text(encoding="utf-8") if path is not None else ""
 
@@ -42,8 +42,9 @@ class EndpointSampler:
             template=self._template,
         )
 
-    @staticmethod
-    def _drawn(reply: Reply | NoReply) -> Drawn | Failed:
+    def _drawn(self, reply: Reply | NoReply) -> Drawn | Failed:
         if isinstance(reply, NoReply):
             return Failed(reply.reason, reply.cost)
-        return Drawn(reply.text.strip(), reply.tokens_in, reply.tokens_out, reply.truncated, reply.cost)
+        seconds = self._source.share_of(reply.seconds)
+        text = reply.text.strip()
+        return Drawn(text, reply.tokens_in, reply.tokens_out, reply.truncated, reply.cost, seconds)

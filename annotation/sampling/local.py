@@ -34,6 +34,8 @@ class LocalSampler:
         self._sampling, self._price = sampling, source.price_per_hour / 3600
         self._purse = purse or Purse()
         self._dearest = 0.0
+        # The first pass through a model is slow, and would mislead whoever takes the time of the first unit.
+        generate(self._model, [[self._tokenizer.pad_token_id]], max_new_tokens=2, eos_ids=(), pad_id=0)
 
     def sample(self, units: Iterable[Unit]) -> Iterator[tuple[int, Results]]:
         """See `Sampler.sample`; MaxCostError where another unit as dear as the dearest is over the limit."""
@@ -42,10 +44,11 @@ class LocalSampler:
                 raise self._purse.refuse(aside)
             started = time.monotonic()
             drawn = self._draw(unit)
-            cost = (time.monotonic() - started) * self._price
+            seconds = time.monotonic() - started
+            cost = seconds * self._price
             self._dearest = max(self._dearest, cost)
             self._purse.settle(aside, cost)
-            yield number, [Drawn(*one, cost / len(unit)) for one in drawn]
+            yield number, [Drawn(*one, cost / len(unit), seconds / len(unit)) for one in drawn]
 
     def _draw(self, unit: Unit) -> list[tuple[str, int, int, bool]]:
         """Text, tokens read and written, and whether it was cut off, for each request."""

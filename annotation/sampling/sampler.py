@@ -19,9 +19,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A response without white space around it, the tokens read and written for it, and its cost (money).
+    """A response without white space around it, and the tokens read and written for it.
 
-    `truncated`: it came to the most tokens that were allowed, and would have gone on.
+    `truncated`: it came to the most tokens that were allowed, and would have gone on. `cost` is money;
+    `seconds` is its part of the time in which its sampler works on several at once.
     """
 
     text: str
@@ -29,6 +30,7 @@ class Drawn:
     tokens_out: int
     truncated: bool = False
     cost: float = 0.0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

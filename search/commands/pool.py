@@ -17,6 +17,7 @@ from pools.config import Format, PoolConfig
 from pools.report import PoolReport
 from pools.sources import scan_pool
 from pools.stored import on_disk
+from search.commands.pool_make import configure_actions
 
 _OPTIONS: dict[str, dict[str, Any]] = {  # fields of PoolConfig, whose defaults and descriptions hold here too
     "format": {"choices": get_args(Format)},
@@ -47,6 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         )
     check.add_argument("--seed", type=int, default=0, help="decides which prompts are held out (default 0)")
     check.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    configure_actions(actions)
 
 
 def run(args: argparse.Namespace) -> int:
