@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Answer = Callable[[dict[str, Any]], str]
-# ok | 429 | 500 | 400 | 401 | slow | cut | garbage | empty | drop, one for each request; ok once they are used up
+# ok | 429 | 500 | 400 | 401 | slow | cut | garbage | empty | drop, one for each request; then ok
 Plan = Sequence[str]
 
 

@@ -1,4 +1,4 @@
-"""Collecting responses: different ones for each prompt, nothing drawn twice, the same after any interruption."""
+"""Collecting responses: different ones for each prompt, nothing drawn twice, the same after interruptions."""
 
 from __future__ import annotations
 

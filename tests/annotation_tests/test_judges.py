@@ -176,7 +176,7 @@ def test_opponents_leave_nobody_aside(responses: int, each: int) -> None:
 
 
 def test_strengths_and_errors_of_two() -> None:
-    """One pair, a win in both orders: s solves sigmoid(-2s) = s / PRIOR**2; the curvature along it is known."""
+    """A win in both orders: s solves sigmoid(-2s) = s / PRIOR**2; the curvature along it is known."""
     scores, errors = strengths(2, [Comparison(0, 1, "A"), Comparison(1, 0, "B")])
     s = np.log(scores[0] / (1 - scores[0]))
     assert 1 / (1 + np.exp(2 * s)) == pytest.approx(s / 4, abs=1e-4)
