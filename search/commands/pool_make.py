@@ -127,10 +127,11 @@ def _make(args: argparse.Namespace, config: MakeConfig, work: Work) -> int:
 def _lines_of(sampled: Sampled) -> Iterator[str]:
     collected, prompts = sampled.collected, sampled.prompts.train
     assert collected is not None
+    had = sum(map(len, collected.responses))
     yield (
-        f"{sum(map(len, collected.responses)):,} responses to {len(prompts):,} prompts: {collected.drawn:,} "
-        f"drawn ({collected.redrawn:,} again, for one that was empty or repeated), {collected.truncated:,} cut "
-        f"off; {collected.tokens_in:,} tokens in, {collected.tokens_out:,} out"
+        f"{had:,} responses to {len(prompts):,} prompts: {collected.drawn:,} "
+        f"drawn ({collected.redrawn:,} again, for one that was empty or repeated), {collected.truncated:,} "
+        f"cut off; {collected.tokens_in:,} tokens in, {collected.tokens_out:,} out"
     )
     for place in collected.short:
         why = collected.failed.get(place, "its responses hardly vary")

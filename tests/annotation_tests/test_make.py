@@ -43,8 +43,8 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 def local(prompts: Path, output: Path, model: Path) -> list[str]:
     return [
         "pool", "make", str(prompts), "--output", str(output), "--model.name", str(model),
-        "--model.dtype", "fp32", "--model.batch", "8", "--responses", "4", "--sampling.max_tokens", "5", "--sampling.temperature", "1",
-        "--pool.held_out_prompts", "2",
+        "--model.dtype", "fp32", "--model.batch", "8", "--responses", "4",
+        "--sampling.max_tokens", "5", "--sampling.temperature", "1", "--pool.held_out_prompts", "2",
     ]  # fmt: skip
 
 
@@ -99,7 +99,8 @@ def test_a_server_that_dies_half_way_is_taken_up_again(
     first = Stub(words)
     url, port = first.url, first.server_address[1]
     command = ["pool", "sample", str(prompts), "--output", str(output), "--responses", "3",
-               "--model.tries", "1", "--model.endpoint", url, "--model.name", "stub", "--model.concurrency", "2"]  # fmt: skip
+               "--model.tries", "1", "--model.endpoint", url, "--model.name", "stub",
+               "--model.concurrency", "2"]  # fmt: skip
 
     def dying(body: dict[str, Any]) -> str:
         nonlocal served
