@@ -151,7 +151,7 @@ class Endpoint:
         for left in reversed(range(self._source.tries)):
             self._pace.wait()
             try:
-                reply = self._reply(self._send(chat), lost, started)
+                reply = self._reply(self._send(chat), chat, lost, started)
             except _Fault as fault:
                 last = fault
             else:
@@ -207,18 +207,18 @@ class Endpoint:
             return _Fault(told, final=True)
         return _Fault(told, wait=_retry_after(error.response.headers))
 
-    def _reply(self, answer: Any, lost: float, started: float) -> Reply:
-        """Raises _Fault where the answer holds no choice."""
+    def _reply(self, answer: Any, chat: Chat, lost: float, started: float) -> Reply:
+        """Raises _Fault where the answer holds no choice; one that counts no tokens costs its most."""
         try:
             choice = answer.choices[0]
-            text = choice.message.content or ""
-            usage = answer.usage
-            read, written = int(usage.prompt_tokens), int(usage.completion_tokens)
-        except (AttributeError, IndexError, TypeError) as error:
-            raise _Fault(f"malformed reply: {error}; {str(answer)[:120]}", lost=True) from None
+            text = str(choice.message.content or "")
+        except (AttributeError, IndexError, TypeError):
+            raise _Fault(f"answered without a choice: {str(answer)[:160]}", lost=True) from None
+        usage = getattr(answer, "usage", None)
+        read, written = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+        cost = self._cost(read, written) if usage else self.most(chat)
         truncated = choice.finish_reason == "length"
-        seconds = time.monotonic() - started
-        return Reply(str(text), read, written, truncated, lost + self._cost(read, written), seconds)
+        return Reply(text, read, written, truncated, lost + cost, time.monotonic() - started)
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text

@@ -3,9 +3,9 @@
     python -m benchmarks.sampling [--quick] [--model NAME] [--prompts 48] [--responses 8] [--new-tokens 64]
 
 Prompts are the demo grammar's. The baseline is transformers' generate on batches of the same number of rows,
-prompts as they come, with `num_return_sequences`, which decodes until the last row of a batch has ended. Same
-model, precision, temperature and nucleus. Figures are CPU seconds of the process: with one thread, wall time
-less what other programs took. `tokens` are the response tokens of each side, which sampling makes unequal: the
+prompts as they come, with `num_return_sequences`, which decodes until its last row has ended. Same model,
+precision, temperature and nucleus. Figures are CPU seconds of the process: with one thread, wall time less
+what other programs took. `tokens` are the response tokens of each side, which sampling makes unequal: the
 ratio is of seconds a token. Where vLLM is installed, `--vllm` adds its wall seconds.
 """
 
