@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks._simulated import simulated
 from benchmarks.paper import paper_figures
 from search.advice.recommend import recommend
 from search.advice.recommendation import Recommendation
@@ -26,6 +27,7 @@ from search.fit.curve import DiversityCurve
 from search.fit.fit import fit_trials
 from search.fit.observations import Floats
 from search.fit.question import predict
+from search.trials.design_point import DesignPoint
 from search.trials.record import TrialRecord
 
 LARGEST_KNOWN = 12_000
@@ -109,18 +111,8 @@ def trials_of(truth: Truth, noise: Noise, generator: np.random.Generator) -> lis
     for n, k, selection, factor in plan:
         diversity = diversity_of(n) * factor
         rewards = truth(n, k, diversity) + noise(generator, SEEDS)
-        records.append(
-            TrialRecord(
-                trial=f"{n}x{k} {selection}",
-                prompts=n,
-                responses=k,
-                cost=n * k,
-                diversity=diversity,
-                seeds=tuple(range(SEEDS)),
-                rewards=tuple(float(r) for r in rewards),
-                selection=selection,
-            )  # fmt: skip
-        )
+        point = DesignPoint(prompts=n, responses=k, selection=selection)
+        records.append(simulated(point, rewards, diversity=diversity))
     return records
 
 
@@ -189,13 +181,10 @@ def _held_out(
     figure: dict[str, Any], rewards: dict[str, list[float]], curve: DiversityCurve
 ) -> dict[str, float]:
     points = [
-        TrialRecord(
-            trial=f"{n}x{k}", prompts=n, responses=int(k), cost=n * int(k), diversity=d, seeds=(0,),
-            rewards=(y,),
-        )
+        simulated(DesignPoint(prompts=n, responses=int(k)), [y], diversity=d)
         for k, ys in rewards.items()
         for n, d, y in zip(figure["prompts"], figure["diversity"], ys, strict=True)
-    ]  # fmt: skip
+    ]
     fit = fit_trials([point for point in points if point.prompts <= LARGEST_KNOWN])
     unseen = [point for point in points if point.prompts > LARGEST_KNOWN]
     forecast = predict(fit, [Split(point.prompts, point.responses) for point in unseen], curve)

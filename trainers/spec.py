@@ -48,7 +48,8 @@ class TrialJob:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedResult:
-    """One training's outcome. `rewards` and `answers` follow the order of the pool's held-out prompts.
+    """One training's outcome. `rewards` and `answers` follow the order of the pool's held-out prompts;
+    both are empty for a result that was read from a table.
 
     With evaluations on dev prompts, the policy judged is that of `best_step`, whose mean dev reward was
     `dev_reward`. `telemetry` holds the training's totals (`Training.telemetry`), `policy` the folder or
@@ -57,8 +58,8 @@ class SeedResult:
 
     seed: int
     reward: float
-    rewards: tuple[float, ...]
-    answers: tuple[str, ...]
+    rewards: tuple[float, ...] = ()
+    answers: tuple[str, ...] = ()
     domain_rewards: Mapping[str, float] = field(default_factory=dict)
     trained_tokens: int = 0
     train_seconds: float = 0.0
@@ -68,6 +69,11 @@ class SeedResult:
     telemetry: Mapping[str, float] = field(default_factory=dict)
     policy: str = ""
     notes: Sequence[str] = field(default_factory=list)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> SeedResult:
+        """The inverse of `dataclasses.asdict`, and of its way through JSON."""
+        return cls(**{**value, "rewards": tuple(value["rewards"]), "answers": tuple(value["answers"])})
 
 
 @dataclass(frozen=True, kw_only=True)

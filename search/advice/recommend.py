@@ -94,7 +94,7 @@ def _candidates(
     low, high = (np.clip(bound, 0, 1) for bound in forecast.interval())
     found = []
     for i, split in enumerate(splits):
-        diversity = question.curve.at(split.prompts)[0]
+        diversity = question.curve.at(split.prompts)
         candidate = Candidate(
             prompts=split.prompts,
             responses=split.responses,

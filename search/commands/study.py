@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the study and print what it found; returns 0, or 1 where there is no ground for an answer."""
+    """Run the study and print what it found; returns 0, or 1 where the data cannot answer."""
     overrides = {name: value for name, _ in fields_of(StudyConfig) if (value := vars(args)[name]) is not None}
     config = load_config(args.config_option or args.config or DEFAULT, overrides)
     if args.fresh and args.resume:
@@ -54,7 +54,7 @@ def _run(config: StudyConfig, path: Path, *, fresh: bool, resume: bool) -> int:
     from search.study.folder import StudyFolder
     from search.study.mirror import Place, mirrored
     from search.study.run import run_study
-    from search.study.summary import show_result, show_stopped
+    from search.study.summary import show_stopped
     from search.terminal.display import Display
 
     display, storage = Display(), config.cluster.shared()
@@ -71,12 +71,11 @@ def _run(config: StudyConfig, path: Path, *, fresh: bool, resume: bool) -> int:
                 f"there is no study in {folder.path} to go on with: leave --resume out to start one"
             )
         try:
-            result = run_study(config, folder, display)
+            study = run_study(config, folder, display)
         except KeyboardInterrupt:
             show_stopped(display, folder)
             raise
-    show_result(display, result, folder)
-    return 0 if result.recommendation else 1
+    return 0 if study.recommendation else 1
 
 
 def _help(info: Any) -> str:

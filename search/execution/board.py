@@ -1,7 +1,4 @@
-"""Where running trials write how far they are, and the terminal reads it: a Ray actor, no more.
-
-The driver also leaves there what it learns only after trials were made ready to run.
-"""
+"""Where running trials write how far they are, and the terminal reads it: a Ray actor, no more."""
 
 from __future__ import annotations
 
@@ -16,7 +13,6 @@ class Board:
 
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, float]] = {}
-        self._reward_model: dict[str, bytes] = {}
         self._worker_pools: list[Any] = []
 
     def enlist(self, mailbox: Any) -> None:
@@ -26,14 +22,6 @@ class Board:
     def worker_pools(self) -> list[Any]:
         """All of those mailboxes."""
         return self._worker_pools
-
-    def give(self, reward_model: Mapping[str, bytes]) -> None:
-        """Leave the files of the fitted reward model for the trials."""
-        self._reward_model = dict(reward_model)
-
-    def given(self) -> dict[str, bytes]:
-        """Those files by name; none where none was fitted."""
-        return self._reward_model
 
     def update(self, label: str, row: Mapping[str, float]) -> None:
         """Add to the trial's row; what was said of a seed goes when another begins."""

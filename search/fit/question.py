@@ -66,7 +66,7 @@ def predict(fit: Fit, splits: Sequence[Split], curve: DiversityCurve) -> Forecas
     at = Points(
         np.array([split.prompts for split in splits], float),
         np.array([split.responses for split in splits], float),
-        np.array([curve.at(split.prompts)[0] for split in splits], float),
+        np.array([curve.at(split.prompts) for split in splits], float),
     )
     forecast = fit.ensemble.forecast(at) if fit.ensemble else direct_forecast(fit.observed, at)
     if forecast is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import stdtr
 
+from base.errors import InsufficientDataError
 from search.config.cost import Split
 from search.fit.ensemble import Ensemble, direct_forecast
 from search.fit.fit import fit_trials
@@ -21,8 +22,8 @@ from search.trials.record import TrialRecord
 class Belief:
     """The best split and the one most likely to be better than it; rewards are expected rewards in [0, 1].
 
-    `alone` is the probability that no other split is better, `enough` that none is better by more than the
-    practical margin: each is one less the sum over the others, so both are lower bounds.
+    `prob_best` is the probability that no other split is better, `prob_within_margin` that none is better by
+    more than the practical margin: each is one less the sum over the others, so both are lower bounds.
     """
 
     best: Split
@@ -31,8 +32,8 @@ class Belief:
     gap: float
     gap_95: tuple[float, float]
     probability_better: float
-    alone: float
-    enough: float
+    prob_best: float
+    prob_within_margin: float
     ensemble: Ensemble | None = field(repr=False, compare=False)
 
     def sentence(self) -> str:
@@ -46,24 +47,41 @@ class Belief:
         )
 
 
-def believe(records: Sequence[TrialRecord], question: Question, margin: float) -> Belief | None:
-    """The belief about the splits of `question`; None where the trials do not yet identify any.
+@dataclass(frozen=True)
+class Undecided:
+    """Why nothing is believed of the splits; `final` where no further trial would change that."""
 
-    Raises NoGroundError where they never will: rewards that are all the same, or are no rewards.
+    reason: str
+    final: bool = False
+
+    def sentence(self) -> str:
+        return self.reason
+
+
+TOO_EARLY = Undecided("too early to tell the splits apart")
+
+
+def believe(records: Sequence[TrialRecord], question: Question, margin: float) -> Belief | Undecided:
+    """The belief about the splits of `question`, as far as the trials identify any.
+
+    It is finally undecided where rewards are all the same, or are no rewards.
     """
-    fit = fit_trials(records)
-    splits = question.splits(fit)
+    try:
+        fit = fit_trials(records)
+        splits = question.splits(fit)
+    except InsufficientDataError as error:
+        return Undecided(str(error), final=True)
     if not splits:
-        return None
+        return TOO_EARLY
     at = Points(
         np.array([split.prompts for split in splits], float),
         np.array([split.responses for split in splits], float),
-        np.array([question.curve.at(split.prompts)[0] for split in splits]),
+        np.array([question.curve.at(split.prompts) for split in splits]),
     )
     ensemble = fit.ensemble
     forecast = ensemble.forecast(at, own=True) if ensemble else direct_forecast(fit.observed, at)
     if forecast is None:
-        return None
+        return TOO_EARLY
     best = int(np.argmax(forecast.mean))
     others = [i for i in range(len(splits)) if i != best]
     worse = {i: _exceeds(forecast, i, best, margin) for i in others}
@@ -71,7 +89,7 @@ def believe(records: Sequence[TrialRecord], question: Question, margin: float) -
     if runner_up is None:
         return Belief(
             best=splits[best], runner_up=None, reward=float(forecast.mean[best]), gap=0.0, gap_95=(0.0, 0.0),
-            probability_better=1.0, alone=1.0, enough=1.0, ensemble=fit.ensemble,
+            probability_better=1.0, prob_best=1.0, prob_within_margin=1.0, ensemble=fit.ensemble,
         )  # fmt: skip
     contrast = np.zeros((1, len(splits)))
     contrast[0, best], contrast[0, runner_up] = 1, -1
@@ -83,8 +101,8 @@ def believe(records: Sequence[TrialRecord], question: Question, margin: float) -
         gap=float(forecast.mean[best] - forecast.mean[runner_up]),
         gap_95=(float(low[0]), float(high[0])),
         probability_better=forecast.probability(best, runner_up),
-        alone=1 - sum(_exceeds(forecast, i, best, 0.0) for i in others),
-        enough=1 - sum(worse.values()),
+        prob_best=1 - sum(_exceeds(forecast, i, best, 0.0) for i in others),
+        prob_within_margin=1 - sum(worse.values()),
         ensemble=fit.ensemble,
     )
 

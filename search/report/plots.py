@@ -32,7 +32,7 @@ def reward_by_size(fit: Fit, question: Question, base_reward: float | None, agai
     sizes = _between(float(fit.observed.prompts.min()), float(fit.observed.prompts.max()))
     x = sizes
     if against == "diversity":
-        diversity = np.array([question.curve.at(n)[0] for n in sizes])
+        diversity = np.array([question.curve.at(n) for n in sizes])
         places = _steady(diversity)
         sizes, x = sizes[places], diversity[places]
     for index, k in enumerate(fit.observed.levels):
@@ -124,7 +124,7 @@ def diversity_by_prompts(fit: Fit, question: Question) -> Figure:
     curve = question.curve
     axes.plot(curve.prompts, curve.diversity, color=COLOURS[0], linewidth=1.8, label="random prompts")
     beyond = _between(float(curve.prompts[-1]), float(curve.prompts[-1]) * 3)
-    axes.plot(beyond, [curve.at(n)[0] for n in beyond], color=COLOURS[0], linestyle="--", label="Heaps' law")
+    axes.plot(beyond, [curve.at(n) for n in beyond], color=COLOURS[0], linestyle="--", label="Heaps' law")
     for varied, face in ((False, COLOURS[0]), (True, "white")):
         here = fit.observed.varied == varied
         label = "trials, prompts chosen" if varied else "trials, random prompts"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from base.files import write_whole
+from search.advice.analysis import StudyAnalysis
 from search.advice.recommendation import Recommendation
-from search.config.cost import CostModel
 from search.fit.curve import DiversityCurve
 from search.fit.evidence import paper_mse
 from search.fit.fit import Fit
@@ -20,29 +22,19 @@ from search.report import markup, plots
 from search.trials.record import TrialRecord
 
 
-def write_report(
-    folder: Path,
-    *,
-    name: str,
-    records: Sequence[TrialRecord],
-    fit: Fit,
-    recommendation: Recommendation,
-    curve: DiversityCurve,
-    base_reward: float | None,
-    cost_model: CostModel,
-    notes: Mapping[str, str],
-) -> Path:
+def write_report(folder: Path, study: StudyAnalysis) -> Path:
     """Write report.html in `folder` and PNGs in `folder`/plots; returns the path of the HTML.
 
-    `notes` are shown by name among the assumptions: the model, the pool, the seed, what was dropped.
+    The study must have a fit and a recommendation.
     """
+    fit, recommendation, base_reward = study.fit, study.recommendation, study.base_reward
+    assert fit is not None and recommendation is not None
     tried = fit.observed.levels
-    known = tuple(range(tried[0], tried[-1] + 1))
-    question = Question(recommendation.budget, cost_model, curve, known, recommendation.max_prompts)
+    question = replace(study.question, responses=tuple(range(tried[0], tried[-1] + 1)))
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     draw = _Pictures(folder / "plots")
     body = [
-        _answer(name, recommendation, base_reward),
+        _answer(study.name, recommendation, base_reward),
         markup.heading("Reward on diversity"),
         markup.pictures(_by_size(draw, fit, question, base_reward)),
         *map(markup.paragraph, _readings(fit)),
@@ -54,18 +46,20 @@ def write_report(
         *_cost_lines(recommendation),
         markup.heading("Diversity of the pool"),
         markup.pictures(
-            [draw.one(plots.diversity_by_prompts(fit, question), "diversity", _curve_caption(curve))]
+            [draw.one(plots.diversity_by_prompts(fit, question), "diversity", _curve_caption(question.curve))]
         ),
         *_domains(draw, fit),
         markup.heading("Models compared"),
         *_models(fit),
         markup.heading("Trials"),
-        _trial_table(records, fit),
+        _trial_table(study.records, fit),
         markup.heading("What was assumed"),
-        markup.bullets([*recommendation.assumptions, *(f"{key}: {value}" for key, value in notes.items())]),
+        markup.bullets(
+            [*recommendation.assumptions, *(f"{key}: {value}" for key, value in study.notes.items())]
+        ),
     ]
     path = folder / "report.html"
-    path.write_text(markup.page(f"{name}: apportion", [part for part in body if part]), encoding="utf-8")
+    write_whole(path, markup.page(f"{study.name}: apportion", [part for part in body if part]))
     return path
 
 

@@ -1,4 +1,4 @@
-"""What a study is made of, read and checked before Ray: the pool, its tokens, its diversity by size."""
+"""What a study reads and checks before Ray starts: the pool, its tokens, its diversity by size."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GREEDY_TOKENS = 50_000_000  # of a pool on disk, for selections other than rando
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class Inputs:
     """The prompts, of which `dev` choose checkpoints, and the tokens and the curve of those to train on."""
 
     pool: Pool
@@ -111,12 +111,12 @@ def diversity_curve(pool: Pool, tokens: TokenTable, *, seed: int) -> DiversityCu
     The first of them are those that the study's seeds draw from; at up to CURVE_POINTS numbers of prompts.
     """
     seeds = range(seed, seed + CURVE_DRAWS)
-    places = np.unique(np.geomspace(1, len(tokens), CURVE_POINTS).round().astype(int))
+    sizes = np.unique(np.geomspace(1, len(tokens), CURVE_POINTS).round().astype(int))
     orders = (ranking(keys_of(pool.train), one) for one in seeds)
-    scores = np.mean([nested_diversity_at(tokens, order, places) for order in orders], axis=0)
-    return DiversityCurve(prompts=tuple(places.tolist()), diversity=tuple(scores.tolist()))
+    scores = np.mean([nested_diversity_at(tokens, order, sizes) for order in orders], axis=0)
+    return DiversityCurve(prompts=tuple(sizes.tolist()), diversity=tuple(scores.tolist()))
 
 
 def _widest(config: StudyConfig, max_prompts: int) -> int:
     """Prompts of the split with the most of them."""
-    return max(place.prompts for place in Space(config, max_prompts=max_prompts).grid())
+    return max(point.prompts for point in Space(config, max_prompts=max_prompts).grid())

@@ -12,27 +12,28 @@ from search.terminal.display import Display
 from search.trials.record import TrialRecord
 
 if TYPE_CHECKING:
-    from search.study.conclusion import StudyResult
+    from search.advice.analysis import StudyAnalysis
+    from search.study.ledger import Ledger
 
 
-def show_result(display: Display, result: StudyResult, folder: StudyFolder) -> None:
+def show_result(display: Display, study: StudyAnalysis, ledger: Ledger) -> None:
     """Print the table of trials, the fit with its interval, the recommendation, and how to see more."""
-    base = result.ledger.base_reward or 0.0
+    base = study.base_reward or 0.0
     display.say()
-    display.console.print(trials_table(result.ledger.records, base))
-    for label, reason in result.ledger.failures.items():
+    display.console.print(trials_table(ledger.records, base))
+    for label, reason in ledger.failures.items():
         display.say(f"failed: {label}: {reason}")
-    if result.fit and result.recommendation:
-        display.say(result.fit.summary())
+    if study.fit and study.recommendation:
+        display.say(study.fit.summary())
         display.say()
-        display.say(result.recommendation.sentence())
+        display.say(study.recommendation.sentence())
     else:
-        display.say(f"No recommendation: {result.why_not}")
+        display.say(f"No recommendation: {study.why_not}")
     display.say()
-    if pending := result.ledger.tracker.pending():
+    if pending := ledger.tracker.pending():
         display.say(pending)
-    display.say(f"report: {folder.path / 'report.html'}")
-    display.say(f"MLflow: {result.ledger.tracker.where()}")
+    display.say(f"report: {ledger.folder.path / 'report.html'}")
+    display.say(f"MLflow: {ledger.tracker.where()}")
 
 
 def show_stopped(display: Display, folder: StudyFolder) -> None:

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import InsufficientDataError
+from search.trials.design_point import DesignPoint
 from search.trials.record import TrialRecord
+from trainers.spec import SeedResult
 
 REQUIRED = ("prompts", "responses", "diversity", "reward")
 OPTIONAL = ("trial", "seed", "selection", "strength", "cost", "trained_tokens", "seconds")
-BASELINE, DOMAIN, HYPERPARAMETER = "rival:", "domain:", "setting:"
+BASELINE, DOMAIN, HYPERPARAMETER = "baseline:", "domain:", "hyperparameter:"
+OF_TRIAL = ("trial", "prompts", "responses", "diversity", "selection", "strength", "cost", "seconds")
 
 
 def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
-    """Write one row per trial and seed; rivals, domain rewards and settings get columns of their own."""
+    """Write one row per trial and seed; baselines, domains and hyperparameters get columns of their own."""
     baselines = sorted({name for record in records for name in record.baselines})
     domains = sorted({name for record in records for name in record.domain_rewards})
     hyperparameters = sorted({name for record in records for name in record.hyperparameters})
@@ -38,11 +41,13 @@ def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
 
 
 def _rows(record: TrialRecord) -> Iterable[dict[str, Any]]:
-    shared = {name: getattr(record, name) for name in ("trial", *OPTIONAL[2:], *REQUIRED[:3])}
+    shared = {name: getattr(record, name) for name in OF_TRIAL}
     shared |= {HYPERPARAMETER + name: value for name, value in record.hyperparameters.items()}
     shared |= {BASELINE + name: value for name, value in record.baselines.items()}
-    shared |= {DOMAIN + name: value for name, value in record.domain_rewards.items()}
-    return ({**shared, "seed": s, "reward": r} for s, r in zip(record.seeds, record.rewards, strict=True))
+    for result in record.results:
+        of_seed = {name: getattr(result, name) for name in ("seed", "reward", "trained_tokens")}
+        domains = {DOMAIN + name: value for name, value in result.domain_rewards.items()}
+        yield shared | of_seed | domains
 
 
 def read_trials(path: Path) -> list[TrialRecord]:
@@ -109,6 +114,15 @@ class _Row:
         names = [name for name in self.values if name and name.startswith(HYPERPARAMETER) and self.text(name)]
         return {name[len(HYPERPARAMETER) :]: _number_or_word(self.text(name)) for name in names}
 
+    def result(self, index: int) -> SeedResult:
+        """The row as the result of a seed, by default the one that `index` stands for."""
+        return SeedResult(
+            seed=self.count("seed", index),
+            reward=self.reward(),
+            domain_rewards=self.prefixed(DOMAIN),
+            trained_tokens=self.count("trained_tokens", 0),
+        )
+
     def identity(self) -> tuple[object, ...]:
         shape = (self.count("prompts"), self.count("responses"))
         if self.text("trial"):
@@ -129,21 +143,20 @@ class _Row:
 
 def _record(rows: Sequence[_Row], number: int) -> TrialRecord:
     first = rows[0]
-    prompts, responses = first.count("prompts"), first.count("responses")
-    return TrialRecord(
-        trial=first.text("trial", f"row {number}"),
-        prompts=prompts,
-        responses=responses,
-        cost=first.number("cost", prompts * responses),
-        diversity=sum(row.number("diversity") for row in rows) / len(rows),
-        seeds=tuple(row.count("seed", index) for index, row in enumerate(rows)),
-        rewards=tuple(row.reward() for row in rows),
+    point = DesignPoint(
+        prompts=first.count("prompts"),
+        responses=first.count("responses"),
         selection=first.text("selection", "random"),
         strength=first.number("strength", 0),
-        hyperparameters=first.hyperparameters(),
+        hyperparameters=tuple(sorted(first.hyperparameters().items())),
+    )
+    return TrialRecord(
+        trial=first.text("trial", f"row {number}"),
+        point=point,
+        cost=first.number("cost", point.prompts * point.responses),
+        diversity=sum(row.number("diversity") for row in rows) / len(rows),
+        results=tuple(row.result(index) for index, row in enumerate(rows)),
         baselines=first.prefixed(BASELINE),
-        domain_rewards=first.prefixed(DOMAIN),
-        trained_tokens=first.count("trained_tokens", 0),
         seconds=first.number("seconds", 0),
     )
 

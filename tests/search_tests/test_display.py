@@ -243,7 +243,7 @@ def test_an_output_that_takes_nothing_more_ends_nothing(error: OSError, terminal
 
 
 def test_a_closed_pipe_and_an_old_encoding_end_nothing() -> None:
-    code = "from search.display import Display; d = Display(); d.say('± 0.1'); d.say('x' * 99999); d.say('y')"
+    code = "from search.terminal.display import Display; d = Display(); d.say('± 0.1'); d.say('x' * 99999); d.say('y')"
     told = subprocess.run(
         [sys.executable, "-c", f"{code}; import sys; print('alive', file=sys.stderr)"],
         env={**os.environ, "PYTHONIOENCODING": "ascii"}, stdout=_closed(), stderr=subprocess.PIPE, text=True,

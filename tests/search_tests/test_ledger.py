@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from factories import record
 from rich.console import Console
 
 from search.config.study import StudyConfig
-from search.execution.trial import TrialOutcome
-from search.plan.space import Space, seeded
+from search.plan.plan import seeded
+from search.plan.space import Space
 from search.study.folder import StudyFolder
 from search.study.ledger import Ledger
 from search.terminal.display import Display
 from search.tracking.tracker import MemoryTracker
-from search.trials.design_point import Point
+from search.trials.design_point import Trial
 from search.trials.record import TrialRecord
 from search.trials.trials_csv import read_trials
-from trainers.spec import Prepared, SeedResult
+from trainers.spec import Prepared
 
 CONFIG = StudyConfig.model_validate(
     {
@@ -45,39 +46,25 @@ def book(tmp_path: Path) -> Book:
     return Book(tmp_path)
 
 
-PLACES = Space(CONFIG).grid()
+POINTS = Space(CONFIG).grid()
 
 
-def point(number: int, repeat: int = 0) -> Point:
-    return seeded(CONFIG, PLACES[number], range(repeat * 2))
+def trial(number: int, repeat: int = 0) -> Trial:
+    return seeded(CONFIG, POINTS[number], range(repeat * 2))
 
 
-def outcome(number: int, *rewards: float, repeat: int = 0) -> TrialOutcome:
-    trained = point(number, repeat)
+def finished(number: int, *rewards: float, repeat: int = 0) -> TrialRecord:
     history = [{"step": 1.0, "loss": 2.0}]
-    seeds = [
-        SeedResult(seed=seed, reward=reward, rewards=(reward,), answers=("a",), history=history)
-        for seed, reward in zip(trained.seeds, rewards, strict=True)
-    ]
-    record = TrialRecord(
-        trial=trained.key("study"),
-        prompts=trained.prompts,
-        responses=trained.responses,
-        cost=48,
-        diversity=3 + repeat,
-        seeds=trained.seeds,
-        rewards=rewards,
-    )
-    return TrialOutcome(record=record, point=trained, seeds=seeds)
+    return record(trial(number, repeat), *rewards, cost=48, diversity=3 + repeat, history=history)
 
 
 def test_a_finished_trial_is_in_the_folder_the_table_and_the_tracker(book: Book) -> None:
     with book.ledger.study_run({}, {}):
-        book.ledger.started(point(0))
-        book.ledger.finished(outcome(0, 0.4, 0.6))
-    key = outcome(0, 0.4, 0.6).record.trial
+        book.ledger.started(trial(0))
+        book.ledger.finished(finished(0, 0.4, 0.6))
+    key = finished(0, 0.4, 0.6).trial
     assert read_trials(book.folder.path / "trials.csv")[0].rewards == (0.4, 0.6)
-    assert book.folder.outcomes()[key] == outcome(0, 0.4, 0.6)
+    assert book.folder.records()[key] == finished(0, 0.4, 0.6)
     run = book.tracker.trials[key]
     assert run.status == "FINISHED" and run.metrics["reward"] == pytest.approx(0.5)
     assert run.steps["seed_0.loss"] == [(1, 2.0)]
@@ -86,32 +73,32 @@ def test_a_finished_trial_is_in_the_folder_the_table_and_the_tracker(book: Book)
 
 def test_what_still_ran_when_the_study_was_stopped_is_killed(book: Book) -> None:
     with pytest.raises(KeyboardInterrupt), book.ledger.study_run({}, {}):
-        book.ledger.started(point(0))
+        book.ledger.started(trial(0))
         raise KeyboardInterrupt
     assert [run.status for run in book.tracker.trials.values()] == ["KILLED"]
     assert book.tracker.study is not None and book.tracker.study.status == "KILLED"
 
 
 def test_runs_that_a_killed_study_left_open_are_closed(book: Book) -> None:
-    saved, lost = outcome(0, 0.4, 0.6), point(1)
+    saved, lost = finished(0, 0.4, 0.6), trial(1)
     book.tracker.start_study(name="smoke", params={}, tags={})
-    for started in (saved.point, lost):
+    for started in (trial(0), lost):
         book.ledger.started(started)
     book.folder.save(saved)  # killed between the folder and the tracker
     again = Ledger(CONFIG, book.folder, Display(book.console), book.tracker, identity="study")
     with again.study_run({}, {}):
         runs = book.tracker.trials
-        assert runs[saved.record.trial].status == "FINISHED"
-        assert runs[saved.record.trial].metrics["reward"] == pytest.approx(0.5)
+        assert runs[saved.trial].status == "FINISHED"
+        assert runs[saved.trial].metrics["reward"] == pytest.approx(0.5)
         assert runs[lost.key("study")].status == "KILLED"
 
 
 def test_a_failed_trial_is_told_and_leaves_the_others(book: Book) -> None:
     with book.ledger.study_run({}, {}):
-        book.ledger.started(point(0))
-        book.ledger.failed(point(0), "the reward model returned nan")
-        book.ledger.started(point(1))
-        book.ledger.finished(outcome(1, 0.4, 0.6))
+        book.ledger.started(trial(0))
+        book.ledger.failed(trial(0), "the reward model returned nan")
+        book.ledger.started(trial(1))
+        book.ledger.finished(finished(1, 0.4, 0.6))
     assert book.ledger.failures == {"24 x 2": "the reward model returned nan"}
     assert sorted(run.status for run in book.tracker.trials.values()) == ["FAILED", "FINISHED"]
     assert "the reward model returned nan" in book.console.export_text()
@@ -120,15 +107,15 @@ def test_a_failed_trial_is_told_and_leaves_the_others(book: Book) -> None:
 
 def test_repetitions_of_a_point_are_one_record(book: Book) -> None:
     for repeat, rewards in enumerate([(0.4, 0.6), (0.5, 0.7)]):
-        book.ledger.started(point(0, repeat))
-        book.ledger.finished(outcome(0, *rewards, repeat=repeat))
+        book.ledger.started(trial(0, repeat))
+        book.ledger.finished(finished(0, *rewards, repeat=repeat))
     (record,) = book.ledger.records
     assert sorted(record.rewards) == [0.4, 0.5, 0.6, 0.7] and len(set(record.seeds)) == 4
     assert record.diversity == pytest.approx(3.5)
 
 
 def test_the_base_reward_of_another_study_is_not_taken(book: Book) -> None:
-    book.ledger.keep_base(Prepared(base=outcome(0, 0.4, 0.6).seeds[0]))
+    book.ledger.keep_base(Prepared(base=finished(0, 0.4, 0.6).results[0]))
     same = Ledger(CONFIG, book.folder, Display(book.console), book.tracker, identity="study")
     other = Ledger(CONFIG, book.folder, Display(book.console), book.tracker, identity="another")
     assert same.base_reward == 0.4 and other.base_reward is None

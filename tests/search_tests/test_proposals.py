@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from search.config.study import StudyConfig
+from search.plan.plan import seeded
 from search.plan.proposals import Proposals, database_url
-from search.plan.space import Space, seeded
-from search.trials.design_point import Point
+from search.plan.space import Space
+from search.trials.design_point import Trial
 
 
 def space(**search: Any) -> Space:
@@ -28,7 +29,7 @@ def states(of: Proposals) -> Counter[str]:
     return Counter(trial.state.name for trial in of.trials)
 
 
-def trained(of: Space, count: int) -> dict[str, Point]:
+def trained(of: Space, count: int) -> dict[str, Trial]:
     points = [seeded(of.config, place, ()) for place in of.grid()[:count]]
     return {point.key("study"): point for point in points}
 
@@ -71,8 +72,8 @@ def test_a_lost_database_is_made_again_from_the_folder(tmp_path: Path) -> None:
 def test_proposals_come_from_the_history_and_can_be_had(tmp_path: Path) -> None:
     of = space(responses=[2, 3, 4, 5, 6])
     proposals = opened(tmp_path / "optuna.db", of)
-    cheap = [seeded(of.config, of.place(k, 0.5), ()) for k in of.budget_fractions]
-    proposals.restore({p.key("study"): (p, 0.9 if p.responses == 6 else 0.1) for p in cheap})
+    cheap = [seeded(of.config, of.point(k, 0.5), ()) for k in of.fractions]
+    proposals.restore({p.key("study"): (p, 0.9 if p.point.responses == 6 else 0.1) for p in cheap})
     found: list[int] = []
     for _ in range(8):
         place = proposals.propose({"budget_fraction": 1.0})
@@ -115,7 +116,7 @@ def test_settings_are_optunas_own_parameters(tmp_path: Path) -> None:
     proposals = opened(tmp_path / "optuna.db", of)
     proposals.restore({})
     place = proposals.propose({"responses": 2, "budget_fraction": 1.0})
-    assert place is not None and place.split == of.place(2, 1.0).split
+    assert place is not None and place.split == of.point(2, 1.0).split
     hyperparameters = dict(place.hyperparameters)
     assert 1e-6 <= float(hyperparameters["trainer.learning_rate"]) <= 1e-4 and hyperparameters[
         "trainer.batch_prompts"

@@ -184,7 +184,8 @@ def test_unequal_labelling_is_not_offered_for_a_chance_gain(seed: int) -> None:
 
 def test_falling_rewards_are_not_taken_for_a_line() -> None:
     records = [
-        replace(t, rewards=tuple(0.9 - r for r in t.rewards)) for t in study(1, noise=0.001, slope=0.03)
+        replace(t, results=tuple(replace(r, reward=0.9 - r.reward) for r in t.results))
+        for t in study(1, noise=0.001, slope=0.03)
     ]
     answer = asked(records, 12_000)
     assert answer.flags["flat"] and "did not raise the reward" in answer.sentence()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from paper import like_paper, like_paper_curve, study, trial
 
-from search.advice.recommend import recommend
+from search.advice.analysis import analyse
 from search.config.cost import CostModel
 from search.fit.curve import DiversityCurve
 from search.fit.fit import fit_trials
@@ -30,15 +30,10 @@ PICTURES = {
 def written(
     folder: Path, records: list[TrialRecord], curve: DiversityCurve, budget: float, name: str = "a study"
 ) -> str:
-    fit = fit_trials(records)
-    answer = recommend(
-        fit, budget=budget, cost_model=CostModel(), curve=curve, responses=fit.observed.levels,
-        max_prompts=None, seed=0,
-    )  # fmt: skip
-    path = write_report(
-        folder, name=name, records=records, fit=fit, recommendation=answer, curve=curve, base_reward=0.46,
-        cost_model=CostModel(), notes={"model": "OPT-1.3B <&>"},
-    )  # fmt: skip
+    tried = tuple(sorted({record.responses for record in records}))
+    question = Question(budget, CostModel(), curve, tried, None)
+    study = analyse(name, records, question, base_reward=0.46, notes={"model": "OPT-1.3B <&>"})
+    path = write_report(folder, study)
     assert path == folder / "report.html"
     return path.read_text(encoding="utf-8")
 
@@ -66,7 +61,10 @@ def test_domains_and_rivals_are_shown_where_there_are_any(tmp_path: Path) -> Non
     records = [
         replace(
             t,
-            domain_rewards={"code": t.reward + 0.05, "chat": t.reward - 0.05},
+            results=tuple(
+                replace(r, domain_rewards={"code": t.reward + 0.05, "chat": t.reward - 0.05})
+                for r in t.results
+            ),
             baselines={"entropy": t.diversity + 1},
         )
         for t in study(1)

@@ -50,7 +50,7 @@ class Keeper:
 
     def _read(self, folder: Path) -> None:
         self._state = json.loads((folder / STATE).read_text())
-        self.results = [seed_result(row) for row in self._state["results"]]
+        self.results = [SeedResult.from_dict(row) for row in self._state["results"]]
         self._steps, self.last = self._state["steps"], str(folder)
         if self._state["world_size"] != self._context.world_size:
             # Shards are cut for a number of workers: the seed in training starts again, finished ones stay.
@@ -160,11 +160,6 @@ def _patient(owner: Any, name: str, failures: list[Exception]) -> Iterator[None]
         yield
     finally:
         delattr(owner, name)
-
-
-def seed_result(row: dict[str, Any]) -> SeedResult:
-    """A result as it was before `dataclasses.asdict` and JSON."""
-    return SeedResult(**{**row, "rewards": tuple(row["rewards"]), "answers": tuple(row["answers"])})
 
 
 def random_states() -> dict[str, Any]:

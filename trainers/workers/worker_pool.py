@@ -289,7 +289,7 @@ def dismiss(board: Any) -> None:
 def _lean_trainer() -> Any:
     """Ray's trainer, without the process that would hand out parts of Ray Data sets: a trial has none.
 
-    Not its TorchTrainer: see `trainers.workers.process_group`. The method is internal to Ray; where it is gone,
+    Not its TorchTrainer: see `trainers.workers.process_group`. The method is internal to Ray; if it is gone,
     that process is started again and nothing else changes.
     """
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
