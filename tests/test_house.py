@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ORDER = ["pools", "metrics", "trainers", "search"]
+ORDER = ["base", "pools", "metrics", "trainers", "annotation", "search"]
 
 
 def imported(path: Path) -> set[str]:
@@ -37,6 +37,7 @@ def test_imports_run_one_way(package: str) -> None:
         ("deepspeed", {"trainers/training/engine.py"}),
         ("mlflow", {"search/tracking/mlflow_tracker.py"}),
         ("optuna", {"search/plan/proposals.py"}),
+        ("openai", {"annotation/endpoint.py"}),
     ],
 )
 def test_a_library_is_touched_in_one_file(library: str, homes: set[str]) -> None:

@@ -101,6 +101,7 @@ class RewardJudge:
                     for place, scores in zip(places, scored, strict=True)
                 ]
             )
+        progress(len(asked), len(asked))
         return [Scores(tuple(self._journal[key]["scores"])) for key in keys]
 
     def account(self) -> Account:

@@ -57,7 +57,7 @@ class PairwiseJudge:
         self._account = Account()
 
     def judge(self, asked: Sequence[Asked], progress: Progress = lambda done, total: None) -> list[Scores]:
-        """See `Judge.judge`; a response whose comparisons all failed has no score."""
+        """See `Judge.judge`; a response whose comparisons all failed has no score, a single one has 0.5."""
         places = [
             (row, *pair) for row, each in enumerate(asked) for pair in self._orders(len(each.responses))
         ]
@@ -100,7 +100,7 @@ def _unit(grade: int | None) -> float | None:
 
 
 def _scores(responses: int, comparisons: Sequence[Comparison]) -> Scores:
-    met = {place for each in comparisons for place in (each.first, each.second)}
+    met = {0} if responses == 1 else {place for each in comparisons for place in (each.first, each.second)}
     values, errors = strengths(responses, comparisons)
     return Scores(
         tuple(float(value) if place in met else None for place, value in enumerate(values)),

@@ -118,6 +118,7 @@ class Bench(Generic[V]):
                 self.replies.unparsable = len(open_ones)
             for place in self._ask(questions, open_ones, attempt, progress):
                 found[place] = self._verdict(questions[place], attempt)
+        progress(len(questions), len(questions))
         self.replies.given_up = sum(verdict is None for verdict in found.values()) - self.replies.unanswered
         return [found[place] for place in range(len(questions))]
 
