@@ -59,6 +59,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(report.lines()))
         print(f"not usable: {report.error.splitlines()[0]}" if report.error else "usable")
+        if report.error and report.counts.keys() == {"too_few_responses"}:
+            print(
+                f"prompts alone? apportion pool make {args.path} --output pool.jsonl draws responses, scores them"
+            )
     return 2 if report.error else 0
 
 

@@ -64,6 +64,13 @@ def test_from_prompts_to_a_pool_that_a_study_can_use(prompts: Path, model: Path,
     assert {response.source for example in pool.train for response in example.responses} == {model.name}
 
 
+def test_the_check_of_prompts_alone_names_the_command(
+    prompts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pool", "check", str(prompts)]) == 2
+    assert f"apportion pool make {prompts} --output pool.jsonl" in capsys.readouterr().out
+
+
 def test_sample_then_judge_is_make(prompts: Path, model: Path, tmp_path: Path) -> None:
     whole, sampled, judged = (tmp_path / f"{name}.jsonl" for name in ("whole", "sampled", "judged"))
     assert main(local(prompts, whole, model)) == 0
