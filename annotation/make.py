@@ -27,9 +27,10 @@ from annotation.purse import Purse
 from annotation.sampling.collect import Candidate, Collected, Collector
 from annotation.sampling.load import load_writers
 from base.errors import PoolError
+from metrics.reward.registry import load_reward_model
 
 Progress = Callable[[int, int], None]
-_JUDGED_TO_MEASURE = 4  # prompts
+_JUDGED_TO_MEASURE, _TRIED = 4, 20  # prompts
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,16 @@ class Sampled:
     collected: Collected | None = None
 
 
-def sample(config: MakeConfig, work: Work, progress: Progress) -> Sampled:
-    """Responses to the configuration's train prompts."""
+def sample(config: MakeConfig, work: Work, progress: Progress, *, judged: bool) -> Sampled:
+    """Responses to the configuration's train prompts.
+
+    Where they will be `judged` by a verifier, it is tried first: RewardError if it cannot judge them.
+    """
     prompts = prompts_of(config)
+    if judged and config.judge.kind == "reward" and config.judge.reward.kind == "verifier":
+        some = prompts.train[:_TRIED]
+        verifier = load_reward_model(config.judge.reward, artifact=None, base_model="", device="cpu")
+        verifier.score(some, [""] * len(some))
     collected = _collector(config, work, prompts).collect(progress)
     return Sampled(prompts, collected.responses, {"responses": _made(config, collected)}, collected)
 

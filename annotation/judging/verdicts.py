@@ -161,7 +161,7 @@ class Bench(Generic[V]):
 
     def _key(self, question: Question, attempt: int) -> str:
         chat, model = self._chat(question, attempt), self._config.model
-        return key_of(model.name, model.endpoint, chat.body())
+        return key_of(model.name, model.source, chat.body())
 
 
 def _words(question: Question, rubric: str, form: str) -> str:

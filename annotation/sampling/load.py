@@ -9,7 +9,8 @@ from annotation.sampling.collect import Writer
 from annotation.sampling.sampler import Sampler
 
 # Fields that decide what is drawn; the others decide where, how fast, and when it is given up.
-_OF_MODELS = ("name", "endpoint", "engine", "dtype")
+# A server that moves is the same; two that call different models alike have different labels.
+_OF_MODELS = ("name", "source", "engine", "dtype")
 _OF_SAMPLING = {"resample"}
 
 

@@ -107,7 +107,7 @@ def _make(args: argparse.Namespace, config: MakeConfig, work: Work) -> int:
         sampled = read_sampled(config.pool.path)
     else:
         with _bar("responses") as show:
-            sampled = sample(config, work, show)
+            sampled = sample(config, work, show, judged=args.action == "make")
         _say(_lines_of(sampled))
     scores, made, unscored = None, sampled.made, 0
     if args.action != "sample":

@@ -25,7 +25,10 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def prompts(tmp_path: Path) -> Path:
     path = tmp_path / "prompts.jsonl"
-    rows = [{"prompt": f"Say something about number {i}", "domain": "numbers"} for i in range(12)]
+    rule = {"constraints": [{"kind": "lower"}]}
+    rows = [
+        {"prompt": f"Say something about number {i}", "domain": "numbers", "meta": rule} for i in range(12)
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -179,6 +182,25 @@ def test_mistakes_are_told_before_anything_starts(
     assert not (tmp_path / "o.jsonl.work").exists()
 
 
+def test_a_verifier_that_cannot_judge_is_told_before_anything_is_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bare.jsonl"
+    path.write_text('{"prompt": "Say something"}\n')
+    with serving(Stub(words)) as stub:
+        command = [
+            "pool",
+            "make",
+            str(path),
+            "--output",
+            str(tmp_path / "o.jsonl"),
+            "--model.endpoint",
+            stub.url,
+        ]
+        assert main(command) == 2
+    assert "constraints" in capsys.readouterr().err and not stub.requests
+
+
 def test_nothing_is_written_over(prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = prompts.read_text()
     for output in (prompts, prompts.with_name("other.jsonl")):
@@ -193,9 +215,9 @@ def test_nothing_is_written_over(prompts: Path, tmp_path: Path, capsys: pytest.C
 def test_ten_kills_change_no_text(model: Path, tmp_path: Path) -> None:
     """200 prompts x 8 responses; each run but the last is killed at a random moment."""
     prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text(
-        "".join(json.dumps({"prompt": f"Number {i} {'x' * (i % 40)}"}) + "\n" for i in range(200))
-    )
+    rule = {"constraints": [{"kind": "lower"}]}
+    rows = ({"prompt": f"Number {i} {'x' * (i % 40)}", "meta": rule} for i in range(200))
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
     rng = random.Random(0)
 
     def command(name: str) -> list[str]:
