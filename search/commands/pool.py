@@ -60,9 +60,7 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(report.lines()))
         print(f"not usable: {report.error.splitlines()[0]}" if report.error else "usable")
         if report.error and report.counts.keys() == {"too_few_responses"}:
-            print(
-                f"prompts alone? apportion pool make {args.path} --output pool.jsonl draws responses, scores them"
-            )
+            print(f"prompts alone? apportion pool make {args.path} --output pool.jsonl goes on")
     return 2 if report.error else 0
 
 
