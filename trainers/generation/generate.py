@@ -14,9 +14,8 @@ from transformers import DynamicCache
 from trainers.generation.cache import can_join, empty_cache, joined
 from trainers.policy.attention import answering
 
-_LIKELIEST = (
-    512  # tokens that are looked at first: they nearly always hold the nucleus, and sorting all is slow
-)
+# Tokens that are looked at first: they nearly always hold the nucleus, and sorting the vocabulary is slow.
+_LIKELIEST = 512
 
 
 @dataclass(frozen=True)
