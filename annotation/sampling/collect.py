@@ -156,8 +156,8 @@ class Collector:
     def _accept(self, tasks: Sequence[Task], attempt: int, accepted: dict[Task, Record]) -> list[Task]:
         """Add to `accepted` what is new to its prompt; returns the tasks that are to be drawn again."""
         texts: dict[int, set[str]] = {}
-        for task, record in accepted.items():
-            texts.setdefault(task.prompt, {""}).add(record["text"])
+        for task, kept in accepted.items():
+            texts.setdefault(task.prompt, {""}).add(kept["text"])
         again: list[Task] = []
         for task in tasks:
             known, record = texts.setdefault(task.prompt, {""}), self.record(task, attempt)
