@@ -19,8 +19,9 @@ from annotation.sampling.collect import Candidate
 from annotation.sampling.sampler import messages_of
 from base.errors import PoolError
 from pools.config import PoolConfig
-from pools.readers import PoolSource, Row, header, open_source
+from pools.readers import PoolSource, header, open_source
 from pools.sources import assemble, load_pool
+from pools.text_files import Row
 from pools.types import Pool, Prompt
 
 _VERSIONS = ("apportion", "torch", "transformers", "openai", "ray")

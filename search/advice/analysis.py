@@ -9,6 +9,7 @@ from typing import Any
 from base.errors import InsufficientDataError
 from search.advice.recommend import recommend
 from search.advice.recommendation import Recommendation
+from search.config.scale import ScaleName
 from search.fit.fit import Fit, fit_trials
 from search.fit.question import Question
 from search.trials.record import TrialRecord
@@ -47,11 +48,17 @@ def analyse(
     seed: int = 0,
     base_reward: float | None = None,
     notes: Mapping[str, str] | None = None,
+    scale: ScaleName = "unit",
+    margin: float | None = None,
+    visits: float | None = None,
 ) -> StudyAnalysis:
-    """Fit `records` and answer `question`; `seed` is that of the draws behind the probabilities."""
+    """Fit `records`, whose rewards are on `scale`, and answer `question`.
+
+    `seed` is that of the draws behind the probabilities; `margin` and `visits` as in `recommend`.
+    """
     fit, answer, why_not = None, None, ""
     try:
-        fit = fit_trials(records)
+        fit = fit_trials(records, scale)
         answer = recommend(
             fit,
             budget=question.budget,
@@ -60,6 +67,8 @@ def analyse(
             responses=question.responses,
             max_prompts=question.max_prompts,
             seed=seed,
+            margin=margin,
+            visits=visits,
         )
     except InsufficientDataError as error:
         fit, why_not = None, str(error)

@@ -16,12 +16,13 @@ from base.errors import ConfigError, InsufficientDataError
 from search.advice.analysis import analyse
 from search.advice.recommendation import Recommendation
 from search.config.cost import CostModel
+from search.config.scale import ScaleName
 from search.fit.curve import DiversityCurve
 from search.fit.fit import Fit
 from search.fit.question import Question
 from search.report.report import write_report
 from search.trials.record import TrialRecord
-from search.trials.trials_csv import read_json, read_trials
+from search.trials.trials_csv import read_json, read_trials, scale_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-prompts", type=int, help="prompts that can be had (default: the study's pool, or no limit)"
+    )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        help="difference of reward that does not matter (default: the study's; or 0.002 of 0 to 1, 0.2 of "
+        "percent, a hundredth of the spread of other rewards)",
+    )
+    parser.add_argument(
+        "--scale",
+        choices=("unit", "percent", "any"),
+        help="scale of the rewards: 0 to 1, 0 to 100, or without bounds (default: by the rewards)",
     )
     parser.add_argument("--json", action="store_true", help="print recommendation.json instead of sentences")
     parser.add_argument(
@@ -63,7 +75,16 @@ def run(args: argparse.Namespace) -> int:
         args.max_prompts or study.max_prompts,
     )
     seed = args.seed if args.seed is not None else study.seed
-    found = analyse(study.name, study.records, question, seed=seed, base_reward=study.base_reward)
+    found = analyse(
+        study.name,
+        study.records,
+        question,
+        seed=seed,
+        base_reward=study.base_reward,
+        scale=args.scale or study.scale,
+        margin=args.margin if args.margin is not None else study.margin,
+        visits=study.visits,
+    )
     if found.fit is None or found.recommendation is None:
         raise InsufficientDataError(found.why_not)
     if args.report is not None:
@@ -74,7 +95,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _words(fit: Fit, answer: Recommendation) -> str:
-    return "\n".join([fit.summary(), *(view.sentence() for view in answer.cost_models), answer.sentence()])
+    views = (view.sentence() for view in answer.cost_models)
+    return "\n".join([answer.sentence(), "", fit.summary(), *views])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +112,9 @@ class FinishedStudy:
     max_prompts: int | None = None
     base_reward: float | None = None
     seed: int = 0
+    scale: ScaleName = "unit"
+    margin: float | None = None
+    visits: float | None = None
 
 
 def read_study(path: Path) -> FinishedStudy:
@@ -105,6 +130,7 @@ def read_study(path: Path) -> FinishedStudy:
         records=records,
         curve=DiversityCurve.from_trials(records),
         responses=tuple(tried),
+        scale=scale_of(path, records),
     )
 
 
@@ -125,6 +151,8 @@ def _folder(path: Path) -> FinishedStudy:
             max_prompts=study["max_prompts"],
             base_reward=study["base_reward"],
             seed=int(study["seed"]),
+            margin=study.get("margin"),
+            visits=study.get("visits"),
         )
     except (KeyError, TypeError) as error:
         raise InsufficientDataError(

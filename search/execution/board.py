@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from trainers.spec import SeedResult
+
 OF_TRIAL = ("seeds_done", "reward")  # what a row says of the whole trial; the rest is of the seed in training
 
 
 class Board:
-    """How far each running trial is, by label: the latest of every figure that it told."""
+    """How far each running trial is, by label: the latest of every figure that it reported."""
 
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, float]] = {}
         self._worker_pools: list[Any] = []
+        self._ended_seeds: list[tuple[str, SeedResult]] = []
 
     def enlist(self, mailbox: Any) -> None:
         """Note the mailbox of a group of workers."""
@@ -29,6 +32,15 @@ class Board:
         if row.get("seed", kept.get("seed")) != kept.get("seed"):
             kept = {name: kept[name] for name in OF_TRIAL if name in kept}
         self._rows[label] = kept | dict(row)
+
+    def seed_ended(self, work: str, result: SeedResult) -> None:
+        """Keep the result of a seed until it is fetched; `work` is the name of its trial's work."""
+        self._ended_seeds.append((work, result))
+
+    def ended_seeds(self) -> list[tuple[str, SeedResult]]:
+        """The results that came since this was last called."""
+        fetched, self._ended_seeds = self._ended_seeds, []
+        return fetched
 
     def forget(self, label: str) -> None:
         """Take the row of a trial that has ended away."""

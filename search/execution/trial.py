@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trainers.workers.context import WorkerContext
     from trainers.workers.worker_pool import WorkerPool
 
+WORK = "trial-"  # begins the name of a trial's work, the rest is its key
 _kept_pool: WorkerPool | None = None
 
 
@@ -73,7 +74,7 @@ def execute(trial: Trial, shared: Shared) -> TrialRecord:
         "diversity": f"{score:.3f}",
     }
     setup = replace(shared.setup, trainer=applied(shared.setup.trainer, dict(point.hyperparameters)))
-    job = TrialJob(setup=setup, responses=point.responses, orders=orders, name=f"trial-{key}", facts=facts)
+    job = TrialJob(setup=setup, responses=point.responses, orders=orders, name=f"{WORK}{key}", facts=facts)
     model = None if shared.vectors else shared.embedding_model
     results, made = _worker_pool(shared).run(
         lambda context: _work(job, ray.get(pool_ref), model, context), name=job.name, label=trial.label

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from search.config.cost import Split
 from search.config.hyperparameters import Scalar, applied
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
@@ -24,6 +25,7 @@ from search.plan.space import Space
 from search.plan.step import Step, Stop, Train, Wait
 from search.trials.design_point import DesignPoint, Hyperparameters, Trial
 from search.trials.record import TrialRecord, pooled
+from trainers.config.trainer import TrainerConfig
 
 # The study looks after every trial, and each look is a chance to be wrong: one look must be surer than
 # the whole may be, by this factor (benchmarks/search.md says how it was found).
@@ -43,6 +45,7 @@ class Plan:
     space: Space
     curve: DiversityCurve
     _beliefs: dict[int, Belief | Undecided] = field(default_factory=dict)
+    _trainers: dict[Hyperparameters, TrainerConfig] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.config = self.space.config
@@ -104,7 +107,7 @@ class Plan:
 
     def work(self, point: DesignPoint) -> float:
         """Responses that one training encodes, as far as they differ between points."""
-        visits = applied(self.config.trainer, dict(point.hyperparameters)).visits(point.prompts)
+        visits = self._trainer(point.hyperparameters).visits(point.prompts)
         return 1.0 if visits is None else float(visits * point.responses)
 
     # the phases, each None when it is over
@@ -147,7 +150,7 @@ class Plan:
             return None
         if belief.prob_within_margin < self._needed:
             return None
-        if not all(progress.seeds_at(point) for point in self._pair(belief, progress)):
+        if not all(progress.seeds_at(point) for point in self._required(belief, progress)):
             return None
         if belief.prob_best >= self._needed:
             return Stop(f"decided: {belief.sentence()}", True, belief)
@@ -194,19 +197,20 @@ class Plan:
     def _contenders(self, progress: Progress, belief: Belief | Undecided) -> list[DesignPoint]:
         """Where confirmation may train: the best split and the runner-up at every budget fraction.
 
-        Only at the whole budget until both were trained there; every number of responses there, while
+        Only where a verdict needs them until they were trained there; every number of responses there, while
         there is no belief.
         """
         if isinstance(belief, Undecided):
             return [self._whole(k, progress) for k in self.space.fractions]
-        pair = self._pair(belief, progress)
-        if missing := [point for point in pair if not progress.seeds_at(point)]:
+        required = self._required(belief, progress)
+        if missing := [point for point in required if not progress.seeds_at(point)]:
             return missing
-        return [
+        points = [
             self.space.point(point.responses, fraction, None, point.hyperparameters)
-            for point in pair
+            for point in self._pair(belief, progress)
             for fraction in self.space.fractions[point.responses]
         ]
+        return list(dict.fromkeys(points))
 
     def _most_informative(
         self, points: Sequence[DesignPoint], progress: Progress, belief: Belief | Undecided
@@ -232,6 +236,12 @@ class Plan:
     def _anchor(self) -> DesignPoint:
         return anchor(self.space)
 
+    def _trainer(self, hyperparameters: Hyperparameters) -> TrainerConfig:
+        """Validated once: the terminal asks for every point's work each second."""
+        if hyperparameters not in self._trainers:
+            self._trainers[hyperparameters] = applied(self.config.trainer, dict(hyperparameters))
+        return self._trainers[hyperparameters]
+
     def _at_anchor(self, point: DesignPoint) -> bool:
         return (point.split, point.draw) == (self._anchor.split, self._anchor.draw)
 
@@ -240,9 +250,23 @@ class Plan:
         return 1 - (1 - self.search.confidence) / LOOKS
 
     def _pair(self, belief: Belief, progress: Progress) -> list[DesignPoint]:
-        """The best split and the runner-up, as points of the whole budget."""
+        """The best split and the runner-up, as the points nearest to them."""
         splits = [belief.best] + ([belief.runner_up] if belief.runner_up else [])
-        return [self._whole(split.responses, progress) for split in splits]
+        return [self._nearest(split, progress) for split in splits]
+
+    def _required(self, belief: Belief, progress: Progress) -> list[DesignPoint]:
+        """What a verdict rests on: the pair, and as many responses at the whole budget."""
+        pair = self._pair(belief, progress)
+        return list(dict.fromkeys([*(self._whole(point.responses, progress) for point in pair), *pair]))
+
+    def _nearest(self, split: Split, progress: Progress) -> DesignPoint:
+        """The point with as many responses whose number of prompts is nearest."""
+        best = self.hyperparameters(progress)
+        points = [
+            self.space.point(split.responses, fraction, None, best)
+            for fraction in self.space.fractions[split.responses]
+        ]
+        return min(points, key=lambda point: abs(point.prompts - split.prompts))
 
     def _whole(self, responses: int, progress: Progress) -> DesignPoint:
         fraction = self.space.whole(responses)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -14,25 +15,25 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
+from base.sqlite import sqlite_uri
 from search.config.hyperparameters import Choices, Domain, Scalar
 from search.plan.space import Space
 from search.trials.design_point import DesignPoint, Trial, digest
 
 # How long another writer may hold a sqlite file before this one gives up (s).
 LOCKED_S = 20
-UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
 T = TypeVar("T")
 
 
 class Proposals:
     """Every trial of the study, told to Optuna, and the points that Optuna would try next.
 
-    The folder's trials are the truth, and the database is brought in line with them when it is opened. A
-    database that fails later is left alone: the history goes on in memory, and the next run mends it.
+    The database is a projection of the folder's trials, made anew where it differs from them. One that fails
+    later is left alone: the history goes on in memory, and the next run mends it.
     """
 
     def __init__(
@@ -58,12 +59,14 @@ class Proposals:
         """Optuna's own view of its trials."""
         return list(self._study.trials)
 
-    def restore(self, finished: Mapping[str, tuple[Trial, float]]) -> list[Trial]:
-        """Bring the history in line with the finished trials, by key; returns those that were left running.
+    def restore(self, finished: Mapping[str, tuple[Trial, float]]) -> None:
+        """Make the history anew, from the finished trials by key, where the database holds another."""
+        self._log = dict(finished)
+        self._do(self._restore)
 
-        Each finished trial is in it once. What an earlier run left running is marked as failed.
-        """
-        return self._do(lambda: self._restore(finished))
+    def holds(self, point: DesignPoint) -> bool:
+        """Whether the point can be proposed: one that was tried before the space was changed may not."""
+        return self._coordinates(point) is not None
 
     def propose(self, fixed: Mapping[str, Scalar]) -> DesignPoint:
         """The point that Optuna would try next, with some of its coordinates `fixed` by name."""
@@ -76,32 +79,34 @@ class Proposals:
 
     def finish(self, key: str, reward: float | None) -> None:
         """A trial has ended, with its reward or, where it failed, with None."""
-        self._log[key] = (self._log[key][0], reward)
+        trial, _ = self._log.pop(key)
+        if reward is not None:
+            self._log[key] = (trial, reward)
         self._do(lambda: self._finish(key, reward))
 
-    def _restore(self, finished: Mapping[str, tuple[Trial, float]]) -> list[Trial]:
-        interrupted, known = [], set()
-        for trial in self._study.get_trials(deepcopy=False):
-            key = trial.user_attrs.get("trial")
-            if trial.state == TrialState.COMPLETE:
-                known.add(key)
-            elif trial.state in UNFINISHED:
-                self._study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-                if key is not None and key not in finished:
-                    interrupted.append(Trial.from_dict(trial.user_attrs["plan"]))
-        for key, (done, reward) in finished.items():
-            self._log[key] = (done, reward)
-            if key not in known:
-                self._add(key, done, reward)
+    def _restore(self) -> None:
+        held = [
+            (trial.user_attrs.get("trial"), trial.value if trial.state == TrialState.COMPLETE else None)
+            for trial in self._study.get_trials(deepcopy=False)
+        ]
+        if Counter(held) != Counter(
+            (key, reward) for key, (trial, reward) in self._log.items() if self.holds(trial.point)
+        ):
+            optuna.delete_study(study_name=self._name, storage=self._storage)
+            self._study = self._open(self._storage)
+            self._fill()
         # Drawn anew for each length of the history, so that a resumed study does not repeat its proposals.
-        self._study.sampler = _sampler(self.space, len(finished))
-        return [left for left in dict.fromkeys(interrupted) if self._coordinates(left.point) is not None]
+        self._study.sampler = _sampler(self.space, len(self._log))
+
+    def _fill(self) -> None:
+        for key, (trial, reward) in self._log.items():
+            self._add(key, trial, reward)
 
     def _propose(self, fixed: Mapping[str, Scalar]) -> DesignPoint:
         self._drop_asked()
         self._study.enqueue_trial(dict(fixed))
         trial = self._study.ask()
-        point = self.space.walk(lambda name, domain: trial._suggest(name, _distribution(domain)))
+        point = self.space.walk(lambda name, domain: _suggest(trial, name, domain))
         self._asked = (point, trial)
         return point
 
@@ -161,7 +166,8 @@ class Proposals:
         except LookupError:
             return None
 
-    def _open(self, storage: Any) -> Any:
+    def _open(self, storage: BaseStorage) -> Any:
+        self._storage = storage
         return optuna.create_study(
             storage=storage,
             study_name=self._name,
@@ -182,9 +188,8 @@ class Proposals:
             f"Optuna's database {self._url.rpartition('@')[2]} failed ({_cause(error)}): its "
             "history goes on in memory and is mended in the database by the next run of this study"
         )
-        self._study, self._asked, self._numbers = self._open(None), None, {}
-        for key, (trial, reward) in self._log.items():
-            self._add(key, trial, reward)
+        self._study, self._asked, self._numbers = self._open(InMemoryStorage()), None, {}
+        self._fill()
 
 
 def _cause(error: BaseException) -> str:
@@ -196,14 +201,24 @@ def _cause(error: BaseException) -> str:
 
 def database_url(asked: str, default: str) -> str:
     """Where Optuna keeps its study: `asked` with the environment's $NAMES filled in, else a sqlite file."""
-    return os.path.expandvars(asked) if asked else f"sqlite:///{default}"
+    return os.path.expandvars(asked) if asked else sqlite_uri(default)
 
 
-def _storage(url: str) -> Any:
+def _storage(url: str) -> BaseStorage:
     if not url:
-        return None
+        return InMemoryStorage()
     waits = {"connect_args": {"timeout": LOCKED_S}} if url.startswith("sqlite") else {}
     return RDBStorage(url, engine_kwargs=waits)
+
+
+def _suggest(trial: optuna.Trial, name: str, domain: Domain) -> Any:
+    match distribution := _distribution(domain):
+        case CategoricalDistribution():
+            return trial.suggest_categorical(name, distribution.choices)
+        case IntDistribution():
+            return trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
+        case FloatDistribution():
+            return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
 
 
 def _distribution(domain: Domain) -> BaseDistribution:

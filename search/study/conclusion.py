@@ -1,4 +1,4 @@
-"""The end of a study: analyse its trials, and write what was found into the folder and the tracker."""
+"""The end of a study: analyse its trials, and write what was found into the folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
         tuple(range(1, fewest_responses(pool.train) + 1)),
         len(pool.train),
     )
-    folder.write_json("study.json", _study_json(config, question, ledger) | conductor.to_dict())
+    folder.note_study(**_study_json(config, question, ledger), **conductor.to_dict())
     if not records:
         reasons = "; ".join(f"{label}: {reason}" for label, reason in ledger.failures.items())
         raise ApportionError(
@@ -44,6 +44,8 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
         seed=config.seed,
         base_reward=ledger.base_reward,
         notes=_notes(config, pool) | ledger.reward_notes(),
+        margin=config.search.practical_margin,
+        visits=_visits(config),
     )
     if study.recommendation is None:
         return study
@@ -51,7 +53,6 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
     for name, content in study.results().items():
         folder.write_json(name, content)
     write_report(folder.path, study)
-    ledger.publish()
     return study
 
 
@@ -65,7 +66,14 @@ def _study_json(config: StudyConfig, question: Question, ledger: Ledger) -> dict
         "responses": list(question.responses),
         "max_prompts": question.max_prompts,
         "failures": ledger.failures,
+        "margin": config.search.practical_margin,
+        "visits": _visits(config),
     }
+
+
+def _visits(config: StudyConfig) -> float | None:
+    """Visits to prompts of every training, where all make equally many whatever their split."""
+    return config.trainer.visits(1) if config.trainer.matching == "steps" else None
 
 
 def _notes(config: StudyConfig, pool: Pool) -> dict[str, str]:

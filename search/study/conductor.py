@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from operator import itemgetter
 from statistics import fmean
@@ -32,9 +31,10 @@ class Conductor:
         self.stopped: Stop | None = None
         self._running: dict[str, tuple[Trial, float | None]] = {}  # and since when, by the monotonic clock
         self._failed: list[Trial] = []
-        self._interrupted: Sequence[Trial] = proposals.restore(
+        proposals.restore(
             {record.trial: (Trial(record.point, record.seeds), record.reward) for record in self._finished()}
         )
+        self._interrupted = [trial for trial in ledger.interrupted if proposals.holds(trial.point)]
         self._ahead: Step | None = None
         self._waiting = False
         self._believed = ""
@@ -130,6 +130,7 @@ class Conductor:
         if isinstance(step, Train):
             key = step.trial.key(self._ledger.identity)
             self._running[key] = step.trial, None
+            self._ledger.planned(step.trial)
             self._proposals.start(key, step.trial)
             self._display.say(f"next {step.trial.label}: {step.why}")
         if isinstance(step, Stop):

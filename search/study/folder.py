@@ -36,7 +36,8 @@ FREE = (
 
 
 class StudyFolder:
-    """`config.yaml`, `study.json`, one file a finished trial under `trials/`, and the study's results.
+    """`config.yaml`, `study.json`, a file for each finished trial under `trials/` and for each that was ever
+    started under `attempts/`, and the study's results.
 
     `checkpoints` and `policies` are where workers keep those of running trials, and what they have trained:
     URIs or folders that all nodes of a cluster see.
@@ -45,12 +46,14 @@ class StudyFolder:
     def __init__(self, path: Path, checkpoints: str = "", policies: str = "") -> None:
         self.path = path.absolute()
         self.trials = self.path / "trials"
+        self.attempts = self.path / "attempts"
         self.ray = self.path / "ray"
         self.checkpoints = checkpoints or str(self.ray)
         self.reward_model = self.path / "reward_model"
         self.optuna = self.path / "optuna.db"
         self.policies = policies or str(self.path / "policies")
         self.logs = self.path / "logs"
+        self.samples = self.path / "system_metrics.jsonl"
         self.pool = self.path / "pool"
 
     @contextmanager
@@ -133,14 +136,23 @@ class StudyFolder:
 
     def records(self) -> dict[str, TrialRecord]:
         """The finished trials in the folder, by key."""
-        return {
-            path.stem: TrialRecord.from_dict(json.loads(path.read_text()))
-            for path in sorted(self.trials.glob("*.json"))
-        }
+        return {path.stem: self.record(path.stem) for path in sorted(self.trials.glob("*.json"))}
+
+    def record(self, trial: str) -> TrialRecord:
+        """One of them."""
+        return TrialRecord.from_dict(json.loads((self.trials / f"{trial}.json").read_text()))
+
+    def finished(self) -> dict[str, int]:
+        """Their keys alone, each with when its file was written (ms since 1970)."""
+        return {path.stem: path.stat().st_mtime_ns // 1_000_000 for path in self.trials.glob("*.json")}
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write `value` to the file `name`, whole."""
         write_whole(self.path / name, json.dumps(value, indent=2) + "\n")
+
+    def note_study(self, **values: Any) -> None:
+        """Add to what `study.json` says, or replace it by name."""
+        self.write_json("study.json", {**(self.read_json("study.json") or {}), **values})
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """The content of the file `name`, or None where there is none."""

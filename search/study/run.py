@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pools.subset import set_apart
 from pools.types import Pool
 from search.advice.analysis import StudyAnalysis
@@ -26,9 +24,9 @@ from search.study.inputs import (
 from search.study.interrupts import stoppable
 from search.study.ledger import Ledger
 from search.study.summary import show_result
+from search.study.tracked import tracked
 from search.study.training import train_all
 from search.terminal.display import Display
-from search.tracking.mlflow_tracker import open_tracker
 from search.tracking.tracker import Dataset
 
 
@@ -45,14 +43,11 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
     for note in space.notes():
         display.say(f"  note: {note}")
     folder.adopt(config)
-    identity = study_identity(config, pool_digest)
-    tracker = open_tracker(config.tracking, folder.path)
-    ledger = Ledger(config, folder, display, tracker, identity=identity)
-    if kept := len(ledger.finished_trials):
+    if kept := len(folder.finished()):
         display.say(f"{kept} finished trials of an earlier run are kept (--fresh starts over)")
-    tags = {"pool": pool.name, "model": config.model.name, "identity": identity}
-    with stoppable() as arm, ledger.study_run(_study_params(config), tags):
-        tracker.log_dataset(_dataset(config, pool, pool_digest))
+    identity, dataset = study_identity(config, pool_digest), _dataset(config, pool, pool_digest)
+    with stoppable() as arm, tracked(folder, config, identity, dataset) as (projection, attempts):
+        ledger = Ledger(config, folder, display, projection, attempts)
         tokens = tokenize_pool(config, pool, display)
         check_selections(config, tokens)
         curve = diversity_curve(pool, tokens, seed=config.seed)
@@ -81,18 +76,6 @@ def open_plan(space: Space, curve: DiversityCurve, ledger: Ledger) -> Conductor:
     url = database_url(space.config.search.storage, str(ledger.folder.optuna))
     proposals = Proposals(space, identity=ledger.identity, url=url, warn=ledger.display.say)
     return Conductor(Plan(space, curve), proposals, ledger, ledger.display)
-
-
-def _study_params(config: StudyConfig) -> dict[str, Any]:
-    return {
-        "budget": config.budget,
-        "unit": config.cost.unit,
-        "seed": config.seed,
-        "model": config.model.name,
-        "algorithm": config.trainer.algorithm.name,
-        config.trainer.matching: getattr(config.trainer, config.trainer.matching),
-        "reward": config.reward.kind,
-    }
 
 
 def _dataset(config: StudyConfig, pool: Pool, pool_digest: str) -> Dataset:

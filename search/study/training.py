@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,12 +14,14 @@ from pools.types import Pool
 from search.cluster.capacity import concurrent_trials
 from search.cluster.connection import ON_HEAD
 from search.config.study import StudyConfig
-from search.execution.trial import Shared, execute, judge_base
+from search.execution.trial import WORK, Shared, execute, judge_base
 from search.study.conductor import Conductor
 from search.study.inputs import Inputs
 from search.study.ledger import Ledger
 from trainers.spec import TrialSetup
 from trainers.workers.store import RUNS, discard
+
+SEEDS_EVERY_S = 2.0
 
 
 def train_all(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Conductor) -> None:
@@ -26,14 +30,17 @@ def train_all(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Co
 
     from search.execution.board import Board
     from search.execution.tuning import run_trials
-    from trainers.workers.worker_pool import dismiss
+    from trainers.workers.worker_pool import stop_workers
 
     display = ledger.display
     concurrent = concurrent_trials(config.cluster, config.resources, config.search.max_concurrent)
     board = ray.remote(num_cpus=0, resources=ON_HEAD)(Board).remote()
     shared = _shared(config, inputs, ledger, board)
-    with display.watching(
-        partial(conductor.standing, concurrent), lambda: ray.get(board.read.remote(), timeout=5)
+    with (
+        _seeds_followed(board, ledger),
+        display.watching(
+            partial(conductor.standing, concurrent), lambda: ray.get(board.read.remote(), timeout=5)
+        ),
     ):
         if ledger.base_reward is None:
             _judge_base(shared, inputs.pool, ledger, seed=config.seed)
@@ -45,13 +52,35 @@ def train_all(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Co
         run_trials(
             partial(execute, shared=replace(shared, setup=setup)),
             conductor,
-            closing=partial(dismiss, board),
+            closing=partial(stop_workers, board),
             concurrent=concurrent,
             storage=shared.storage,
             max_failures=config.resources.max_failures,
         )
     with suppress(OSError):  # a few files at most, which nothing reads again
         discard(shared.checkpoints, RUNS)
+
+
+@contextmanager
+def _seeds_followed(board: Any, ledger: Ledger) -> Iterator[None]:
+    """Pass the results of seeds that end on to the ledger, seconds later, while the block runs."""
+    import ray
+
+    stop = threading.Event()
+
+    def follow() -> None:
+        while not stop.wait(SEEDS_EVERY_S):
+            with suppress(ray.exceptions.RayError):  # the trial's record brings them all once more
+                for work, result in ray.get(board.ended_seeds.remote(), timeout=5):
+                    ledger.seed_ended(work.removeprefix(WORK), result)
+
+    thread = threading.Thread(target=follow, name="seeds", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=5)
 
 
 def _judge_base(shared: Shared, pool: Pool, ledger: Ledger, *, seed: int) -> None:

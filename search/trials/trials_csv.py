@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from base.errors import InsufficientDataError
+from search.config.scale import ScaleName, guess_scale
 from search.trials.design_point import DesignPoint
 from search.trials.record import TrialRecord
 from trainers.spec import SeedResult
@@ -61,33 +63,63 @@ def read_trials(path: Path) -> list[TrialRecord]:
     except (OSError, UnicodeDecodeError) as error:
         raise InsufficientDataError(f"cannot read trials from {path}: {error}") from error
     reader = csv.DictReader(text.splitlines())
-    missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
-    if missing:
-        raise InsufficientDataError(
-            f"{path}: no column {', '.join(missing)}; a CSV of trials needs {', '.join(REQUIRED)}"
-        )
+    reader.fieldnames = [_known(name) for name in reader.fieldnames or ()]
+    _check_columns(path, reader.fieldnames)
     groups: dict[tuple[object, ...], list[_Row]] = {}
     for values in reader:
-        row = _Row(path, reader.line_num, values)
-        groups.setdefault(row.identity(), []).append(row)
+        if any(value and str(value).strip() for value in values.values()):  # spreadsheets leave blank rows
+            row = _Row(path, reader.line_num, values)
+            groups.setdefault(row.identity(), []).append(row)
+    for rows in groups.values():
+        _refuse_repeats(rows)
     if not groups:
         raise InsufficientDataError(f"{path} holds no trial, only a heading")
     return [_record(rows, number) for number, rows in enumerate(groups.values(), 1)]
+
+
+def _known(name: str) -> str:
+    """A column's name, of one that is known whatever its case and the spaces around it."""
+    plain = name.strip().lower()
+    return plain if plain in (*REQUIRED, *OPTIONAL) else name.strip()
+
+
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    missing = [name for name in REQUIRED if name not in names]
+    if not missing:
+        return
+    there = f"the columns are {', '.join(names)}" if names else "it is empty"
+    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+        there += "; values must be parted by commas, and numbers written with a point"
+    raise InsufficientDataError(
+        f"{path}: no column {', '.join(missing)}; a CSV of trials needs {', '.join(REQUIRED)}, and {there}"
+    )
+
+
+def _refuse_repeats(rows: Sequence[_Row]) -> None:
+    """A seed that comes twice in a trial would count as one more seed."""
+    first: dict[str, _Row] = {}
+    for row in rows:
+        seed = row.text("seed")
+        if seed and (other := first.setdefault(seed, row)) is not row:
+            raise InsufficientDataError(
+                f"{row.where}: repeats line {other.line}, the same trial with seed {seed}; leave one of them out, "
+                "or give each seed of a trial a number of its own"
+            )
 
 
 class _Row:
     """One line of the file, read with the line and column in every complaint."""
 
     def __init__(self, path: Path, line: int, values: Mapping[str | None, Any]) -> None:
-        self.where, self.values = f"{path}, line {line}", values
+        self.where, self.line, self.values = f"{path}, line {line}", line, values
         if None in values:
             raise InsufficientDataError(f"{self.where}: more values than columns: {values[None]}")
 
     def text(self, name: str, default: str = "") -> str:
         return str(self.values.get(name) or default).strip()
 
-    def number(self, name: str, default: float | None = None) -> float:
-        text = self.text(name)
+    def number(self, name: str, default: float | None = None, text: str | None = None) -> float:
+        text = self.text(name) if text is None else text
         if not text and default is not None:
             return default
         try:
@@ -135,10 +167,37 @@ class _Row:
         )
 
     def reward(self) -> float:
-        value = self.number("reward")
-        if not 0 <= value <= 1:
-            raise InsufficientDataError(f"{self.where}, column reward: {value} is not within 0 and 1")
-        return value
+        """The reward on its own scale; a trailing % is only its unit."""
+        return self.number("reward", text=self.text("reward").removesuffix("%").strip())
+
+    def error(self) -> float | None:
+        """The standard error of a row that is a mean over unnamed seeds; None without such a column."""
+        if not self.text("reward_se"):
+            return None
+        error = self.number("reward_se")
+        if error < 0:
+            raise InsufficientDataError(f"{self.where}, column reward_se: {error:g} is negative")
+        return error
+
+    def results(self, index: int) -> list[SeedResult]:
+        """One result, or where only a mean and its standard error are given two that have both.
+
+        A mean with an error counts as two seeds: the fewest that have a standard error.
+        """
+        result, error = self.result(index), self.error()
+        if error is None:
+            return [result]
+        return [
+            replace(result, seed=2 * index + second, reward=result.reward + sign * error)
+            for second, sign in enumerate((-1, 1))
+        ]
+
+
+def scale_of(path: Path, records: Sequence[TrialRecord]) -> ScaleName:
+    """The scale of the rewards in a CSV of trials, by its % signs or by the range of its rewards."""
+    if "%" in path.read_text(encoding="utf-8-sig"):
+        return "percent"
+    return guess_scale(reward for record in records for reward in record.rewards)
 
 
 def _record(rows: Sequence[_Row], number: int) -> TrialRecord:
@@ -155,7 +214,7 @@ def _record(rows: Sequence[_Row], number: int) -> TrialRecord:
         point=point,
         cost=first.number("cost", point.prompts * point.responses),
         diversity=sum(row.number("diversity") for row in rows) / len(rows),
-        results=tuple(row.result(index) for index, row in enumerate(rows)),
+        results=tuple(result for index, row in enumerate(rows) for result in row.results(index)),
         baselines=first.prefixed(BASELINE),
         seconds=first.number("seconds", 0),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from factories import record
 from rich.console import Console
+from tracked_studies import nowhere
 
 from search.config.cost import Split
 from search.config.study import StudyConfig
@@ -20,7 +21,7 @@ from search.study.conductor import Conductor
 from search.study.folder import StudyFolder
 from search.study.ledger import Ledger
 from search.terminal.display import Display
-from search.tracking.tracker import MemoryTracker
+from search.trials.attempts import Attempts
 from search.trials.design_point import Trial
 from search.trials.record import TrialRecord
 
@@ -43,7 +44,7 @@ class Life:
         display, folder, space = Display(self.console), StudyFolder(path / "study"), Space(CONFIG)
         folder.path.mkdir(exist_ok=True)
         folder.adopt(CONFIG)
-        self.ledger = Ledger(CONFIG, folder, display, MemoryTracker(), identity="study")
+        self.ledger = Ledger(CONFIG, folder, display, nowhere(), Attempts(folder.attempts, "study"))
         self.proposals = Proposals(space, identity="study", url=f"sqlite:///{folder.optuna}")
         self.conductor = Conductor(Plan(space, CURVE), self.proposals, self.ledger, display)
 

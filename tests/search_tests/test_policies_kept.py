@@ -9,9 +9,8 @@ from pydantic import ValidationError
 
 from search.config.study import StudyConfig
 from search.study.folder import StudyFolder
-from search.study.ledger import Ledger
-from search.terminal.display import Display
-from search.tracking.tracker import MemoryTracker
+from search.study.tracked import StudyRuns, open_study
+from search.tracking.tracker import Dataset, MemoryTracker
 from search.trials.design_point import DesignPoint
 from search.trials.record import TrialRecord
 from trainers.spec import SeedResult
@@ -55,12 +54,15 @@ def test_the_best_policy_is_registered_where_that_is_asked(
     folder, tracker = StudyFolder(tmp_path), MemoryTracker()
     sections = {"tracking": {"register_as": name}, "checkpoints": {"keep_policies": "all"}}
     config = StudyConfig.model_validate({"budget": 8, "pool": {}, **sections})
-    ledger = Ledger(config, folder, Display(), tracker, identity="x")
-    tracker.start_study(name="s", params={}, tags={})
+    folder.adopt(config)
+    open_study(folder, config, "x", Dataset(name="pool", digest="d", source="pool"))
     for key, rewards in {"a": (0.9, 0.1), "b": (0.6, 0.7)}.items():
-        tracker.start_trial(key, params={}, tags={})
-        ledger.finished_trials[key] = finished(folder, key, *rewards)
-    ledger.publish()
+        folder.save(finished(folder, key, *rewards))
+    for status in ("RUNNING", "FINISHED"):
+        assert tracker.registered == {}
+        folder.note_study(status=status, ended_ms=2)
+        for run in StudyRuns(folder, config)():
+            tracker.put(run)
     assert tracker.registered == registered
 
 

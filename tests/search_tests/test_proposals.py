@@ -37,7 +37,7 @@ def trained(of: Space, count: int) -> dict[str, Trial]:
 def test_after_a_kill_every_finished_trial_is_there_once_and_none_runs_for_ever(tmp_path: Path) -> None:
     of = space()
     first = opened(tmp_path / "optuna.db", of)
-    assert first.restore({}) == []
+    first.restore({})
     points = trained(of, 4)
     for key, point in points.items():
         first.start(key, point)
@@ -50,23 +50,23 @@ def test_after_a_kill_every_finished_trial_is_there_once_and_none_runs_for_ever(
     # The process is killed here. The third trial was kept in the folder before Optuna heard of it.
     finished = {done[0]: (points[done[0]], 0.5), done[2]: (points[done[2]], 0.6)}
     second = opened(tmp_path / "optuna.db", of)
-    assert second.restore(finished) == [points[done[3]]]
-    assert states(second)["COMPLETE"] == 2 and "RUNNING" not in states(second)
-    assert sorted(t.user_attrs["trial"] for t in second.trials if t.state.name == "COMPLETE") == sorted(
-        finished
-    )
-    assert [t.value for t in second.trials if t.state.name == "COMPLETE"] == [0.5, 0.6]
+    second.restore(finished)
+    assert states(second) == {"COMPLETE": 2}
+    assert [t.user_attrs["trial"] for t in second.trials] == list(finished)
+    assert [t.value for t in second.trials] == [0.5, 0.6]
 
     third = opened(tmp_path / "optuna.db", of)
-    assert third.restore(finished) == []
-    assert len(third.trials) == len(second.trials)
+    before = third.trials
+    third.restore(finished)
+    assert third.trials == before and states(third) == {"COMPLETE": 2}
 
 
 def test_a_lost_database_is_made_again_from_the_folder(tmp_path: Path) -> None:
     of = space()
     finished = {key: (point, 0.5) for key, point in trained(of, 3).items()}
     proposals = opened(tmp_path / "optuna.db", of)
-    assert proposals.restore(finished) == [] and states(proposals) == {"COMPLETE": 3}
+    proposals.restore(finished)
+    assert states(proposals) == {"COMPLETE": 3}
 
 
 def test_proposals_come_from_the_history_and_can_be_had(tmp_path: Path) -> None:
@@ -105,6 +105,7 @@ def test_a_changed_space_starts_another_history_with_the_trials_that_lie_in_it(t
     after.restore(finished)
     assert {trial.params["responses"] for trial in after.trials} == {3, 4} and len(after.trials) == 4
     assert after.propose({}) is not None
+    assert [after.holds(trial.point) for trial, _ in finished.values()].count(True) == 4
 
 
 def test_settings_are_optunas_own_parameters(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_a_database_that_fails_ends_nothing_and_is_mended_by_the_next_run(
     assert len(said) == 1 and "locked" in said[0] and "mended" in said[0]
     again = opened(path, of)
     again.restore({one: (points[one], 0.5), other: (points[other], 0.6)})
-    assert states(again) == {"COMPLETE": 2, "FAIL": 1}
+    assert states(again) == {"COMPLETE": 2}
 
 
 def test_passwords_stay_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
