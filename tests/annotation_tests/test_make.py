@@ -219,7 +219,8 @@ def test_ten_kills_change_no_text(model: Path, tmp_path: Path) -> None:
 
     def begun(name: str) -> int:
         options = ["--output", str(tmp_path / name), "--model.name", str(model), "--model.batch", "16",
-                   "--model.dtype", "fp32", "--sampling.max_tokens", "12", "--sampling.temperature", "1"]  # fmt: skip
+                   "--model.dtype", "fp32", "--sampling.max_tokens", "12",
+                   "--sampling.temperature", "1"]  # fmt: skip
         child = os.fork()
         if not child:
             os._exit(main(["pool", "make", str(prompts), *options]))
