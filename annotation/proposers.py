@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 
+from annotation.config import ModelSource
+from annotation.endpoint import Chat, Endpoint, NoReply
 from base.errors import ApportionError
 from trainers.models import end_tokens, load_policy, load_tokenizer, resolve_model
 
@@ -63,42 +60,22 @@ class LocalProposer:
 class EndpointProposer:
     """A chat model behind an OpenAI-compatible endpoint; the key, if one is needed, is OPENAI_API_KEY."""
 
-    def __init__(
-        self, url: str, model: str, *, temperature: float = 1.0, timeout: float = 60.0, parallel: int = 8
-    ) -> None:
-        self._url = url.rstrip("/") + "/chat/completions"
-        self._model, self._temperature = model, temperature
-        self._timeout, self._parallel = timeout, parallel
+    def __init__(self, url: str, model: str, *, temperature: float = 1.0) -> None:
+        self._url, self._temperature = url.rstrip("/"), temperature
+        self._endpoint = Endpoint(ModelSource(name=model, endpoint=self._url, timeout=60, tries=3))
 
     def propose(self, shots: Iterator[list[str]], count: int) -> Iterator[str]:
-        """`count` answers, one request each; ApportionError where the endpoint does not answer so."""
-        with ThreadPoolExecutor(self._parallel) as pool:
-            yield from pool.map(self._ask, list(islice(shots, count)))
+        """`count` answers, one request each, as they come; ApportionError where there is none to one."""
+        chats = ((None, self._chat(examples)) for examples in islice(shots, count))
+        for _, reply in self._endpoint.complete_all(chats):
+            if isinstance(reply, NoReply):
+                raise ApportionError(f"{self._url} failed: {reply.reason}")
+            yield reply.text
 
-    def _ask(self, examples: Sequence[str]) -> str:
+    def _chat(self, examples: Sequence[str]) -> Chat:
         content = "\n".join([_INSTRUCTION, "", *(f"- {example}" for example in examples)])
-        body = {
-            "model": self._model,
-            "temperature": self._temperature,
-            "max_tokens": 256,
-            "messages": [{"role": "user", "content": content}],
-        }
-        answer = self._post(body)
-        try:
-            return str(answer["choices"][0]["message"]["content"] or "")
-        except (KeyError, IndexError, TypeError):
-            raise ApportionError(f"{self._url} answered without a choice: {str(answer)[:200]}") from None
-
-    def _post(self, body: dict[str, Any]) -> Any:
-        headers = {"Content-Type": "application/json"}
-        if key := os.environ.get("OPENAI_API_KEY"):
-            headers["Authorization"] = f"Bearer {key}"
-        request = urllib.request.Request(self._url, json.dumps(body).encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=self._timeout) as response:
-                return json.load(response)
-        except (urllib.error.URLError, TimeoutError, json.JSONDecodeError) as error:
-            raise ApportionError(f"{self._url} failed: {error}") from error
+        messages = [{"role": "user", "content": content}]
+        return Chat(messages=messages, max_tokens=256, temperature=self._temperature)
 
 
 def _as_list(examples: Sequence[str]) -> str:

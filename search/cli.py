@@ -16,7 +16,7 @@ COMMANDS = {
     "recommend": "recommend a split for any budget, from a study folder or a CSV of trials",
     "sync": "bring MLflow, Optuna's history and trials.csv in line with a study's folder",
     "plan": "a split before the first label, from past studies; the next batch after some labels",
-    "pool": "check a pool file and show its shape",
+    "pool": "check a pool file, or make one from prompts: responses and their scores",
     "diversity": "measure the prompt diversity of files of any size",
     "select": "choose which prompts to label first",
     "augment": "propose new prompts that raise diversity",

@@ -21,6 +21,7 @@ from pools.report import PoolReport
 from pools.sources import scan_pool
 from pools.stored import on_disk
 from pools.types import Pool, Prompt
+from search.commands.pool_make import configure_actions
 
 if TYPE_CHECKING:
     from trainers.prompt_format import Rendering
@@ -75,6 +76,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     check.add_argument("--seed", type=int, default=0, help="decides which prompts are held out (default 0)")
     check.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    configure_actions(actions)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -86,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join([*report.lines(), *examples]))
         print(f"not usable: {report.error.splitlines()[0]}" if report.error else "usable")
+        if report.error and report.counts.keys() == {"too_few_responses"}:
+            print(f"prompts alone? apportion pool make {args.path} --output pool.jsonl goes on")
     return 2 if report.error else 0
 
 

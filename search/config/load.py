@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import ValidationError
 
 from base.errors import ConfigError, did_you_mean
-from base.settings import fields_of
+from base.settings import Settings, fields_of
 from search.config.hyperparameters import Range
 from search.config.study import StudyConfig
+
+S = TypeVar("S", bound=Settings)
 
 
 def find_config(name: str) -> Path:
@@ -38,27 +40,37 @@ def load_config(source: str, overrides: Mapping[str, str] | None = None) -> Stud
     Raises ConfigError naming each wrong field, its value and what is accepted.
     """
     path = find_config(source)
+    return checked(StudyConfig, read_tree(path), overrides or {}, str(path))
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """The fields in a YAML file; ConfigError where it holds none."""
     try:
         tree = yaml.safe_load(path.read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds a {type(tree).__name__}; a study is a mapping of fields")
-    for name, text in (overrides or {}).items():
-        _assign(tree, name, _parse(name, text))
+        raise ConfigError(f"{path} holds a {type(tree).__name__}; a mapping of fields was expected")
+    return tree
+
+
+def checked(model: type[S], tree: dict[str, Any], overrides: Mapping[str, str], where: str) -> S:
+    """The settings of `tree` and the overrides; ConfigError, beginning with `where`, for wrong fields."""
+    for name, text in overrides.items():
+        _assign(tree, name, _parse(model, name, text))
     try:
-        return StudyConfig.model_validate(tree)
+        return model.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{path}: " + "; ".join(map(_explain, error.errors()))) from error
+        raise ConfigError(f"{where}: " + "; ".join(_explain(model, one) for one in error.errors())) from error
 
 
-def _parse(name: str, text: str) -> Any:
+def _parse(model: type[Settings], name: str, text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--{name} {text}: not a valid value ({error})") from error
     # A shell user writes 2,3,4 where YAML wants [2, 3, 4].
-    annotation = str(dict(fields_of(StudyConfig))[name].annotation)
+    annotation = str(dict(fields_of(model))[name].annotation)
     if annotation.startswith("tuple"):
         return value if isinstance(value, list) else [yaml.safe_load(part) for part in text.split(",")]
     return value
@@ -71,12 +83,12 @@ def _assign(tree: dict[str, Any], name: str, value: Any) -> None:
     tree[leaf] = value
 
 
-def _explain(error: Any) -> str:
+def _explain(model: type[Settings], error: Any) -> str:
     """One pydantic error as `field = value: what is wrong, and what would be right`."""
     location = [str(part) for part in error["loc"]]
     name = ".".join(location)
     if error["type"] == "extra_forbidden":
-        return f'unknown field "{name}"{did_you_mean(location[-1], _siblings(location[:-1]))}'
+        return f'unknown field "{name}"{did_you_mean(location[-1], _siblings(model, location[:-1]))}'
     if error["type"] == "missing":
         return f"{name} is missing"
     message = error["msg"].removeprefix("Value error, ")
@@ -84,9 +96,8 @@ def _explain(error: Any) -> str:
     return f"{shown}{message}"
 
 
-def _siblings(sections: Sequence[str]) -> list[str]:
-    model: Any = StudyConfig
-    for section in sections:
+def _siblings(model: Any, sections: Sequence[str]) -> list[str]:
+    for section in (each for each in sections if not each.isdigit()):  # places in a list
         kinds = (model.model_fields[section].annotation, *get_args(model.model_fields[section].annotation))
         found = [kind for kind in kinds if hasattr(kind, "model_fields")]
         if not found:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
@@ -14,14 +15,22 @@ from base.batching import padded_batches
 from trainers.generation.cache import can_join, empty_cache, joined
 from trainers.policy.attention import answering
 
+# Tokens that are looked at first: they nearly always hold the nucleus, and sorting the vocabulary is slow.
+_LIKELIEST = 512
+
 
 @dataclass(frozen=True)
 class Sampling:
-    """Sampling in place of greedy choice: `temperature` > 0, nucleus mass `top_p` in (0, 1], `seed`."""
+    """Sampling in place of greedy choice: `temperature` > 0, nucleus mass `top_p` in (0, 1], `seed`.
+
+    With `seeds`, one an answer, each answer is drawn by its own seed, whatever else is in the call (`seed` is
+    not used then). What remains of the others is rounding, which depends on a batch's shape.
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int = 0
+    seeds: Sequence[int] = ()
 
 
 @torch.no_grad()
@@ -36,22 +45,26 @@ def generate(
     sampling: Sampling | None = None,
     stop: Sequence[str] = (),
     tokenizer: Any = None,
+    copies: int = 1,
 ) -> list[list[int]]:
-    """Token ids of one answer to each prompt, in the prompts' order, without the end token.
+    """Token ids of `copies` answers to each prompt, in the prompts' order, without the end token.
 
-    Prompts are sorted by length and cut into batches of rows x (longest prompt + `max_new_tokens`) within
+    A prompt is encoded once for all its answers, which are next to each other and differ only by `sampling`.
+    Prompts are sorted by length and cut into batches of answers x (longest prompt + `max_new_tokens`) within
     `token_budget`; rows that ended leave the batch. With `stop` (which needs `tokenizer`) an answer also ends
     with the token that completes one of these strings; `cut` then takes the string off the text.
     """
-    answers: list[list[int]] = [[] for _ in prompt_ids]
+    answers: list[list[int]] = [[] for _ in range(copies * len(prompt_ids))]
     chooser = _Chooser(sampling, model.device)
     with answering(model):
-        for rows in padded_batches([len(ids) + max_new_tokens for ids in prompt_ids], token_budget):
+        for rows in padded_batches([len(ids) + max_new_tokens for ids in prompt_ids], token_budget // copies):
             prompts = [list(prompt_ids[row]) for row in rows]
             ends = _Ends(frozenset(eos_ids), tuple(stop), tokenizer)
-            found = _decode(model, prompts, max_new_tokens, pad_id, chooser, ends)
-            for row, answer in zip(rows, found, strict=True):
-                answers[row] = answer
+            places = [row * copies + copy for row in rows for copy in range(copies)]
+            chooser.begin(places, max_new_tokens)
+            found = _decode(model, prompts, max_new_tokens, pad_id, chooser, ends, copies)
+            for place, answer in zip(places, found, strict=True):
+                answers[place] = answer
     return answers
 
 
@@ -61,18 +74,28 @@ def cut(text: str, stop: Sequence[str]) -> str:
 
 
 def _decode(
-    model: Any, prompts: list[list[int]], max_new_tokens: int, pad_id: int, chooser: _Chooser, ends: _Ends
+    model: Any,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    pad_id: int,
+    chooser: _Chooser,
+    ends: _Ends,
+    copies: int,
 ) -> list[list[int]]:
-    """Answers to `prompts`, which come longest first."""
+    """`copies` answers to each of `prompts`, which come longest first."""
     width = len(prompts[0])
     # One column for each token to come, so that the mask only has to be sliced.
-    mask = _mask(prompts, width + max_new_tokens, width, model.device)
+    mask = _mask(prompts, width + max_new_tokens, width, model.device).repeat_interleave(copies, 0)
     positions = torch.tensor([[len(prompt)] for prompt in prompts], device=model.device)
-    answers: list[list[int]] = [[] for _ in prompts]
-    alive = list(range(len(prompts)))
+    positions = positions.repeat_interleave(copies, 0)
+    answers: list[list[int]] = [[] for _ in range(copies * len(prompts))]
+    alive = list(range(len(answers)))
     logits, cache = _encode(model, prompts, pad_id)
+    logits = logits.repeat_interleave(copies, 0)
+    if copies > 1:
+        cache.batch_repeat_interleave(copies)
     for seen in range(width + 1, width + max_new_tokens + 1):
-        tokens = chooser(logits)
+        tokens = chooser(logits, alive)
         ended = [ends.reached(answers[row], token) for row, token in zip(alive, tokens.tolist(), strict=True)]
         if all(ended) or seen == width + max_new_tokens:
             break
@@ -137,25 +160,42 @@ def _compacted(ended: Sequence[bool]) -> list[int]:
     return [next(movers) if over else index for index, over in enumerate(ended[: len(left)])]
 
 
-@dataclass
 class _Chooser:
     """Picks each row's next token from its logits [B, V]."""
 
-    sampling: Sampling | None
-    device: torch.device
+    def __init__(self, sampling: Sampling | None, device: torch.device) -> None:
+        self._sampling = sampling
+        self._generator = torch.Generator(device).manual_seed(sampling.seed if sampling else 0)
+        self._draws: Iterator[Tensor] = iter(())
 
-    def __post_init__(self) -> None:
-        self._generator = torch.Generator(self.device).manual_seed(self.sampling.seed if self.sampling else 0)
+    def begin(self, answers: Sequence[int], new_tokens: int) -> None:
+        """Draw, for a batch of these answers, a number in [0, 1) for each token to come."""
+        if self._sampling and self._sampling.seeds:
+            seeds = [self._sampling.seeds[answer] for answer in answers]
+            drawn = np.stack([np.random.default_rng(seed).random(new_tokens) for seed in seeds], axis=1)
+            self._draws = iter(torch.from_numpy(drawn).to(self._generator.device))
 
-    def __call__(self, logits: Tensor) -> Tensor:
-        if self.sampling is None:
+    def __call__(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
+        """The next token [B] of those `rows` of the batch that `logits` belong to."""
+        if self._sampling is None:
             return logits.max(-1).indices  # on a CPU argmax takes four times as long
-        probabilities, order = (
-            (logits.float() / self.sampling.temperature).softmax(-1).sort(-1, descending=True)
-        )
+        likely = (logits.float() / self._sampling.temperature).softmax(-1)
+        probabilities, order = likely.topk(min(_LIKELIEST, likely.shape[-1]))
+        if (probabilities.sum(-1) < self._sampling.top_p).any():
+            probabilities, order = likely.sort(-1, descending=True)
         before = probabilities.cumsum(-1) - probabilities
-        nucleus = probabilities.masked_fill(before >= self.sampling.top_p, 0.0)
+        nucleus = probabilities.masked_fill(before >= self._sampling.top_p, 0.0)
+        if self._sampling.seeds:
+            return order.gather(1, _drawn(nucleus, next(self._draws)[list(rows)]))[:, 0]
         return order.gather(1, torch.multinomial(nucleus, 1, generator=self._generator))[:, 0]
+
+
+def _drawn(weights: Tensor, uniform: Tensor) -> Tensor:
+    """[B, 1]: the column of `weights` [B, V] in which `uniform` [B], a share of their sum, falls."""
+    sums = weights.double().cumsum(-1)
+    return torch.searchsorted(sums, (uniform * sums[:, -1])[:, None], right=True).clamp(
+        max=weights.shape[-1] - 1
+    )
 
 
 @dataclass(frozen=True)

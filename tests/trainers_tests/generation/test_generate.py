@@ -147,21 +147,46 @@ def test_sampling_is_seeded() -> None:
     assert first == again != other
 
 
+def test_seeds_of_their_own_make_answers_independent_of_the_others() -> None:
+    model, given_prompts = tiny_llama(initializer_range=0.02), prompts(4)
+    seeds = list(range(len(given_prompts)))
+    answers = generate(model, given_prompts, **OPTIONS, sampling=Sampling(seeds=seeds))
+    for place, prompt in enumerate(given_prompts):
+        alone = generate(model, [prompt], **OPTIONS, sampling=Sampling(seeds=[place]))
+        assert alone == [answers[place]]
+    turned = generate(model, given_prompts[::-1], **OPTIONS, sampling=Sampling(seeds=seeds[::-1]))
+    assert turned == answers[::-1]
+    small = generate(model, given_prompts, **OPTIONS, sampling=Sampling(seeds=seeds), token_budget=60)
+    assert small == answers
+    assert generate(model, given_prompts, **OPTIONS, sampling=Sampling(seeds=seeds[::-1])) != answers
+
+
+def test_copies_are_what_repeated_prompts_give() -> None:
+    model, given_prompts = tiny_llama(initializer_range=0.02), prompts(7, count=5)
+    repeated = [prompt for prompt in given_prompts for _ in range(3)]
+    sampling = Sampling(top_p=0.9, seeds=list(range(15)))
+    copied = generate(model, given_prompts, **OPTIONS, sampling=sampling, copies=3)
+    assert copied == generate(model, repeated, **OPTIONS, sampling=sampling)
+    assert len({tuple(answer) for answer in copied[:3]}) > 1
+
+
 def test_cold_or_narrow_sampling_is_greedy() -> None:
     model, given_prompts = tiny_llama(), prompts(5)
     greedy = generate(model, given_prompts, **OPTIONS)
-    for sampling in (Sampling(temperature=1e-4), Sampling(top_p=1e-6)):
+    seeds = list(range(len(given_prompts)))
+    for sampling in (Sampling(temperature=1e-4), Sampling(top_p=1e-6), Sampling(top_p=1e-6, seeds=seeds)):
         assert generate(model, given_prompts, **OPTIONS, sampling=sampling) == greedy
 
 
-def test_sampling_follows_the_nucleus() -> None:
+@pytest.mark.parametrize("seeds", [[], list(range(2000))])
+def test_sampling_follows_the_nucleus(seeds: list[int]) -> None:
     model = tiny_llama(initializer_range=0.05)
     prompt = [5, 6, 7]
     with torch.no_grad():
         probabilities = model(torch.tensor([prompt])).logits[0, -1].softmax(-1)
     order = probabilities.argsort(descending=True)
     size = int((probabilities[order].cumsum(0) < 0.5).sum()) + 1
-    options = {"max_new_tokens": 1, "eos_ids": [], "pad_id": 0, "sampling": Sampling(top_p=0.5, seed=3)}
+    options = {"max_new_tokens": 1, "eos_ids": [], "pad_id": 0, "sampling": Sampling(1.0, 0.5, 3, seeds)}
     drawn = Counter(answer[0] for answer in generate(model, [prompt] * 2000, **options))
     assert set(drawn) <= set(order[:size].tolist())
     share = float(probabilities[order[0]] / probabilities[order[:size]].sum())

@@ -1,0 +1,136 @@
+"""From comparisons of two responses at a time to scores, and to how the judge leans."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from metrics.reward.bradley_terry import Pairs, fit
+
+PRIOR_SPREAD = 2.0  # standard deviation of a response's strength before any comparison (logits)
+_ENTRY = 0.25  # weight of one of the two entries of a verdict, of which a pair has two
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One verdict: the responses' places, the first as it was shown, and "A" (the first), "B" or "tie"."""
+
+    first: int
+    second: int
+    verdict: str
+
+    @property
+    def winner(self) -> int | None:
+        """The place of the better one; None for a tie."""
+        return {"A": self.first, "B": self.second}.get(self.verdict)
+
+
+def opponents(responses: int, each: int, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
+    """Pairs of places in which everyone meets about `each` others (0: all), and nobody is left aside.
+
+    The places stand in a circle in an order that `rng` decides; those 1, 2, ... steps apart are compared.
+    """
+    circle = rng.permutation(responses)
+    reach = responses // 2 if not each else min((each + 1) // 2, responses // 2)
+    seen: set[tuple[int, int]] = set()
+    for step in range(1, reach + 1):
+        for place in range(responses):
+            one, other = sorted((int(circle[place]), int(circle[(place + step) % responses])))
+            if one != other and (one, other) not in seen:
+                seen.add((one, other))
+                yield one, other
+
+
+def strengths(
+    responses: int, comparisons: Sequence[Comparison]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Score and standard error of each response by the Bradley-Terry model (Bradley and Terry 1952).
+
+    The score is the probability of being preferred to the prompt's average response. Each verdict counts
+    half, since a pair is asked about twice and the two answers are not independent; a tie is half a win for
+    either side, and so is a flip, as it names each side once. A normal prior with mean 0 and a standard
+    deviation of `PRIOR_SPREAD` keeps a response that wins all finite. Errors are those of the posterior's
+    normal approximation, from the inverse of its curvature, by the delta method.
+    """
+    better, worse = _entries(comparisons)
+    values, curvature = np.zeros(responses), np.eye(responses) / PRIOR_SPREAD**2
+    if len(better):
+        pairs = Pairs(better, worse, np.zeros(len(better), np.int64))
+        values = fit(np.eye(responses), pairs, l2=1 / (PRIOR_SPREAD**2 * _ENTRY * len(better)))
+    likely = expit(values[better] - values[worse])
+    for one, other, part in zip(better, worse, _ENTRY * likely * (1 - likely), strict=True):
+        curvature[[one, other], [one, other]] += part
+        curvature[[one, other], [other, one]] -= part
+    centre = np.eye(responses) - 1 / responses
+    spread = np.sqrt(np.diag(centre @ np.linalg.inv(curvature) @ centre))
+    scores = expit(values - values.mean())
+    return scores, scores * (1 - scores) * spread
+
+
+def _entries(comparisons: Sequence[Comparison]) -> tuple[Indices, Indices]:
+    """(better, worse): two entries a verdict, which for a tie are opposite ones."""
+    entries: list[tuple[int, int]] = []
+    for each in comparisons:
+        sides = (each.first, each.second)
+        ways = {"A": (sides, sides), "B": (sides[::-1], sides[::-1])}
+        entries += ways.get(each.verdict, (sides, sides[::-1]))
+    better, worse = np.array(entries, dtype=np.int64).reshape(-1, 2).T
+    return better, worse
+
+
+@dataclass
+class Leaning:
+    """How verdicts fall, counted over many prompts.
+
+    `pairs` were asked about in both orders with a verdict each; `flips` of them name the response shown first
+    both times, or the second both times. `decided` verdicts name one, `first` of them the one shown first;
+    `unequal` of them compare texts of different length, of which `longer` name the longer one.
+    """
+
+    pairs: int = 0
+    flips: int = 0
+    ties: int = 0
+    decided: int = 0
+    first: int = 0
+    unequal: int = 0
+    longer: int = 0
+
+    def add(self, texts: Sequence[str], comparisons: Sequence[Comparison]) -> None:
+        """Count the comparisons of one prompt's responses."""
+        by_pair: dict[tuple[int, int], list[str]] = defaultdict(list)
+        for each in comparisons:
+            by_pair[min(each.first, each.second), max(each.first, each.second)].append(each.verdict)
+            self._count(texts, each)
+        both = [verdicts for verdicts in by_pair.values() if len(verdicts) == 2]
+        self.pairs += len(both)
+        self.flips += sum(verdicts in (["A", "A"], ["B", "B"]) for verdicts in both)
+
+    def _count(self, texts: Sequence[str], comparison: Comparison) -> None:
+        if comparison.winner is None:
+            self.ties += 1
+            return
+        self.decided += 1
+        self.first += comparison.verdict == "A"
+        lengths = len(texts[comparison.first]), len(texts[comparison.second])
+        if lengths[0] != lengths[1]:
+            self.unequal += 1
+            self.longer += (comparison.verdict == "A") == (lengths[0] > lengths[1])
+
+    def figures(self) -> dict[str, float | None]:
+        """Shares of what they are shares of; None where there is nothing to share."""
+        return {
+            "flip_rate": _share(self.flips, self.pairs),
+            "first_wins": _share(self.first, self.decided),
+            "longer_wins": _share(self.longer, self.unequal),
+            "ties": _share(self.ties, self.ties + self.decided),
+        }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
