@@ -18,6 +18,7 @@ from pools.types import Prompt
 from search.commands.options import (
     add_pool_options,
     add_tokenizer_option,
+    check_output,
     content_of,
     opened,
     pool_of,
@@ -42,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the chosen prompts in labelling order, one JSON object a line; a summary to standard error."""
+    check_output(args)
     examples = pool_of(args).train
     prompts = [example.prompt for example in examples]
     if not 1 <= args.prompts <= len(prompts):

@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
+from base.sqlite import sqlite_uri
 from search.config.hyperparameters import Choices, Domain, Scalar
 from search.plan.space import Space
 from search.trials.design_point import DesignPoint, Trial, digest
@@ -200,7 +201,7 @@ def _cause(error: BaseException) -> str:
 
 def database_url(asked: str, default: str) -> str:
     """Where Optuna keeps its study: `asked` with the environment's $NAMES filled in, else a sqlite file."""
-    return os.path.expandvars(asked) if asked else f"sqlite:///{default}"
+    return os.path.expandvars(asked) if asked else sqlite_uri(default)
 
 
 def _storage(url: str) -> BaseStorage:

@@ -28,6 +28,7 @@ from search.study.folder import StudyFolder
 from search.terminal.display import Display
 from search.trials.design_point import digest_of_list
 from trainers.models import load_light_tokenizer, resolve_model
+from trainers.prompt_format import Rendering
 
 CURVE_POINTS, CURVE_DRAWS = 200, 8
 GREEDY_TOKENS = 50_000_000  # of a pool on disk, for selections other than random
@@ -55,7 +56,12 @@ def check_models(config: StudyConfig) -> None:
 
 
 def read_pool(config: StudyConfig, folder: StudyFolder, display: Display) -> tuple[Pool, str]:
-    """The study's pool and a digest of its content; raises PoolError or ConfigError where it cannot serve."""
+    """The study's pool and a digest of its content; raises PoolError or ConfigError where it cannot serve.
+
+    Prompts that the model's chat template refuses are bad rows like others.
+    """
+    tokenizer = load_light_tokenizer(resolve_model(config.model.name))
+    refusal = Rendering(tokenizer, config.model.prompt_format).refusal
     with display.stage(f"reading pool {config.pool.path}"):
         pool, report = load_pool(
             config.pool,
@@ -65,6 +71,7 @@ def read_pool(config: StudyConfig, folder: StudyFolder, display: Display) -> tup
             cluster=Cluster(
                 partial(visited, config.cluster, folder.logs / "ray.log"), config.cluster.shared()
             ),
+            refusal=refusal,
         )
     for line in report.lines():
         display.say(f"  {line}")

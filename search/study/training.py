@@ -30,7 +30,7 @@ def train_all(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Co
 
     from search.execution.board import Board
     from search.execution.tuning import run_trials
-    from trainers.workers.worker_pool import dismiss
+    from trainers.workers.worker_pool import stop_workers
 
     display = ledger.display
     concurrent = concurrent_trials(config.cluster, config.resources, config.search.max_concurrent)
@@ -52,7 +52,7 @@ def train_all(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Co
         run_trials(
             partial(execute, shared=replace(shared, setup=setup)),
             conductor,
-            closing=partial(dismiss, board),
+            closing=partial(stop_workers, board),
             concurrent=concurrent,
             storage=shared.storage,
             max_failures=config.resources.max_failures,

@@ -12,6 +12,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
+from base.sqlite import sqlite_path, sqlite_uri
 from search.tracking.config import redact, where_to_look
 from search.tracking.tracker import (
     STUDY,
@@ -270,12 +271,12 @@ def _create_database(uri: str) -> None:
     """
     from mlflow.tracking import MlflowClient
 
-    path = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///") or path.exists():
+    path = sqlite_path(uri)
+    if path is None or path.exists():
         return
     partial = path.with_name(f"{path.name}.partial")
     partial.unlink(missing_ok=True)
-    MlflowClient(tracking_uri=f"sqlite:///{partial}").search_experiments(max_results=1)
+    MlflowClient(tracking_uri=sqlite_uri(partial)).search_experiments(max_results=1)
     os.replace(partial, path)
 
 

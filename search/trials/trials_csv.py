@@ -63,33 +63,63 @@ def read_trials(path: Path) -> list[TrialRecord]:
     except (OSError, UnicodeDecodeError) as error:
         raise InsufficientDataError(f"cannot read trials from {path}: {error}") from error
     reader = csv.DictReader(text.splitlines())
-    missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
-    if missing:
-        raise InsufficientDataError(
-            f"{path}: no column {', '.join(missing)}; a CSV of trials needs {', '.join(REQUIRED)}"
-        )
+    reader.fieldnames = [_known(name) for name in reader.fieldnames or ()]
+    _check_columns(path, reader.fieldnames)
     groups: dict[tuple[object, ...], list[_Row]] = {}
     for values in reader:
-        row = _Row(path, reader.line_num, values)
-        groups.setdefault(row.identity(), []).append(row)
+        if any(value and str(value).strip() for value in values.values()):  # spreadsheets leave blank rows
+            row = _Row(path, reader.line_num, values)
+            groups.setdefault(row.identity(), []).append(row)
+    for rows in groups.values():
+        _refuse_repeats(rows)
     if not groups:
         raise InsufficientDataError(f"{path} holds no trial, only a heading")
     return [_record(rows, number) for number, rows in enumerate(groups.values(), 1)]
+
+
+def _known(name: str) -> str:
+    """A column's name, of one that is known whatever its case and the spaces around it."""
+    plain = name.strip().lower()
+    return plain if plain in (*REQUIRED, *OPTIONAL) else name.strip()
+
+
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    missing = [name for name in REQUIRED if name not in names]
+    if not missing:
+        return
+    there = f"the columns are {', '.join(names)}" if names else "it is empty"
+    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+        there += "; values must be parted by commas, and numbers written with a point"
+    raise InsufficientDataError(
+        f"{path}: no column {', '.join(missing)}; a CSV of trials needs {', '.join(REQUIRED)}, and {there}"
+    )
+
+
+def _refuse_repeats(rows: Sequence[_Row]) -> None:
+    """A seed that comes twice in a trial would count as one more seed."""
+    first: dict[str, _Row] = {}
+    for row in rows:
+        seed = row.text("seed")
+        if seed and (other := first.setdefault(seed, row)) is not row:
+            raise InsufficientDataError(
+                f"{row.where}: repeats line {other.line}, the same trial with seed {seed}; leave one of them out, "
+                "or give each seed of a trial a number of its own"
+            )
 
 
 class _Row:
     """One line of the file, read with the line and column in every complaint."""
 
     def __init__(self, path: Path, line: int, values: Mapping[str | None, Any]) -> None:
-        self.where, self.values, self.place = f"{path}, line {line}", values, (path, line)
+        self.where, self.line, self.values = f"{path}, line {line}", line, values
         if None in values:
             raise InsufficientDataError(f"{self.where}: more values than columns: {values[None]}")
 
     def text(self, name: str, default: str = "") -> str:
         return str(self.values.get(name) or default).strip()
 
-    def number(self, name: str, default: float | None = None) -> float:
-        text = self.text(name)
+    def number(self, name: str, default: float | None = None, text: str | None = None) -> float:
+        text = self.text(name) if text is None else text
         if not text and default is not None:
             return default
         try:
@@ -138,9 +168,7 @@ class _Row:
 
     def reward(self) -> float:
         """The reward on its own scale; a trailing % is only its unit."""
-        if not self.text("reward").endswith("%"):
-            return self.number("reward")
-        return _Row(*self.place, {"reward": self.text("reward").rstrip("% ")}).number("reward")
+        return self.number("reward", text=self.text("reward").removesuffix("%").strip())
 
     def error(self) -> float | None:
         """The standard error of a row that is a mean over unnamed seeds; None without such a column."""
@@ -160,8 +188,8 @@ class _Row:
         if error is None:
             return [result]
         return [
-            replace(result, seed=2 * index + place, reward=result.reward + sign * error)
-            for place, sign in enumerate((-1, 1))
+            replace(result, seed=2 * index + second, reward=result.reward + sign * error)
+            for second, sign in enumerate((-1, 1))
         ]
 
 

@@ -11,6 +11,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+from factories import planned, record
 from rich.console import Console
 
 from search.execution.board import Board
@@ -258,3 +259,11 @@ def _closed() -> int:
     read, write = os.pipe()
     os.close(read)
     return write
+
+
+def test_the_results_of_seeds_that_ended_are_fetched_once() -> None:
+    board, results = Board(), record(planned(4, 2), 0.4, 0.6).results
+    board.seed_ended("trial-abc", results[0])
+    assert board.ended_seeds() == [("trial-abc", results[0])] and board.ended_seeds() == []
+    board.seed_ended("trial-abc", results[1])
+    assert board.ended_seeds() == [("trial-abc", results[1])]

@@ -105,7 +105,7 @@ def test_a_changed_space_starts_another_history_with_the_trials_that_lie_in_it(t
     after.restore(finished)
     assert {trial.params["responses"] for trial in after.trials} == {3, 4} and len(after.trials) == 4
     assert after.propose({}) is not None
-    assert [after.holds(point) for point, _ in finished.values()].count(True) == 4
+    assert [after.holds(trial.point) for trial, _ in finished.values()].count(True) == 4
 
 
 def test_settings_are_optunas_own_parameters(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ from search.trials.design_point import Trial, digest, digest_of_list
 class Words:
     """A tokenizer whose ids are first sights of words: what it says does not depend on anything else."""
 
+    chat_template = None
+
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
 
