@@ -5,6 +5,7 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pools.flaws import RowFlaw
 from pools.formats.draft import Answer, Draft, Fields
@@ -87,7 +88,7 @@ def from_scored(row: Fields) -> Draft:
     texts, scores = listed(row[texts_in], texts_in), listed(row[scores_in], scores_in)
     if len(texts) != len(scores):
         raise RowFlaw("wrong_shape", f"{len(texts)} x {texts_in} but {len(scores)} x {scores_in}")
-    sources = next((row[name] for name in SOURCES if isinstance(row.get(name), list)), [])
+    sources: list[Any] = next((row[name] for name in SOURCES if isinstance(row.get(name), list)), [])
     named = sources if len(sources) == len(texts) else [""] * len(texts)
     answers = [
         Answer(text_of(text), number_of(score), source)

@@ -71,7 +71,7 @@ class Reader:
             draft = FORMATS[name].draft(row)
         except KeyError as error:
             raise RowFlaw("wrong_shape", f"no column {shown(error.args[0])}") from None
-        return name, (draft,) if draft.__class__ is Draft else draft
+        return name, (draft,) if isinstance(draft, Draft) else draft
 
     def _told(self, row: Fields) -> str:
         name = format_of(row)

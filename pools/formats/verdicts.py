@@ -142,4 +142,4 @@ def _choice(value: object, name: str) -> int:
     number = number_of(value)
     if isinstance(number, bool) or number not in (0, 1):
         raise RowFlaw("wrong_shape", f"{name} is {shown(value)}: 0 or 1 was expected")
-    return int(number)  # type: ignore[call-overload, no-any-return]
+    return int(number)
