@@ -15,6 +15,7 @@ COMMANDS = {
     "study": "run a study: search the split, fit reward on diversity, recommend",
     "recommend": "recommend a split for any budget, from a study folder or a CSV of trials",
     "sync": "bring MLflow, Optuna's history and trials.csv in line with a study's folder",
+    "plan": "a split before the first label, from past studies; the next batch after some labels",
     "pool": "check a pool file and show its shape",
     "diversity": "measure the prompt diversity of files of any size",
     "select": "choose which prompts to label first",

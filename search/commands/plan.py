@@ -1,0 +1,221 @@
+"""`apportion plan`: a split before the first label, from past studies; and the next batch after some labels."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from base.errors import ConfigError
+from search.config.cost import CostModel
+from search.prior.answer import answer
+from search.prior.batches import Predict, next_batch
+from search.prior.hierarchy import learn_prior
+from search.prior.past_studies import PastStudy, learn, past_studies
+
+if TYPE_CHECKING:
+    from pools.types import Example
+
+MARGIN = 0.002  # as search.practical_margin
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments, one --cost.FIELD for each field of the cost model."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--budget", type=float, help="amount to spend, in the cost model's unit: which split?")
+    what.add_argument(
+        "--learn", type=Path, metavar="FOLDER", help="keep a finished study (or CSV of trials) as a past study"
+    )
+    what.add_argument(
+        "--after", metavar="FOLDER_OR_POOL", help="labels bought so far: what is the next batch of --left?"
+    )
+    parser.add_argument("--left", type=float, help="with --after: amount left to spend")
+    parser.add_argument(
+        "--responses", metavar="K,K,...", help="numbers of responses to choose from (default: those tried)"
+    )
+    parser.add_argument("--max-prompts", type=int, help="prompts that can be had (default: no limit)")
+    parser.add_argument("--base-reward", type=float, help="the untrained model's reward, where it is known")
+    parser.add_argument("--task", default="", help="count only past studies whose name holds this word")
+    parser.add_argument(
+        "--margin", type=float, default=MARGIN, help=f"a gain that does not matter (reward, default {MARGIN})"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of draws and of the labelling order (0)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="with --after: write the prompts there")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of sentences")
+    costs = parser.add_argument_group("cost model")
+    for name, field in CostModel.model_fields.items():
+        costs.add_argument(f"--cost.{name}", metavar="VALUE", help=f"{field.description}; default {field.default}")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Answer; 0 on success."""
+    if args.learn is not None:
+        return _learn(args.learn)
+    return _after(args) if args.after is not None else _before(args)
+
+
+def _learn(folder: Path) -> int:
+    study = learn(folder)
+    print(f"learnt {study.name}: {len(study.records)} trials, counted by `apportion plan` from now on")
+    return 0
+
+
+def _before(args: argparse.Namespace) -> int:
+    studies = _studies(args.task)
+    over_base = args.base_reward is not None and any(s.base_reward is not None for s in studies)
+    found = answer(
+        learn_prior(studies, over_base=over_base),
+        budget=_positive("--budget", args.budget),
+        cost_model=_cost_model(args, {}),
+        responses=_responses(args.responses) or _tried(studies),
+        max_prompts=args.max_prompts,
+        base_reward=args.base_reward if over_base else None,
+        margin=args.margin,
+        seed=args.seed,
+    )
+    print(json.dumps(found.to_dict(), indent=1) if args.json else found.text())
+    return 0
+
+
+def _studies(task: str) -> list[PastStudy]:
+    found = past_studies()
+    kept = [study for study in found if task.lower() in study.name.lower()]
+    if not kept:
+        names = "; ".join(study.name for study in found)
+        raise ConfigError(f"--task {task!r} is in the name of no past study; there are {names}")
+    return kept
+
+
+def _tried(studies: Sequence[PastStudy]) -> list[int]:
+    """Every number of responses between the fewest and the most that some study tried, from 2 on."""
+    return list(range(max(2, min(s.responses[0] for s in studies)), max(s.responses[1] for s in studies) + 1))
+
+
+def _after(args: argparse.Namespace) -> int:
+    holding = _holding(args)
+    batch = next_batch(
+        holding.predict,
+        holding.labelled,
+        left=_positive("--left", args.left),
+        cost_model=holding.cost_model,
+        responses=_responses(args.responses) or holding.responses,
+        new_prompts=args.max_prompts,
+        margin=args.margin,
+    )
+    if args.json:
+        print(json.dumps({"basis": holding.basis, **batch.to_dict()}, indent=1))
+    else:
+        print(f"{holding.basis}\n{batch.text()}")
+    if args.output is not None and not batch.stop:
+        from search.prior.labelling_order import write_order
+
+        written = write_order(args.output, batch, holding.examples, args.seed)
+        print(f"{written:,} prompts of the pool, in labelling order: {args.output}", file=sys.stderr)
+    return 0
+
+
+@dataclass(frozen=True)
+class _Holding:
+    """Labels at hand, and what predicts the worth of more of them."""
+
+    basis: str
+    predict: Predict
+    labelled: dict[int, int]
+    examples: Sequence[Example]
+    responses: Sequence[int]
+    cost_model: CostModel
+
+
+def _holding(args: argparse.Namespace) -> _Holding:
+    folder = Path(args.after)
+    return _study(args, folder) if (folder / "trials.csv").exists() else _pool(args)
+
+
+def _pool(args: argparse.Namespace) -> _Holding:
+    """A pool without trials: past studies predict."""
+    studies = _studies(args.task)
+    examples = _examples(args.after, args.seed)
+    names = "; ".join(study.name for study in studies)
+    return _Holding(
+        f"prior only, from {len(studies)} studies: {names}",
+        learn_prior(studies).forecast,
+        _counts(examples),
+        examples,
+        _tried(studies),
+        _cost_model(args, {}),
+    )
+
+
+def _study(args: argparse.Namespace, folder: Path) -> _Holding:
+    """A study's folder: its trials predict, its pool says what is labelled."""
+    from search.commands.recommend import read_ground
+    from search.fit.question import predict
+
+    ground = read_ground(folder)
+    examples = _examples(_pool_path(folder), args.seed)
+    low, high = ground.fit.observed.levels[0], ground.fit.observed.levels[-1]
+    return _Holding(
+        f"from the {ground.fit.observed.count} trials of {ground.name}",
+        lambda splits: predict(ground.fit, splits, ground.curve),
+        _counts(examples),
+        examples,
+        range(low, high + 1),
+        _cost_model(args, ground.cost),
+    )
+
+
+def _pool_path(folder: Path) -> str:
+    import yaml
+
+    config = folder / "config.yaml"
+    if not config.exists():
+        raise ConfigError(f"{folder} holds no config.yaml that names its pool: hand over the pool instead")
+    return str(yaml.safe_load(config.read_text(encoding="utf-8"))["pool"]["path"])
+
+
+def _examples(path: str, seed: int) -> Sequence[Example]:
+    from pools.config import PoolConfig
+    from pools.sources import load_pool
+
+    return load_pool(PoolConfig(path=path, min_responses=0), seed=seed)[0].train
+
+
+def _counts(examples: Sequence[Example]) -> dict[int, int]:
+    from search.prior.labelling_order import labelled_counts
+
+    return labelled_counts(examples)
+
+
+def _positive(name: str, value: float | None) -> float:
+    if value is None or not 0 < value < float("inf"):
+        raise ConfigError(f"{name} is {value}: a positive amount is needed")
+    return value
+
+
+def _responses(text: str | None) -> list[int]:
+    if not text:
+        return []
+    try:
+        found = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise ConfigError(f"--responses {text!r}: numbers separated by commas are needed, as 2,3,4") from None
+    if found[0] < 1:
+        raise ConfigError(f"--responses {text!r}: every number is 1 or more")
+    return found
+
+
+def _cost_model(args: argparse.Namespace, known: dict[str, object]) -> CostModel:
+    given = {name: v for name in CostModel.model_fields if (v := getattr(args, f"cost.{name}")) is not None}
+    try:
+        return CostModel.model_validate(known | given)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'prices'}: {e['msg']} (got {e['input']!r})" for e in error.errors()
+        )
+        raise ConfigError(f"cost model: {problems}") from None
