@@ -30,7 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--budget", type=float, help="amount to spend, in the cost model's unit: which split?")
     what.add_argument(
-        "--learn", type=Path, metavar="FOLDER", help="keep a finished study (or CSV of trials) as a past study"
+        "--learn",
+        type=Path,
+        metavar="FOLDER",
+        help="keep a finished study (or CSV of trials) as a past study",
     )
     what.add_argument(
         "--after", metavar="FOLDER_OR_POOL", help="labels bought so far: what is the next batch of --left?"
@@ -50,7 +53,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of sentences")
     costs = parser.add_argument_group("cost model")
     for name, field in CostModel.model_fields.items():
-        costs.add_argument(f"--cost.{name}", metavar="VALUE", help=f"{field.description}; default {field.default}")
+        costs.add_argument(
+            f"--cost.{name}", metavar="VALUE", help=f"{field.description}; default {field.default}"
+        )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -216,6 +221,7 @@ def _cost_model(args: argparse.Namespace, known: dict[str, object]) -> CostModel
         return CostModel.model_validate(known | given)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'prices'}: {e['msg']} (got {e['input']!r})" for e in error.errors()
+            f"{'.'.join(map(str, e['loc'])) or 'prices'}: {e['msg']} (got {e['input']!r})"
+            for e in error.errors()
         )
         raise ConfigError(f"cost model: {problems}") from None

@@ -127,7 +127,12 @@ def answer(
         lead_95=lead_95,
         probability_better=better,
         pilot=best_pilot(
-            prior, budget=budget, cost_model=cost_model, responses=responses, max_prompts=max_prompts, seed=seed
+            prior,
+            budget=budget,
+            cost_model=cost_model,
+            responses=responses,
+            max_prompts=max_prompts,
+            seed=seed,
         ),
         warnings=tuple(_warnings(prior, ordered[0])),
         studies=tuple(study.name for study in prior.studies),

@@ -67,7 +67,9 @@ class Prior:
         found = trials_evidence(records, self.seed_variance)
         shrunk, log_likelihood = _update(found, self.means, self.covariances)
         weights = self.weights * np.exp(log_likelihood - log_likelihood.max())
-        means = np.einsum("cij,cj->ci", shrunk, np.linalg.solve(self.covariances, self.means[..., None])[..., 0])
+        means = np.einsum(
+            "cij,cj->ci", shrunk, np.linalg.solve(self.covariances, self.means[..., None])[..., 0]
+        )
         means += shrunk @ found.weighted
         return replace(self, weights=weights / weights.sum(), means=means, covariances=shrunk)
 

@@ -41,10 +41,16 @@ def _rows(batch: Batch, examples: Sequence[Example], seed: int) -> Iterator[dict
         bare = [example for example in ordered if not example.responses]
         chosen += [(example, batch.new.responses) for example in bare[: batch.new.prompts]]
     for rank, (example, more) in enumerate(chosen, 1):
-        row: dict[str, Any] = {"rank": rank, "prompt": _content(example.prompt), "domain": example.prompt.domain}
+        row: dict[str, Any] = {
+            "rank": rank,
+            "prompt": _content(example.prompt),
+            "domain": example.prompt.domain,
+        }
         row |= {"meta": dict(example.prompt.meta)} if example.prompt.meta else {}
         yield row | {"have": len(example.responses), "label": more}
 
 
 def _content(prompt: Prompt) -> str | list[dict[str, str]]:
-    return prompt.content if isinstance(prompt.content, str) else [dict(vars(turn)) for turn in prompt.content]
+    return (
+        prompt.content if isinstance(prompt.content, str) else [dict(vars(turn)) for turn in prompt.content]
+    )

@@ -62,7 +62,9 @@ def past_studies(folders: Iterable[Path] | None = None) -> list[PastStudy]:
     found = [study for path in files if (study := read_study(path)) is not None]
     if not found:
         places = ", ".join(str(folder) for folder in searched)
-        raise InsufficientDataError(f"no past study in {places}: add one with `apportion plan --learn FOLDER`")
+        raise InsufficientDataError(
+            f"no past study in {places}: add one with `apportion plan --learn FOLDER`"
+        )
     return sorted(found, key=lambda study: study.name)
 
 
@@ -87,7 +89,9 @@ def read_study(path: Path) -> PastStudy | None:
 def _random(records: Sequence[TrialRecord], path: Path) -> tuple[TrialRecord, ...]:
     kept = tuple(record for record in records if record.selection == "random")
     if len({(record.prompts, record.responses) for record in kept}) < 2:
-        raise InsufficientDataError(f"{path} holds fewer than two splits with random prompts: nothing to learn")
+        raise InsufficientDataError(
+            f"{path} holds fewer than two splits with random prompts: nothing to learn"
+        )
     return kept
 
 

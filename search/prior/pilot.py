@@ -64,7 +64,9 @@ def best_pilot(
     known = _expected_best(rows(splits), prior.mean, prior.covariance, normal)
     now = known - float((rows(splits) @ prior.mean).max())
     found = [
-        Pilot(labelled, trials, SEEDS, cost_model.cost(labelled.prompts, labelled.responses), now, known - after)
+        Pilot(
+            labelled, trials, SEEDS, cost_model.cost(labelled.prompts, labelled.responses), now, known - after
+        )
         for labelled, trials in _designs(cost_model, budget, responses, max_prompts)
         if (after := _after(prior, labelled, trials, splits, budget, cost_model, normal)) is not None
     ]

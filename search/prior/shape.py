@@ -112,4 +112,6 @@ def _residual(study: PastStudy) -> tuple[float, float]:
     solved, _, rank, _ = np.linalg.lstsq(x * root[:, None], y * root, rcond=1e-9)
     residual = float(np.sum(seeds * (y - x @ solved) ** 2))
     within = sum(float(np.sum((np.array(r.rewards) - r.reward) ** 2)) for r in study.records)
-    return residual + within * study.averaged, float(len(y) - rank + sum(len(r.rewards) - 1 for r in study.records))
+    return residual + within * study.averaged, float(
+        len(y) - rank + sum(len(r.rewards) - 1 for r in study.records)
+    )

@@ -20,7 +20,7 @@ from search.fit.fit import Fit
 from search.fit.forecast import format_probability
 from search.fit.noise import noise_budget, trainings_of
 from search.fit.question import Question
-from search.report import markup, plots
+from search.report import markup, plots, what_if
 from search.trials.record import TrialRecord
 
 
@@ -43,6 +43,7 @@ def write_report(folder: Path, study: StudyAnalysis) -> Path:
         markup.heading("Splits of this budget"),
         markup.pictures(_by_split(draw, fit, question, recommendation, base_reward)),
         _split_table(recommendation),
+        what_if.panel(fit, question, recommendation),
         markup.heading("What is paid for decides"),
         draw.one(plots.rewards_by_cost(recommendation), "cost_models", COST_CAPTION, wide=True),
         *_cost_lines(recommendation),

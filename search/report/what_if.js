@@ -1,0 +1,314 @@
+"use strict";
+// What `apportion recommend` computes, from the models and joint draws that the report embeds.
+(() => {
+  const data = JSON.parse(document.getElementById("what-if-data").textContent);
+  const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
+  const floats = (text) => new Float32Array(bytes(text));
+  const logSizes = floats(data.sizes), diversity = floats(data.diversity), designs = floats(data.designs);
+  const means = new Float64Array(bytes(data.means)), which = new Uint16Array(bytes(data.which));
+  const coefficients = floats(data.coefficients), misfit = floats(data.misfit);
+  const levels = data.responses, width = data.width, draws = data.draws, sizes = logSizes.length;
+  const models = means.length / width;
+  const PRICES = ["per_prompt", "per_response", "per_annotation", "per_comparison", "per_generated"];
+
+  function comparisons(state, k) {
+    if (k < 2) return 0;
+    return state.comparisons === "pairs" ? (k * (k - 1)) / 2 : Math.ceil(k * Math.log2(k));
+  }
+
+  function costPerPrompt(state, k) {
+    const rated = state.per_annotation * k + state.per_comparison * comparisons(state, k);
+    const written = state.per_response * k + state.per_generated * Math.max(state.generated, k);
+    return state.per_prompt + written + state.raters * rated;
+  }
+
+  // For each number of responses the largest split within the budget, fewest responses first.
+  function feasible(state) {
+    const found = [];
+    levels.forEach((responses, level) => {
+      const each = costPerPrompt(state, responses);
+      const affordable = each > 0 ? Math.floor((state.budget / each) * (1 + 1e-12)) : Infinity;
+      const prompts = state.max_prompts === null ? affordable : Math.min(affordable, state.max_prompts);
+      if (prompts >= 1 && prompts < Infinity) found.push({ prompts, responses, level, cost: prompts * each });
+    });
+    return found;
+  }
+
+  // Where log prompts lies among the kept sizes: the one below, and how far it is to the next.
+  function place(prompts) {
+    const at = Math.min(Math.max(Math.log(prompts), logSizes[0]), logSizes[sizes - 1]);
+    let low = 0, high = sizes - 1;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (logSizes[middle] <= at) low = middle; else high = middle;
+    }
+    return [low, (at - logSizes[low]) / (logSizes[high] - logSizes[low])];
+  }
+
+  // The design row of every model at a split, one after the other.
+  function rows(split) {
+    const [low, share] = place(split.prompts), found = new Float64Array(models * width);
+    for (let m = 0; m < models; m++) {
+      const start = ((m * levels.length + split.level) * sizes + low) * width;
+      for (let j = 0; j < width; j++) {
+        found[m * width + j] = designs[start + j] * (1 - share) + designs[start + width + j] * share;
+      }
+    }
+    return found;
+  }
+
+  function meanOf(row) {
+    let sum = 0;
+    for (let i = 0; i < row.length; i++) sum += row[i] * means[i];
+    return sum;
+  }
+
+  // Joint draws of the expected reward of a split; its lack of fit is left out where two budgets are compared.
+  function drawn(row, level, withMisfit) {
+    const found = new Float64Array(draws);
+    for (let d = 0; d < draws; d++) {
+      let sum = withMisfit ? misfit[d * levels.length + level] : 0;
+      const from = which[d] * width;
+      for (let j = 0; j < width; j++) sum += row[from + j] * coefficients[d * width + j];
+      found[d] = sum;
+    }
+    return found;
+  }
+
+  function quantiles(values, shares) {
+    const sorted = Float64Array.from(values).sort();
+    return shares.map((share) => {
+      const at = share * (sorted.length - 1), low = Math.floor(at);
+      const next = Math.min(low + 1, sorted.length - 1);
+      return sorted[low] + (at - low) * (sorted[next] - sorted[low]);
+    });
+  }
+
+  const clip = (reward) => Math.min(Math.max(reward, 0), 1);
+  const interval = (values) => quantiles(values, [0.025, 0.975]).map(clip);
+
+  function diversityAt(prompts) {
+    const [low, share] = place(prompts);
+    return diversity[low] * (1 - share) + diversity[low + 1] * share;
+  }
+
+  function answer(state) {
+    const splits = feasible(state);
+    for (const split of splits) {
+      split.row = rows(split);
+      split.raw = meanOf(split.row);
+      split.draws = drawn(split.row, split.level, true);
+      split.reward = clip(split.raw);
+      split.interval = interval(split.draws);
+      split.prompts_beyond = split.prompts / data.tried.prompts;
+      split.diversity_beyond = diversityAt(split.prompts) / data.tried.diversity;
+    }
+    splits.sort((a, b) => b.raw - a.raw);
+    const [best, runner] = splits;
+    if (!best) return { splits };
+    let wins = 0;
+    if (runner) for (let d = 0; d < draws; d++) wins += best.draws[d] > runner.draws[d];
+    return {
+      splits, best, runner: runner || null,
+      probability_better: runner ? wins / draws : null,
+      within: splits.slice(1).filter((split) => best.raw - split.raw < state.margin),
+      extrapolated: Math.max(best.prompts_beyond, best.diversity_beyond) > 1 + 1e-6,
+      too_far: Math.log(best.prompts) > logSizes[sizes - 1],
+      edge: best.responses === data.tried.responses[data.tried.responses.length - 1],
+      ...marginal(state, best),
+    };
+  }
+
+  // What a tenth more money adds, for each unit of it, at the same number of responses.
+  function marginal(state, best) {
+    const more = feasible({ ...state, budget: state.budget * 1.1 }).find((s) => s.level === best.level);
+    const spent = more ? more.cost - best.cost : 0;
+    if (!(spent > 0)) return { gain: 0, gain_interval: [0, 0] };
+    const after = drawn(rows(more), best.level, false), now = drawn(best.row, best.level, false);
+    const gains = after.map((value, d) => (value - now[d]) / spent);
+    return { gain: (meanOf(rows(more)) - best.raw) / spent, gain_interval: quantiles(gains, [0.025, 0.975]) };
+  }
+
+  const POINTS = 25, SPAN = 4; // budgets drawn: from a quarter to four times the chosen one
+
+  function curves(state) {
+    const budgets = Array.from({ length: POINTS }, (_, i) => state.budget * SPAN ** ((2 * i) / (POINTS - 1) - 1));
+    const lines = levels.map(() => []), low = [], high = [];
+    for (const budget of budgets) {
+      const splits = feasible({ ...state, budget });
+      splits.forEach((split) => { split.row = rows(split); split.raw = meanOf(split.row); });
+      levels.forEach((_, level) => {
+        const split = splits.find((each) => each.level === level);
+        lines[level].push(split ? clip(split.raw) : null);
+      });
+      const best = splits.reduce((a, b) => (a === null || b.raw > a.raw ? b : a), null);
+      const [from, to] = best ? interval(drawn(best.row, best.level, true)) : [null, null];
+      low.push(from);
+      high.push(to);
+    }
+    return { budgets, lines, low, high };
+  }
+
+  // The page
+
+  const form = document.getElementById("what-if-form");
+  const own = { ...data.cost, budget: data.budget, max_prompts: data.max_prompts, margin: data.margin };
+  const number = (value, digits) => value.toLocaleString("en", { maximumFractionDigits: digits });
+  const name = (split) => `${number(split.prompts, 0)} x ${split.responses}`;
+
+  function fill() {
+    for (const field of form.elements) {
+      if (field.name in own) field.value = own[field.name] === null ? "" : own[field.name];
+    }
+    form.elements.budget_slider.value = 0;
+  }
+
+  // The fields as numbers, or what is wrong with them.
+  function read() {
+    const state = { comparisons: form.elements.comparisons.value };
+    for (const field of ["budget", "raters", "generated", "margin", ...PRICES]) {
+      const text = form.elements[field].value, value = Number(text);
+      if (text === "" || !Number.isFinite(value) || value < 0) return { wrong: `${field}: a number is needed` };
+      state[field] = value;
+    }
+    const most = form.elements.max_prompts.value;
+    state.max_prompts = most === "" ? null : Math.floor(Number(most));
+    if (state.raters < 1) return { wrong: "raters: at least 1" };
+    if (!PRICES.some((price) => state[price] > 0)) return { wrong: "every price is 0" };
+    return state;
+  }
+
+  function element(kind, text, parent) {
+    const made = document.createElement(kind);
+    made.textContent = text;
+    parent.append(made);
+    return made;
+  }
+
+  function facts(pairs) {
+    const list = document.getElementById("what-if-facts");
+    list.replaceChildren();
+    for (const [term, text] of pairs) {
+      const box = element("div", "", list);
+      element("dt", term, box);
+      element("dd", text, box);
+    }
+  }
+
+  function sure(probability) {
+    if (probability >= 0.995) return "over 0.99";
+    return probability >= 0.005 ? probability.toFixed(2) : "under 0.01";
+  }
+
+  function warnings(found) {
+    const said = [];
+    if (found.too_far) said.push("Beyond what this page holds: ask apportion recommend.");
+    if (found.extrapolated) {
+      said.push(`Extrapolated: ${found.best.prompts_beyond.toFixed(2)} times the most prompts tried, ` +
+        `${found.best.diversity_beyond.toFixed(2)} times the highest diversity.`);
+    }
+    if (found.edge) said.push("Responses sit at the edge of what was tried.");
+    if (found.within.length) said.push(`Within your margin of it: ${found.within.map(name).join(", ")}.`);
+    const list = document.getElementById("what-if-warnings");
+    list.replaceChildren();
+    said.forEach((text) => element("li", text, list));
+  }
+
+  function table(found) {
+    const rowsOf = found.splits.map((s) => [name(s), number(s.cost, 2), s.reward.toFixed(4),
+      `${s.interval[0].toFixed(4)} to ${s.interval[1].toFixed(4)}`]);
+    const body = document.getElementById("what-if-table");
+    body.replaceChildren();
+    for (const cells of [["split", "cost", "predicted", "95% interval"], ...rowsOf]) {
+      const line = element("tr", "", body);
+      cells.forEach((cell) => element(body.rows.length === 1 ? "th" : "td", cell, line));
+    }
+    if (body.rows[1]) body.rows[1].className = "best";
+  }
+
+  const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#888888"];
+  const DASHES = [[], [8, 4], [8, 3, 2, 3], [2, 3], [10, 3, 2, 3, 2, 3], [12, 4], [2, 6]];
+  let plot = null;
+
+  function draw(state) {
+    const { budgets, lines, low, high } = curves(state);
+    const holder = document.getElementById("what-if-plot");
+    const css = (property) => getComputedStyle(holder).getPropertyValue(property).trim();
+    if (plot) plot.destroy();
+    const axis = { stroke: css("--ink"), grid: { stroke: css("--line"), width: 1 },
+      ticks: { stroke: css("--line"), width: 1 } };
+    const short = (value) => (value === null ? "" : number(value, 4));
+    const unseen = { show: true, stroke: "transparent", points: { show: false } };
+    plot = new uPlot({
+      width: Math.max(holder.clientWidth, 200), height: 300, title: "Predicted reward over budget",
+      scales: { x: { time: false, distr: 3, range: [budgets[0], budgets[budgets.length - 1]] }, y: {} },
+      axes: [
+        { ...axis, label: `budget (${data.cost.unit})`, space: 70,
+          filter: (_, ticks) => ticks.map((t) => (/^[0.]*[125]0*(e|$)/.test(String(t)) ? t : null)),
+          values: (_, ticks) => ticks.map((t) => (t ? number(t, 6) : "")) },
+        { ...axis, label: "reward", size: 60 },
+      ],
+      series: [
+        { label: "budget", value: (_, value) => (value === null ? "" : number(value, 0)) },
+        { ...unseen, label: "best, 97.5%", value: (_, v) => short(v) },
+        { ...unseen, label: "best, 2.5%", value: (_, v) => short(v) },
+        ...levels.map((k, i) => ({
+          label: `${k} responses`, stroke: COLOURS[i % COLOURS.length], width: 2, dash: DASHES[i % DASHES.length],
+          points: { show: false }, value: (_, v) => short(v),
+        })),
+      ],
+      bands: [{ series: [1, 2], fill: css("--accent") + "26" }],
+      hooks: { draw: [(u) => {
+        const x = u.valToPos(state.budget, "x", true);
+        u.ctx.save();
+        u.ctx.strokeStyle = css("--quiet");
+        u.ctx.setLineDash([4, 4]);
+        u.ctx.beginPath();
+        u.ctx.moveTo(x, u.bbox.top);
+        u.ctx.lineTo(x, u.bbox.top + u.bbox.height);
+        u.ctx.stroke();
+        u.ctx.restore();
+      }] },
+    }, [budgets, high, low, ...lines], holder);
+  }
+
+  function show() {
+    const started = performance.now(), state = read(), head = document.getElementById("what-if-split");
+    const found = state.wrong ? { splits: [] } : answer(state);
+    window.whatIf.current = found;
+    if (!found.best) {
+      head.textContent = state.wrong || "This budget buys no prompt";
+      facts([]);
+      return;
+    }
+    const { best, runner } = found, [low, high] = best.interval, [least, most] = found.gain_interval;
+    head.textContent = `Label ${number(best.prompts, 0)} prompts x ${best.responses} responses`;
+    facts([
+      ["predicted reward", best.reward.toFixed(3)],
+      ["95% interval", `${low.toFixed(3)} to ${high.toFixed(3)}`],
+      ["cost", `${number(best.cost, 2)} of ${number(state.budget, 2)} ${data.cost.unit}`],
+      ...(runner ? [[`ahead of ${name(runner)}`,
+        `by ${(best.reward - runner.reward).toFixed(4)}, probability ${sure(found.probability_better)}`]] : []),
+      [`gain of 1,000 more ${data.cost.unit}`,
+        `${(found.gain * 1000).toPrecision(2)} (${(least * 1000).toPrecision(2)} to ${(most * 1000).toPrecision(2)})`],
+    ]);
+    warnings(found);
+    table(found);
+    draw(state);
+    window.whatIf.milliseconds = performance.now() - started;
+  }
+
+  window.whatIf = { answer, own, current: null, milliseconds: 0 };
+  form.addEventListener("input", (event) => {
+    if (event.target.name === "budget_slider") {
+      form.elements.budget.value = Number((own.budget * 10 ** Number(event.target.value)).toPrecision(3));
+    }
+    show();
+  });
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", (event) => { event.preventDefault(); fill(); show(); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
+  addEventListener("resize", show);
+  fill();
+  show();
+})();
