@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -159,19 +159,20 @@ def _pool(args: argparse.Namespace) -> _Holding:
 
 def _study(args: argparse.Namespace, folder: Path) -> _Holding:
     """A study's folder: its trials predict, its pool says what is labelled."""
-    from search.commands.recommend import read_ground
+    from search.commands.recommend import read_study
+    from search.fit.fit import fit_trials
     from search.fit.question import predict
 
-    ground = read_ground(folder)
+    study = read_study(folder)
+    fit = fit_trials(study.records)
     examples = _examples(_pool_path(folder), args.seed)
-    low, high = ground.fit.observed.levels[0], ground.fit.observed.levels[-1]
     return _Holding(
-        f"from the {ground.fit.observed.count} trials of {ground.name}",
-        lambda splits: predict(ground.fit, splits, ground.curve),
+        f"from the {fit.observed.count} trials of {study.name}",
+        lambda splits: predict(fit, splits, study.curve),
         _counts(examples),
         examples,
-        range(low, high + 1),
-        _cost_model(args, ground.cost),
+        range(fit.observed.levels[0], fit.observed.levels[-1] + 1),
+        _cost_model(args, study.cost),
     )
 
 
@@ -215,10 +216,10 @@ def _responses(text: str | None) -> list[int]:
     return found
 
 
-def _cost_model(args: argparse.Namespace, known: dict[str, object]) -> CostModel:
+def _cost_model(args: argparse.Namespace, known: Mapping[str, Any]) -> CostModel:
     given = {name: v for name in CostModel.model_fields if (v := getattr(args, f"cost.{name}")) is not None}
     try:
-        return CostModel.model_validate(known | given)
+        return CostModel.model_validate({**known, **given})
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'prices'}: {e['msg']} (got {e['input']!r})"

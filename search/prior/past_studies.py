@@ -116,7 +116,7 @@ def _of_folder(folder: Path) -> PastStudy:
     if not (folder / "trials.csv").exists():
         raise InsufficientDataError(f"{folder} holds no trials.csv: is it the folder of a finished study?")
     said = read_json(folder / "study.json")
-    setting = said.get("setting", {})
-    records = [r for r in read_trials(folder / "trials.csv") if r.hyperparameters == setting]
+    best = said.get("hyperparameters", {})
+    records = [r for r in read_trials(folder / "trials.csv") if r.hyperparameters == best]
     name = str(said.get("name", folder.resolve().name))
     return PastStudy(name, str(folder.resolve()), _random(records, folder), 1, said.get("base_reward"))

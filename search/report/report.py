@@ -43,7 +43,7 @@ def write_report(folder: Path, study: StudyAnalysis) -> Path:
         markup.heading("Splits of this budget"),
         markup.pictures(_by_split(draw, fit, question, recommendation, base_reward)),
         _split_table(recommendation),
-        what_if.panel(fit, question, recommendation),
+        what_if.panel(fit, study.question, recommendation),
         markup.heading("What is paid for decides"),
         draw.one(plots.rewards_by_cost(recommendation), "cost_models", COST_CAPTION, wide=True),
         *_cost_lines(recommendation),

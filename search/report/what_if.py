@@ -67,7 +67,7 @@ def _payload(
             "responses": [int(k) for k in fit.observed.levels],
         },
         "sizes": _packed(np.log(sizes)),
-        "diversity": _packed(np.array([question.curve.at(n)[0] for n in sizes])),
+        "diversity": _packed(np.array([question.curve.at(n) for n in sizes])),
         **_models(ensemble, question, responses, sizes),
     }
 
@@ -87,7 +87,7 @@ def _models(ensemble: Ensemble, question: Question, responses: list[int], sizes:
     means = {number: np.zeros(width) for number in used}
     for weight, number, solution in parts:
         means[number][: solution.coefficients.size] += weight / total * solution.coefficients
-    diversity = np.array([question.curve.at(n)[0] for n in sizes])
+    diversity = np.array([question.curve.at(n) for n in sizes])
     designs = np.zeros((len(used), len(responses), len(sizes), width))
     for row, number in enumerate(used):
         for column, k in enumerate(responses):

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from paper import like_paper, like_paper_curve, study
 
+from search.advice.analysis import analyse
 from search.advice.recommend import recommend
 from search.config.cost import CostModel
 from search.fit.curve import DiversityCurve
 from search.fit.fit import Fit, fit_trials
+from search.fit.question import Question
 from search.report import what_if
 from search.report.report import write_report
 
@@ -41,15 +43,8 @@ SETTINGS: list[dict[str, Any]] = [
 
 def report(folder: Path, fit: Fit, curve: DiversityCurve, unit: str = "annotations") -> Path:
     """A report on the trials, with its panel."""
-    cost = CostModel(unit=unit)
-    levels = fit.observed.levels
-    answer = recommend(
-        fit, budget=BUDGET, cost_model=cost, curve=curve, responses=levels, max_prompts=None, seed=0
-    )
-    return write_report(
-        folder, name="what if", records=fit.records, fit=fit, recommendation=answer, curve=curve,
-        base_reward=None, cost_model=cost, notes={},
-    )  # fmt: skip
+    question = Question(BUDGET, CostModel(unit=unit), curve, fit.observed.levels, None)
+    return write_report(folder, analyse("what if", fit.records, question, seed=0))
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +154,7 @@ def test_the_data_cannot_end_the_script() -> None:
         fit, budget=BUDGET, cost_model=cost, curve=like_paper_curve(), responses=(2, 3, 4), max_prompts=None,
         seed=0,
     )  # fmt: skip
-    question = what_if.Question(BUDGET, cost, like_paper_curve(), (2, 3, 4), None)
+    question = Question(BUDGET, cost, like_paper_curve(), (2, 3, 4), None)
     page = what_if.panel(fit, question, answer)
     data = page.partition('id="what-if-data">')[2].partition("</script>")[0]
     assert json.loads(data)["cost"]["unit"] == "</script>"
@@ -171,5 +166,5 @@ def test_without_a_line_there_is_no_panel() -> None:
     answer = recommend(
         fit, budget=12_000, cost_model=CostModel(), curve=curve, responses=(2, 3, 4), max_prompts=None, seed=0
     )
-    question = what_if.Question(12_000, CostModel(), curve, (2, 3, 4), None)
+    question = Question(12_000, CostModel(), curve, (2, 3, 4), None)
     assert what_if.panel(fit, question, answer) == ""
