@@ -2,14 +2,15 @@
 
     python -m benchmarks.batches [--quick] [--replays 20]
 
-Grounds are those of `benchmarks.search` (the paper's where its figures are, and made-up ones). *One shot* buys
-the split that past studies alone speak for, the ground's own algorithm and model left out. *Batches* spend a
-sixth of the same money on the same advice, with as many responses as the ground has, then train nested subsets
-of all labels at hand (a quarter, a half, all; every number of responses; two seeds), fit, and follow
-`search.prior.batches.next_batch` for the next sixth, or stop. With *drift* every batch's rewards are shifted by
-a normal of 0.005, as when raters or a reward model change over the weeks. Regret is against the best equal split
-of the whole budget; labels held unequally are worth the mean over their prompts, or any equal part of them
-where that is more. A stop is wrong where all the money left would truly have added more than the margin.
+Grounds are those of `benchmarks.search` (the paper's where its figures are, and made-up ones). *One shot*
+buys the split that past studies alone speak for, the ground's own algorithm and model left out. *Batches*
+spend a sixth of the same money on the same advice, with as many responses as the ground has, then train
+nested subsets of all labels at hand (a quarter, a half, all; every number of responses; two seeds), fit,
+and follow `search.prior.batches.next_batch` for the next sixth, or stop. With *drift* every batch's rewards
+are shifted by a normal of 0.005, as when raters or a reward model change over the weeks. Regret is against
+the best equal split of the whole budget; labels held unequally are worth the mean over their prompts, or
+any equal part of them where that is more. A stop is wrong where all the money left would truly have added
+more than the margin.
 The last line is one JSON object.
 """
 
@@ -19,6 +20,7 @@ import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,7 @@ from benchmarks.prior import GROUNDS, family
 from search.config.cost import Split, feasible_splits, largest_split
 from search.fit.fit import fit_trials
 from search.fit.question import predict
-from search.prior.batches import Predict, _options, next_batch
+from search.prior.batches import Predict, bought, next_batch, options
 from search.prior.hierarchy import Prior, learn_prior
 from search.prior.past_studies import past_studies
 from search.trials.design_point import DesignPoint
@@ -103,28 +105,18 @@ class Replay:
         left, stopped, wrong = ground.budget - each, False, False
         while left > each / 2 and not stopped:
             self.train()
-            ask = {
-                "cost_model": ground.cost,
-                "responses": ground.responses,
-                "new_prompts": None,
-                "margin": MARGIN,
-            }
-            predictor = self.predictor()
+            ask = partial(
+                next_batch, self.predictor(), self.labelled, cost_model=ground.cost, responses=ground.responses,
+                new_prompts=None, margin=MARGIN, doubt=self.prior.given(self.records).forecast,
+            )  # fmt: skip
             try:
-                stopped = next_batch(predictor, self.labelled, left=left, **ask).stop  # type: ignore[arg-type]
-                batch = next_batch(predictor, self.labelled, left=each, **ask)  # type: ignore[arg-type]
+                stopped, batch = ask(left=left).stop, ask(left=each)
             except InsufficientDataError:
                 break
             if stopped:
                 wrong = self.truly_addable(left) > MARGIN
                 break
-            for have, prompts in [(batch.top_up.have, -batch.top_up.prompts),
-                                  (batch.top_up.to, batch.top_up.prompts)] if batch.top_up else []:  # fmt: skip
-                self.labelled[have] = self.labelled.get(have, 0) + prompts
-            if batch.new is not None:
-                self.labelled[batch.new.responses] = (
-                    self.labelled.get(batch.new.responses, 0) + batch.new.prompts
-                )
+            self.labelled = bought(self.labelled, batch.new, batch.top_up)
             left -= each
         best = self.best()
         return {
@@ -136,8 +128,8 @@ class Replay:
         }
 
     def truly_addable(self, left: float) -> float:
-        options = _options(self.labelled, left, self.ground.cost, sorted(self.ground.responses), None)
-        return max(self.worth(after) for *_, after in options) - self.worth(self.labelled)
+        can = options(self.labelled, left, self.ground.cost, sorted(self.ground.responses), None)
+        return max(self.worth(after) for *_, after in can) - self.worth(self.labelled)
 
 
 def figures(name: str, drift: float, replays: int) -> dict[str, float]:

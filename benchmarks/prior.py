@@ -38,7 +38,7 @@ BUDGETS = (6_000, 9_000, 12_000, 18_000, 24_000, 36_000, 48_000, 72_000, 96_000,
 
 
 def family(name: str) -> str:
-    """Algorithm and model of a study: `Song 2024: PRO, OPT-1.3B, Helpful` is of `Song 2024: PRO, OPT-1.3B`."""
+    """Algorithm and model of a study: `Song 2024: PRO, OPT-1.3B` of `Song 2024: PRO, OPT-1.3B, Helpful`."""
     return ",".join(name.split(",")[:2])
 
 

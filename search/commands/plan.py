@@ -1,4 +1,4 @@
-"""`apportion plan`: a split before the first label, from past studies; and the next batch after some labels."""
+"""`apportion plan`: a split before the first label, from past studies; the next batch after some labels."""
 
 from __future__ import annotations
 
@@ -112,6 +112,7 @@ def _after(args: argparse.Namespace) -> int:
         responses=_responses(args.responses) or holding.responses,
         new_prompts=args.max_prompts,
         margin=args.margin,
+        doubt=holding.doubt,
     )
     if args.json:
         print(json.dumps({"basis": holding.basis, **batch.to_dict()}, indent=1))
@@ -135,6 +136,7 @@ class _Holding:
     examples: Sequence[Example]
     responses: Sequence[int]
     cost_model: CostModel
+    doubt: Predict | None = None
 
 
 def _holding(args: argparse.Namespace) -> _Holding:
@@ -173,6 +175,7 @@ def _study(args: argparse.Namespace, folder: Path) -> _Holding:
         examples,
         range(fit.observed.levels[0], fit.observed.levels[-1] + 1),
         _cost_model(args, study.cost),
+        learn_prior(_studies(args.task)).given(study.records).forecast,
     )
 
 

@@ -70,8 +70,9 @@ class PriorAnswer:
         if self.lead is None or self.lead_95 is None or self.probability_better is None:
             return f"{text}, the only split that the budget allows."
         return (
-            f"{text}, ahead of {self.splits[1].split} by {self.lead:.3f} (95% interval {self.lead_95[0]:.3f} to "
-            f"{self.lead_95[1]:.3f}, probability {format_probability(self.probability_better)})."
+            f"{text}, ahead of {self.splits[1].split} by {self.lead:.3f} (95% interval "
+            f"{self.lead_95[0]:.3f} to {self.lead_95[1]:.3f}, probability "
+            f"{format_probability(self.probability_better)})."
         )
 
     def _next(self) -> str:
@@ -80,15 +81,15 @@ class PriorAnswer:
         pilot = self.pilot
         if pilot.gain < self.margin:
             return (
-                f"Next: label this split. Choosing now loses {pilot.loss_now:.4f} of reward on average against the "
-                f"best one, and even the best pilot would save only {pilot.gain:.4f} of it: less than your margin "
-                f"of {self.margin:g}."
+                f"Next: label this split. Choosing now loses {pilot.loss_now:.4f} of reward on average "
+                f"against the best one, and even the best pilot would save only {pilot.gain:.4f} of it: less "
+                f"than your margin of {self.margin:g}."
             )
         trials = ", ".join(str(split) for split in pilot.trials)
         share = pilot.gain / pilot.loss_now
         return (
-            f"Next: a pilot. Label {pilot.labelled} first ({pilot.cost:,.10g} {self.unit}; the final split uses "
-            f"them) and run `apportion study` on {trials}, {pilot.seeds} seeds each. Choosing now loses "
+            f"Next: a pilot. Label {pilot.labelled} first ({pilot.cost:,.10g} {self.unit}; the final split "
+            f"uses them) and run `apportion study` on {trials}, {pilot.seeds} seeds each. Choosing now loses "
             f"{pilot.loss_now:.4f} of reward on average against the best split, choosing after it "
             f"{pilot.loss_after:.4f}: {share:.0%} less."
         )
@@ -108,7 +109,8 @@ def answer(
     """The split of `budget` that past studies speak for, and the pilot that would tell more.
 
     A pilot that is expected to gain less than `margin` is not advised. Raises InsufficientDataError where the
-    budget buys nothing. With `base_reward` the prior has to be one over lifts (`learn_prior(..., over_base=True)`).
+    budget buys nothing. With `base_reward` the prior has to be one over lifts
+    (`learn_prior(..., over_base=True)`).
     """
     splits = feasible_splits(cost_model, budget, responses=responses, max_prompts=max_prompts)
     if not splits:
@@ -146,7 +148,8 @@ def _described(
 ) -> tuple[PriorSplit, ...]:
     forecast = prior.forecast(ordered)
     low, high = (np.clip(bound + base, 0, 1) for bound in forecast.interval())
-    best = forecast.prob_best(seed)
+    winners = forecast.draws(seed).argmax(axis=1)
+    best = np.bincount(winners, minlength=len(ordered)) / len(winners)
     return tuple(
         PriorSplit(
             split=split,

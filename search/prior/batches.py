@@ -64,8 +64,8 @@ class Batch:
         interval = f"(95% interval {low:.4f} to {high:.4f})"
         if self.stop:
             return (
-                f"stop: another {self.left:,.10g} {self.unit} are expected to add {self.gain:.4f} {interval}; a gain "
-                f"above your margin of {self.margin:g} has probability {self.probability:.2f}"
+                f"stop: another {self.left:,.10g} {self.unit} are expected to add {self.gain:.4f} "
+                f"{interval}; a gain above your margin of {self.margin:g} has probability {self.probability:.2f}"
             )
         what = [f"{self.new} new prompts x responses" if self.new else "", str(self.top_up or "")]
         return (
@@ -83,31 +83,34 @@ def next_batch(
     responses: Sequence[int],
     new_prompts: int | None,
     margin: float,
+    doubt: Predict | None = None,
 ) -> Batch:
     """The batch within `left` with the highest expected reward of all labels together.
 
     `labelled` says how many prompts have how many labelled responses; `responses` are the numbers that can be
     predicted, `new_prompts` how many prompts could still be had (None: no limit). Unequal labelling counts as
-    the mean over its prompts of equal labelling with as many prompts in all. Raises InsufficientDataError
+    the mean over its prompts of equal labelling with as many prompts in all. A stop
+    has to hold by `doubt` too, where it is given: few trials are soon too sure. Raises InsufficientDataError
     where nothing is labelled yet, and where `left` buys nothing.
     """
     now = _countable(labelled, responses)
     if not now:
         raise InsufficientDataError(
-            f"no prompt has {min(responses)} labelled responses yet: ask for the first batch with `apportion plan "
-            "--budget`"
+            f"no prompt has {min(responses)} labelled responses yet: ask for the first batch with "
+            "`apportion plan --budget`"
         )
-    options = list(_options(labelled, left, cost_model, sorted(set(responses)), new_prompts))
-    if not options:
+    can = list(options(labelled, left, cost_model, sorted(set(responses)), new_prompts))
+    if not can:
         raise InsufficientDataError(
             f"{left:g} {cost_model.unit} buys neither a new prompt nor a further response for a labelled one"
         )
-    forecast = _together(predict, [now, *(_countable(after, responses) for _, _, after in options)])
+    holdings = [now, *(_countable(after, responses) for _, _, after in can)]
+    forecast = _together(predict, holdings)
     best = 1 + int(np.argmax(forecast.mean[1:]))
-    gain = forecast.combine(_difference(best, len(options) + 1))
+    gain = forecast.combine(_difference(best, len(can) + 1))
+    probability = max(_above(gain, margin), _doubted(doubt, holdings, margin))
     low, high = gain.interval()
-    probability = _above(gain, margin)
-    new, top_up, _ = options[best - 1]
+    new, top_up, _ = can[best - 1]
     return Batch(
         new=new, top_up=top_up, cost=_cost(new, top_up, cost_model), gain=float(gain.mean[0]),
         gain_95=(float(low[0]), float(high[0])), probability=probability, margin=margin,
@@ -124,7 +127,7 @@ def _countable(labelled: Mapping[int, int], responses: Sequence[int]) -> dict[in
     return found
 
 
-def _options(
+def options(
     labelled: Mapping[int, int],
     left: float,
     cost_model: CostModel,
@@ -135,7 +138,7 @@ def _options(
     for k in responses:
         new = _new(k, left, cost_model, new_prompts)
         if new is not None:
-            yield new, None, _bought(labelled, new, None)
+            yield new, None, bought(labelled, new, None)
         for have, prompts in labelled.items():
             if have >= k or not prompts:
                 continue
@@ -145,7 +148,7 @@ def _options(
                     continue
                 rest = left - _cost(None, top_up, cost_model)
                 new = _new(k, rest, cost_model, new_prompts)
-                yield new, top_up, _bought(labelled, new, top_up)
+                yield new, top_up, bought(labelled, new, top_up)
 
 
 def _new(k: int, money: float, cost_model: CostModel, limit: int | None) -> Split | None:
@@ -163,7 +166,8 @@ def _top_up(wanted: TopUp, money: float, cost_model: CostModel) -> TopUp | None:
     return TopUp(prompts, wanted.have, wanted.to) if prompts > 0 else None
 
 
-def _bought(labelled: Mapping[int, int], new: Split | None, top_up: TopUp | None) -> dict[int, int]:
+def bought(labelled: Mapping[int, int], new: Split | None, top_up: TopUp | None) -> dict[int, int]:
+    """Prompts by their number of responses, after a batch."""
     after = dict(labelled)
     if top_up is not None:
         after[top_up.have] -= top_up.prompts
@@ -199,6 +203,15 @@ def _difference(row: int, size: int) -> Floats:
     contrast = np.zeros((1, size))
     contrast[0, 0], contrast[0, row] = -1, 1
     return contrast
+
+
+def _doubted(doubt: Predict | None, holdings: Sequence[Mapping[int, int]], margin: float) -> float:
+    """The largest probability of a gain above the margin that another predictor gives any option."""
+    if doubt is None:
+        return 0.0
+    forecast = _together(doubt, holdings)
+    gains = [forecast.combine(_difference(row, len(holdings))) for row in range(1, len(holdings))]
+    return max(_above(gain, margin) for gain in gains)
 
 
 def _above(gain: Forecast, margin: float) -> float:

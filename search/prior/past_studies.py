@@ -46,7 +46,7 @@ class PastStudy:
 
 
 def own_folder() -> Path:
-    """Where `apportion plan --learn` keeps studies: $APPORTION_STUDIES, or ~/.local/share/apportion/studies."""
+    """The folder of `apportion plan --learn`: $APPORTION_STUDIES, or ~/.local/share/apportion/studies."""
     return Path(os.environ.get(OWN) or Path.home() / ".local" / "share" / "apportion" / "studies")
 
 

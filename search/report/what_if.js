@@ -6,7 +6,7 @@
   const floats = (text) => new Float32Array(bytes(text));
   const logSizes = floats(data.sizes), diversity = floats(data.diversity), designs = floats(data.designs);
   const means = new Float64Array(bytes(data.means)), which = new Uint16Array(bytes(data.which));
-  const coefficients = floats(data.coefficients), misfit = floats(data.misfit);
+  const coefficients = floats(data.coefficients), misfit = floats(data.misfit), noise = floats(data.noise);
   const levels = data.responses, width = data.width, draws = data.draws, sizes = logSizes.length;
   const models = means.length / width;
   const PRICES = ["per_prompt", "per_response", "per_annotation", "per_comparison", "per_generated"];
@@ -22,16 +22,51 @@
     return state.per_prompt + written + state.raters * rated;
   }
 
-  // For each number of responses the largest split within the budget, fewest responses first.
-  function feasible(state) {
+  // For each number of responses the largest split within an amount of money, fewest responses first.
+  function feasible(state, amount) {
     const found = [];
     levels.forEach((responses, level) => {
       const each = costPerPrompt(state, responses);
-      const affordable = each > 0 ? Math.floor((state.budget / each) * (1 + 1e-12)) : Infinity;
+      const affordable = each > 0 ? Math.floor((amount / each) * (1 + 1e-12)) : Infinity;
       const prompts = state.max_prompts === null ? affordable : Math.min(affordable, state.max_prompts);
       if (prompts >= 1 && prompts < Infinity) found.push({ prompts, responses, level, cost: prompts * each });
     });
     return found;
+  }
+
+  // The splits of trials that can be had within the budget.
+  function tried(state) {
+    const most = state.max_prompts === null ? data.tried.prompts : state.max_prompts;
+    return data.tried.splits
+      .map(([prompts, responses]) => ({
+        prompts, responses, level: levels.indexOf(responses), cost: prompts * costPerPrompt(state, responses),
+      }))
+      .filter((split) => split.prompts <= most && split.cost <= state.budget * (1 + 1e-12));
+  }
+
+  const SMALLER = 6;
+
+  // At most six amounts under the budget that trials cost, a tenth apart, largest first.
+  function amounts(state, splits) {
+    const found = [];
+    for (const cost of splits.map((split) => split.cost).sort((a, b) => b - a)) {
+      if (cost > 0 && cost < 0.9 * (found.length ? found[found.length - 1] : state.budget)) found.push(cost);
+    }
+    if (found.length <= SMALLER) return found;
+    const step = (found.length - 1) / (SMALLER - 1);
+    return Array.from({ length: SMALLER }, (_, i) => found[Math.round(i * step)]);
+  }
+
+  // What competes: the largest split of each number of responses, those tried, and smaller ones.
+  function competing(state) {
+    const had = tried(state), found = [...had, ...feasible(state, state.budget)];
+    for (const amount of amounts(state, had)) {
+      found.push(...feasible(state, amount)
+        .filter((split) => split.prompts >= data.tried.fewest_by_responses[split.level]));
+    }
+    const once = new Map(found.map((split) => [`${split.prompts} ${split.responses}`, split]));
+    return [...once.values()]
+      .sort((a, b) => a.cost - b.cost || a.prompts - b.prompts || a.responses - b.responses);
   }
 
   // Where log prompts lies among the kept sizes: the one below, and how far it is to the next.
@@ -63,11 +98,12 @@
     return sum;
   }
 
-  // Joint draws of the expected reward of a split; its lack of fit is left out where two budgets are compared.
-  function drawn(row, level, withMisfit) {
-    const found = new Float64Array(draws);
+  // Joint draws of the expected reward of a split. Its lack of fit is its own: `place` tells splits apart; none
+  // where two budgets are compared.
+  function drawn(row, place) {
+    const found = new Float64Array(draws), turn = place === null ? 0 : (place * 521) % draws;
     for (let d = 0; d < draws; d++) {
-      let sum = withMisfit ? misfit[d * levels.length + level] : 0;
+      let sum = place === null ? 0 : misfit[d] * noise[(d + turn) % draws];
       const from = which[d] * width;
       for (let j = 0; j < width; j++) sum += row[from + j] * coefficients[d * width + j];
       found[d] = sum;
@@ -84,7 +120,8 @@
     });
   }
 
-  const clip = (reward) => Math.min(Math.max(reward, 0), 1);
+  const [LOW, HIGH] = data.bounds;
+  const clip = (reward) => Math.min(Math.max(reward, LOW === null ? -Infinity : LOW), HIGH === null ? Infinity : HIGH);
   const interval = (values) => quantiles(values, [0.025, 0.975]).map(clip);
 
   function diversityAt(prompts) {
@@ -92,41 +129,73 @@
     return diversity[low] * (1 - share) + diversity[low + 1] * share;
   }
 
-  function answer(state) {
-    const splits = feasible(state);
+  // `splits` best first; rewards that differ by rounding alone count as equal, and the cheaper comes first.
+  function ordered(splits) {
     for (const split of splits) {
       split.row = rows(split);
       split.raw = meanOf(split.row);
-      split.draws = drawn(split.row, split.level, true);
+    }
+    const all = splits.map((split) => split.raw);
+    const unit = 1e-9 * Math.max(Math.max(...all) - Math.min(...all), 1e-12);
+    return splits.sort((a, b) => Math.round(b.raw / unit) - Math.round(a.raw / unit));
+  }
+
+  // Of each other split: the chance of being better than the first by more than the margin, and how far off that is.
+  function judge(best, other, margin) {
+    let wins = 0, above = 0, sum = 0, squares = 0;
+    for (let d = 0; d < draws; d++) {
+      const lead = other.draws[d] - best.draws[d];
+      wins += lead < 0;
+      above += lead > margin;
+      sum += lead;
+      squares += lead * lead;
+    }
+    other.exceeds = data.tried.responses.includes(other.responses) ? above / draws : 0;
+    other.loses = wins / draws;
+    const spread = Math.sqrt(Math.max(squares / draws - (sum / draws) ** 2, 1e-18));
+    other.distance = other.exceeds > 0 || data.tried.responses.includes(other.responses)
+      ? (other.raw - best.raw - margin) / spread : -Infinity;
+  }
+
+  const RARE = 0.005; // chances that the draws hardly see are told apart by their distance instead
+
+  function second(others) {
+    const likely = others.reduce((a, b) => (a === null || b.exceeds > a.exceeds ? b : a), null);
+    if (likely === null || likely.exceeds > RARE) return likely;
+    return others.reduce((a, b) => (b.distance > a.distance ? b : a));
+  }
+
+  function answer(state) {
+    const splits = ordered(competing(state));
+    splits.forEach((split, place) => {
+      split.draws = drawn(split.row, place);
       split.reward = clip(split.raw);
       split.interval = interval(split.draws);
       split.prompts_beyond = split.prompts / data.tried.prompts;
+      split.prompts_below = data.tried.fewest / split.prompts;
       split.diversity_beyond = diversityAt(split.prompts) / data.tried.diversity;
-    }
-    splits.sort((a, b) => b.raw - a.raw);
-    const [best, runner] = splits;
+    });
+    const [best, ...others] = splits;
     if (!best) return { splits };
-    let wins = 0;
-    if (runner) for (let d = 0; d < draws; d++) wins += best.draws[d] > runner.draws[d];
+    others.forEach((other) => judge(best, other, state.margin));
+    const runner = second(others);
     return {
-      splits, best, runner: runner || null,
-      probability_better: runner ? wins / draws : null,
-      within: splits.slice(1).filter((split) => best.raw - split.raw < state.margin),
-      extrapolated: Math.max(best.prompts_beyond, best.diversity_beyond) > 1 + 1e-6,
+      splits, best, runner,
+      probability_better: runner ? runner.loses : null,
+      within: others.filter((split) => best.raw - split.raw <= state.margin),
+      extrapolated: Math.max(best.prompts_beyond, best.prompts_below, best.diversity_beyond) > data.tried.beyond,
       too_far: Math.log(best.prompts) > logSizes[sizes - 1],
       edge: best.responses === data.tried.responses[data.tried.responses.length - 1],
       ...marginal(state, best),
     };
   }
 
-  // What a tenth more money adds, for each unit of it, at the same number of responses.
+  // What a tenth more money adds, for each unit of it.
   function marginal(state, best) {
-    const more = feasible({ ...state, budget: state.budget * 1.1 }).find((s) => s.level === best.level);
-    const spent = more ? more.cost - best.cost : 0;
-    if (!(spent > 0)) return { gain: 0, gain_interval: [0, 0] };
-    const after = drawn(rows(more), best.level, false), now = drawn(best.row, best.level, false);
+    const [more] = ordered(competing({ ...state, budget: state.budget * 1.1 })), spent = state.budget * 0.1;
+    const after = drawn(more.row, null), now = drawn(best.row, null);
     const gains = after.map((value, d) => (value - now[d]) / spent);
-    return { gain: (meanOf(rows(more)) - best.raw) / spent, gain_interval: quantiles(gains, [0.025, 0.975]) };
+    return { gain: (more.raw - best.raw) / spent, gain_interval: quantiles(gains, [0.025, 0.975]) };
   }
 
   const POINTS = 25, SPAN = 4; // budgets drawn: from a quarter to four times the chosen one
@@ -135,14 +204,14 @@
     const budgets = Array.from({ length: POINTS }, (_, i) => state.budget * SPAN ** ((2 * i) / (POINTS - 1) - 1));
     const lines = levels.map(() => []), low = [], high = [];
     for (const budget of budgets) {
-      const splits = feasible({ ...state, budget });
+      const splits = feasible(state, budget);
       splits.forEach((split) => { split.row = rows(split); split.raw = meanOf(split.row); });
       levels.forEach((_, level) => {
         const split = splits.find((each) => each.level === level);
         lines[level].push(split ? clip(split.raw) : null);
       });
       const best = splits.reduce((a, b) => (a === null || b.raw > a.raw ? b : a), null);
-      const [from, to] = best ? interval(drawn(best.row, best.level, true)) : [null, null];
+      const [from, to] = best ? interval(drawn(best.row, 0)) : [null, null];
       low.push(from);
       high.push(to);
     }
@@ -205,18 +274,21 @@
     if (found.too_far) said.push("Beyond what this page holds: ask apportion recommend.");
     if (found.extrapolated) {
       said.push(`Extrapolated: ${found.best.prompts_beyond.toFixed(2)} times the most prompts tried, ` +
-        `${found.best.diversity_beyond.toFixed(2)} times the highest diversity.`);
+        `${found.best.diversity_beyond.toFixed(2)} times the highest diversity; the smallest trial had ` +
+        `${found.best.prompts_below.toFixed(2)} times its prompts.`);
     }
     if (found.edge) said.push("Responses sit at the edge of what was tried.");
-    if (found.within.length) said.push(`Within your margin of it: ${found.within.map(name).join(", ")}.`);
+    if (found.within.length) said.push(`Within your margin of it: ${found.within.slice(0, 4).map(name).join(", ")}.`);
     const list = document.getElementById("what-if-warnings");
     list.replaceChildren();
     said.forEach((text) => element("li", text, list));
   }
 
+  const SHOWN = 8; // rows of the table
+
   function table(found) {
-    const rowsOf = found.splits.map((s) => [name(s), number(s.cost, 2), s.reward.toFixed(4),
-      `${s.interval[0].toFixed(4)} to ${s.interval[1].toFixed(4)}`]);
+    const rowsOf = found.splits.slice(0, SHOWN).map((s) => [name(s), number(s.cost, 2), s.reward.toFixed(data.decimals + 1),
+      `${s.interval[0].toFixed(data.decimals + 1)} to ${s.interval[1].toFixed(data.decimals + 1)}`]);
     const body = document.getElementById("what-if-table");
     body.replaceChildren();
     for (const cells of [["split", "cost", "predicted", "95% interval"], ...rowsOf]) {
@@ -284,11 +356,11 @@
     const { best, runner } = found, [low, high] = best.interval, [least, most] = found.gain_interval;
     head.textContent = `Label ${number(best.prompts, 0)} prompts x ${best.responses} responses`;
     facts([
-      ["predicted reward", best.reward.toFixed(3)],
-      ["95% interval", `${low.toFixed(3)} to ${high.toFixed(3)}`],
+      ["predicted reward", best.reward.toFixed(data.decimals)],
+      ["95% interval", `${low.toFixed(data.decimals)} to ${high.toFixed(data.decimals)}`],
       ["cost", `${number(best.cost, 2)} of ${number(state.budget, 2)} ${data.cost.unit}`],
       ...(runner ? [[`ahead of ${name(runner)}`,
-        `by ${(best.reward - runner.reward).toFixed(4)}, probability ${sure(found.probability_better)}`]] : []),
+        `by ${(best.reward - runner.reward).toFixed(data.decimals + 1)}, probability ${sure(found.probability_better)}`]] : []),
       [`gain of 1,000 more ${data.cost.unit}`,
         `${(found.gain * 1000).toPrecision(2)} (${(least * 1000).toPrecision(2)} to ${(most * 1000).toPrecision(2)})`],
     ]);

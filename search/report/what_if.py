@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import chi2, norm, qmc
 
-from search.advice.recommendation import Recommendation
+from search.advice.recommendation import BEYOND, Recommendation
 from search.fit.ensemble import NEGLIGIBLE, Ensemble
 from search.fit.fit import Fit
 from search.fit.models import Points
 from search.fit.observations import Floats
-from search.fit.question import Question
+from search.fit.question import Question, fewest_prompts
 
 DRAWS = 4096  # a power of two, for Sobol's sequence
 # Numbers of prompts at which designs are kept: up to so many times the most tried, in steps of this ratio.
@@ -30,7 +30,7 @@ REACH, STEP = 1000, 1.12
 HERE = Path(__file__).parent
 
 
-def panel(fit: Fit, question: Question, answer: Recommendation, margin: float = 0.002) -> str:
+def panel(fit: Fit, question: Question, answer: Recommendation, margin: float | None = None) -> str:
     """The panel as HTML with its own style, script and data; empty where the trials identify no line."""
     if fit.ensemble is None:
         return ""
@@ -52,17 +52,23 @@ def _text(name: str) -> str:
 
 
 def _payload(
-    fit: Fit, ensemble: Ensemble, question: Question, answer: Recommendation, margin: float
+    fit: Fit, ensemble: Ensemble, question: Question, answer: Recommendation, margin: float | None
 ) -> dict[str, Any]:
     responses, sizes = question.known(fit), _sizes(fit, question)
     return {
         "budget": answer.budget,
         "cost": question.cost_model.model_dump(mode="json"),
         "max_prompts": question.max_prompts,
-        "margin": margin,
+        "margin": fit.scale.margin if margin is None else margin,
+        "bounds": [b if np.isfinite(b) else None for b in (fit.scale.low, fit.scale.high)],
+        "decimals": fit.scale.decimals,
         "responses": responses,
         "tried": {
             "prompts": float(fit.observed.prompts.max()),
+            "fewest": float(fit.observed.prompts.min()),
+            "fewest_by_responses": list(fewest_prompts(fit.observed, responses).values()),
+            "splits": _tried(fit, responses),
+            "beyond": BEYOND,
             "diversity": float(fit.observed.diversity.max()),
             "responses": [int(k) for k in fit.observed.levels],
         },
@@ -70,6 +76,13 @@ def _payload(
         "diversity": _packed(np.array([question.curve.at(n) for n in sizes])),
         **_models(ensemble, question, responses, sizes),
     }
+
+
+def _tried(fit: Fit, responses: list[int]) -> list[list[int]]:
+    """[prompts, responses] of every trial with random prompts, each once, in order."""
+    observed, random = fit.observed, ~fit.observed.varied
+    pairs = zip(observed.prompts[random], observed.responses[random], strict=True)
+    return [list(pair) for pair in sorted({(int(n), int(k)) for n, k in pairs}) if pair[1] in responses]
 
 
 def _sizes(fit: Fit, question: Question) -> Floats:
@@ -94,7 +107,7 @@ def _models(ensemble: Ensemble, question: Question, responses: list[int], sizes:
             at = Points(sizes, np.full(len(sizes), float(k)), diversity)
             found = ensemble.members[number].model.design(at, ensemble.observed)
             designs[row, column, :, : found.shape[1]] = found
-    which, coefficients, misfit = _draws(parts, width, len(responses))
+    which, coefficients, misfit = _draws(parts, width)
     return {
         "width": width,
         "means": _packed(np.stack([means[number] for number in used]), "<f8"),
@@ -103,6 +116,7 @@ def _models(ensemble: Ensemble, question: Question, responses: list[int], sizes:
         "which": _packed(np.array([used.index(number) for number in which]), "<u2"),
         "coefficients": _packed(coefficients),
         "misfit": _packed(misfit),
+        "noise": _packed(np.random.default_rng(0).standard_normal(DRAWS)),
     }
 
 
@@ -114,26 +128,26 @@ def _parts(ensemble: Ensemble) -> Iterator[tuple[float, int, Any]]:
                 yield member.weight * float(share), number, solution
 
 
-def _draws(parts: list[tuple[float, int, Any]], width: int, levels: int) -> tuple[list[int], Floats, Floats]:
-    """Joint draws: the member of each, its coefficients [draws, width], its lack of fit at each k [draws, k].
+def _draws(parts: list[tuple[float, int, Any]], width: int) -> tuple[list[int], Floats, Floats]:
+    """Joint draws: the member of each, its coefficients [draws, width], the scale of its lack of fit [draws].
 
     Sobol's sequence (Sobol 1967), scrambled with a fixed seed: intervals come out several times closer to
     the exact ones than with independent draws.
     """
-    uniform = qmc.Sobol(2 + width + levels, seed=0).random(DRAWS)
+    uniform = qmc.Sobol(2 + width, seed=0).random(DRAWS)
     uniform = np.clip(uniform, 1e-9, 1 - 1e-9)
     edges = np.cumsum([weight for weight, *_ in parts]) / sum(weight for weight, *_ in parts)
     chosen = np.minimum(np.searchsorted(edges, uniform[:, 0]), len(parts) - 1)
     normal = norm.ppf(uniform[:, 2:])
-    coefficients, misfit = np.zeros((DRAWS, width)), np.zeros((DRAWS, levels))
+    coefficients, misfit = np.zeros((DRAWS, width)), np.zeros(DRAWS)
     for index, (_, _, solution) in enumerate(parts):
         here = chosen == index
-        heavy = np.sqrt(solution.df / chi2.ppf(uniform[here, 1], solution.df))[:, None] * solution.scale
+        heavy = np.sqrt(solution.df / chi2.ppf(uniform[here, 1], solution.df)) * solution.scale
         size = solution.coefficients.size
         values, vectors = np.linalg.eigh(solution.covariance)
         root = vectors * np.sqrt(np.maximum(values, 0))
-        coefficients[here, :size] = solution.coefficients + heavy * (normal[here, :size] @ root.T)
-        misfit[here] = heavy * np.sqrt(solution.ratio) * normal[here, width:]
+        coefficients[here, :size] = solution.coefficients + heavy[:, None] * (normal[here, :size] @ root.T)
+        misfit[here] = heavy * np.sqrt(solution.ratio)
     return [parts[index][1] for index in chosen], coefficients, misfit
 
 

@@ -1,0 +1,1 @@
+"""Studies that are over, as CSV with their source beside them: what `apportion plan` answers from."""
