@@ -65,7 +65,8 @@ class Batch:
         if self.stop:
             return (
                 f"stop: another {self.left:,.10g} {self.unit} are expected to add {self.gain:.4f} "
-                f"{interval}; a gain above your margin of {self.margin:g} has probability {self.probability:.2f}"
+                f"{interval}; a gain above your margin of {self.margin:g} has probability "
+                f"{self.probability:.2f}"
             )
         what = [f"{self.new} new prompts x responses" if self.new else "", str(self.top_up or "")]
         return (
