@@ -18,7 +18,28 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-WORDS = "the answer to that is mostly a matter of how long the water has been standing in the open air".split()
+WORDS = [
+    "the",
+    "answer",
+    "to",
+    "that",
+    "is",
+    "mostly",
+    "a",
+    "matter",
+    "of",
+    "how",
+    "long",
+    "the",
+    "water",
+    "has",
+    "been",
+    "standing",
+    "in",
+    "the",
+    "open",
+    "air",
+]
 _READ = """
 import sys, time
 from pools.config import PoolConfig
@@ -42,11 +63,16 @@ def row(format: str, number: int) -> dict[str, Any]:
     """A row in one of the formats, of the length of a usual prompt and answers."""
     question = f"Question {number}: {' '.join(WORDS)}?"
     answers = [f"Answer {k} to {number}: {' '.join(WORDS * 3)}" for k in range(4)]
-    turns = [[{"role": "user", "content": question}, {"role": "assistant", "content": text}] for text in answers]
+    turns = [
+        [{"role": "user", "content": question}, {"role": "assistant", "content": text}] for text in answers
+    ]
     dialogues = [f"\n\nHuman: {question}\n\nAssistant: {text}" for text in answers]
     rated = {name: {"Rating": "4"} for name in ("helpfulness", "honesty", "instruction_following")}
     shapes: dict[str, dict[str, Any]] = {
-        "pool": {"prompt": question, "responses": [{"text": a, "score": k / 2} for k, a in enumerate(answers)]},
+        "pool": {
+            "prompt": question,
+            "responses": [{"text": a, "score": k / 2} for k, a in enumerate(answers)],
+        },
         "hh_rlhf": {"chosen": dialogues[0], "rejected": dialogues[1]},
         "preference": {"prompt": question, "chosen": answers[0], "rejected": answers[1]},
         "preference turns": {"chosen": turns[0], "rejected": turns[1]},
