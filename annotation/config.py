@@ -10,10 +10,10 @@ from pydantic import ConfigDict, Field, model_validator
 
 from base.errors import ConfigError
 from base.settings import Settings
+from metrics.chat import Style
 from metrics.config import RewardConfig
 from pools.config import PoolConfig
 from pools.files import refuse_credential
-from trainers.prompt_format import Style
 
 EMBEDDED = "embedded:smollm2-135m"
 RUBRIC = (

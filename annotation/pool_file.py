@@ -9,7 +9,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ class _Scored:
         self._source, self.label = source, source.label
 
     def rows(self) -> Iterator[Row]:
-        return (replace(row, value=_scored(row.value)) for row in self._source.rows())
+        return (row._replace(value=_scored(row.value)) for row in self._source.rows())
 
     def fraction(self) -> float:
         return self._source.fraction()

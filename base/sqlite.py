@@ -1,4 +1,4 @@
-"""Addresses of SQLite files: SQLAlchemy, which Optuna and MLflow open them with, decodes what stands there."""
+"""Addresses of SQLite files: SQLAlchemy, which Optuna and MLflow use, decodes them."""
 
 from __future__ import annotations
 

@@ -106,7 +106,8 @@ class Replay:
         while left > each / 2 and not stopped:
             self.train()
             ask = partial(
-                next_batch, self.predictor(), self.labelled, cost_model=ground.cost, responses=ground.responses,
+                next_batch, self.predictor(), self.labelled, cost_model=ground.cost,
+                responses=ground.responses,
                 new_prompts=None, margin=MARGIN, doubt=self.prior.given(self.records).forecast,
             )  # fmt: skip
             try:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.pool_reading [--quick] [--against FOLDER]
 
-Rows of one shape are written to a file, and both checkouts read it by turns, each in a process of its own; the
+Rows of one shape are written to a file, and both checkouts read it in turn, each in its own process; the
 best of several turns counts. `ratio` is rows per second here over rows per second there: 1 is as fast, and
 without `--against` it is over parsing the same lines with `json` alone. The last line is JSON.
 """

@@ -52,7 +52,7 @@ class PoolConfig(Settings):
     columns: Columns = Columns()
     score: dict[str, float] = Field(
         {},
-        description="attributes and their weights: the sum is the score, as {helpfulness: 1, correctness: 0.5}",
+        description="attributes and weights whose sum is the score, as {helpfulness: 1, correctness: 0.5}",
     )
     split: str = Field("train", description="which split of a Hugging Face data set is the pool")
     subset: str = Field("", description="which configuration of a Hugging Face data set (empty: its default)")

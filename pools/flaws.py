@@ -19,7 +19,7 @@ REASONS = {
     "empty_response": "response text is missing or empty (that response is dropped)",
     "missing_score": "response has no score (that response is dropped)",
     "bad_score": "score is not a finite number (that response is dropped)",
-    "template_refuses": "the model's chat template does not take the prompt (model.prompt_format: plain would)",
+    "template_refuses": "the model's chat template refuses the prompt (model.prompt_format: plain would not)",
     "duplicate_response": "response repeats an earlier one of the same prompt (the later one is dropped; of "
     "a pair of equal sides both)",
     "duplicate_prompt": "prompt repeats an earlier row (the later row is dropped)",

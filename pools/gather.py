@@ -53,7 +53,7 @@ class Entry:
     pairs: list[tuple[str, float, str, float]] | None = None
 
     def example(self) -> Example:
-        """The responses with their mean scores or, where several comparisons have to agree, with strengths."""
+        """The responses with mean scores or, where several comparisons have to agree, with strengths."""
         if self.pairs is None or len(self.pairs) < 2:
             return Example(self.prompt, tuple(map(_averaged, self.responses.values())))
         places = {text: place for place, text in enumerate(self.responses)}

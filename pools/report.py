@@ -139,7 +139,7 @@ class Shape:
             yield f"  {_nothing_ranks(self.tied, self.prompts)}"
         if self.partly_compared:
             yield (
-                f"  of {self.partly_compared:,} prompts only some pairs of responses were compared: scores are "
+                f"  of {self.partly_compared:,} prompts only some pairs were compared: scores are "
                 "Bradley-Terry strengths, and other pairs are not trained on"
             )
         if any(self.domains):
@@ -255,7 +255,7 @@ class PoolReport:
 
 def _nothing_ranks(tied: int, prompts: int) -> str:
     if tied == prompts:
-        return "nothing ranks: in every prompt all responses have the same score, so that preferences teach nothing"
+        return "nothing ranks: in every prompt all responses have the same score"
     return f"in {tied:,} prompts all responses have the same score: preferences learn nothing from them"
 
 

@@ -91,7 +91,7 @@ def _encoding(start: bytes) -> str:
 
 
 def _of_text(text: io.TextIOWrapper) -> Iterator[Row]:
-    """The rows of a stream of characters: an array's items, and what stands in lines after it or without one."""
+    """The rows of a stream of characters: an array's items, and the lines after it or without one."""
     items = _Items(text)
     if items.opens():
         yield from items

@@ -25,7 +25,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status (2 for bad input, 130 for Ctrl-C, 1 for a pipe that closed)."""
+    """Run one command; returns the exit status (2: bad input, 130: Ctrl-C, 1: a closed pipe)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="apportion", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -1,4 +1,4 @@
-"""Rows that list several responses of one prompt: our own schema, UltraFeedback, Nectar, prefix/suffix lists."""
+"""Rows that list the responses of a prompt: our own schema, UltraFeedback, Nectar, prefix/suffix lists."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _answer(item: Fields | None) -> Answer:
 
 
 def from_scored(row: Fields) -> Draft:
-    """Texts and their scores as lists side by side: distilabel, SimPO's five answers, `responses` and `scores`.
+    """Texts and scores as lists side by side: distilabel, SimPO's five answers, `responses` and `scores`.
 
     A chosen and a rejected side beside them must be among the texts.
     """

@@ -1,4 +1,4 @@
-"""Two sides of a comparison: whole dialogues, lone answers, or texts, with or without a prompt beside them."""
+"""Two sides of a comparison: dialogues, lone answers, or texts, with or without a prompt beside them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def pair(
 
 
 def scores_beside(row: Fields) -> dict[str, str]:
-    """Columns that score the chosen side, and those for the rejected (`score_chosen`, `chosen-rating`, ...)."""
+    """Columns that score the chosen side, and the rejected one (`score_chosen`, `chosen-rating`, ...)."""
     found = {}
     for name in row:
         if "chosen" in name and name != "chosen" and _SCORE.search(name):
@@ -111,7 +111,7 @@ def _side(value: object, name: str) -> str | list[Turn]:
 def _of_dialogues(
     row: Fields, one: list[Turn], two: list[Turn], asked: Asked | None
 ) -> tuple[str | list[Turn], Sequence[object]]:
-    """Prompt and answers of two dialogues that differ in their last turn only, which must be the assistant's."""
+    """Prompt and answers of two dialogues that differ only in their last turn, an assistant's."""
     for turns in (one, two):
         if turns[-1].get("role") != "assistant":
             raise RowFlaw("wrong_shape", "a dialogue does not end with an answer by the assistant")

@@ -50,7 +50,7 @@ def from_preference(row: Fields) -> Draft:
     if all(spells_texts(row.get(side)) for side in ("chosen", "rejected")):
         raise RowFlaw(
             "unknown_shape",
-            "chosen and rejected are lists of texts in JSON: write one text each or, where they are answers as "
+            "chosen and rejected are JSON lists of texts: write one text each or, where they are answers as "
             "they stand, say so with pool.columns: {prompt: ..., chosen: chosen, rejected: rejected}",
         )
     scores = pair_scores(row)

@@ -119,7 +119,7 @@ def as_turns(content: str | list[Turn]) -> list[Turn]:
 
 
 def bare(turn: Turn) -> tuple[object, object]:
-    """What two turns have to share to be the same: the role, and the content but for the white space around."""
+    """What two turns have to share to be the same: the role, and the content without outer white space."""
     content = turn.get("content")
     return turn.get("role"), content.strip() if isinstance(content, str) else content
 

@@ -1,4 +1,4 @@
-"""Rows with one response each: HelpSteer2's attributes, KTO's thumbs, a score, SHP's votes, WebGPT's pairs."""
+"""Rows with one response each: HelpSteer2's attributes, KTO's thumbs, a score, SHP's votes, WebGPT."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LABELS = {"true": 1.0, "false": 0.0}
 
 
 def from_rated(row: Fields) -> Draft:
-    """One response a row, with a score, an attribute (HelpSteer2's `helpfulness`) or a thumb (KTO's `label`)."""
+    """One response a row, with a score, an attribute (HelpSteer2's `helpfulness`) or KTO's `label`."""
     asked, text = _asked_and_answered(row)
     name = first_named(row, SCORE, "missing_score")
     answer = Answer(text, _rating(row[name]), row.get("model"))

@@ -1,4 +1,4 @@
-"""From a row to drafts: by the row's own columns, by the format that was asked for, or by the user's mapping."""
+"""From a row to drafts: by its own columns, by the format that was asked for, or by the user's mapping."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Reader:
 
 
 def weighted(row: Fields, weights: Mapping[str, float]) -> dict[str, Any]:
-    """The row with a `score` for each response: the weighted sum of its attributes; RowFlaw where one lacks."""
+    """The row with a `score` for each response, the weighted sum of attributes; RowFlaw where one lacks."""
     if row.keys() >= weights.keys():
         return {**row, "score": _sum(row, weights)}
     name = next((name for name in RESPONSES if row.get(name) is not None), None)

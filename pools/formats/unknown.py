@@ -1,4 +1,4 @@
-"""What to say of rows that no format knows: the columns, the nearest format, the mapping that would read them."""
+"""The message about rows that no format knows: columns, nearest format, the mapping that would read them."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def is_turn(value: object) -> bool:
 
 
 def turn_of(item: object) -> Turn:
-    """One turn as role and content, whatever its keys, roles and parts are called; null fields are ignored."""
+    """One turn as role and content, whatever its keys, roles and parts are called, without null fields."""
     if not isinstance(item, Mapping):
         raise RowFlaw("wrong_shape", f"{shown(item)}: a turn with role and content was expected")
     role = item.get("role") if item.get("role") is not None else item.get("from")
@@ -191,7 +191,7 @@ def merged_turns(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def text_of(value: object) -> object:
-    """The text of a response, which may be a turn, a list with one turn, or content parts; spelt in JSON or not."""
+    """The text of a response: a text, a turn, a list with one turn, or content parts, in JSON or not."""
     if isinstance(value, str):
         inner = decoded(value) if value.startswith(("[{", "{")) else None
         return text_of(inner) if is_turns(inner) or is_turn(inner) else value

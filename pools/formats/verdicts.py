@@ -111,7 +111,7 @@ def _alternating(asked: list[object], answers: list[object]) -> list[Turn]:
 
 
 def from_summaries(row: Fields) -> Draft:
-    """summarize_from_feedback: a post and two summaries. The prompt is as in Stiennon et al. 2020, table 29."""
+    """summarize_from_feedback: a post and two summaries; the prompt as in Stiennon et al. 2020, table 29."""
     info = unspelt(row["info"])
     if not isinstance(info, Mapping):
         raise RowFlaw("wrong_shape", f"info is {shown(info)}: an object was expected")

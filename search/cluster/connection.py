@@ -119,8 +119,8 @@ def _check_room_for_sockets() -> None:
     name = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), "")
     if name and len(os.environ[name].encode()) > _LONGEST_TMPDIR:
         raise ConfigError(
-            f"{name} is {os.environ[name]}, of {len(os.environ[name])} characters: Ray's sockets lie below it, and "
-            f"their paths are limited; set RAY_TMPDIR to a folder of at most {_LONGEST_TMPDIR} characters, such as "
+            f"{name} is {os.environ[name]} ({len(os.environ[name])} characters): Ray's sockets lie there and "
+            f"their paths are limited; set RAY_TMPDIR to a path of at most {_LONGEST_TMPDIR} characters, as "
             "/tmp"
         )
 

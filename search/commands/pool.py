@@ -58,7 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME=COLUMN",
-        help="which columns hold what, where no format knows them: prompt=question responses=a,b scores=s_a,s_b, or "
+        help="columns that hold what, of an unknown format: prompt=question responses=a,b scores=s_a,s_b, or "
         "prompt=... chosen=... rejected=... (pool.columns of a study)",
     )
     check.add_argument(

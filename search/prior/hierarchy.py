@@ -81,7 +81,7 @@ def _update(found: Evidence, means: Floats, covariances: Floats) -> tuple[Floats
     apart = found.weighted - means @ found.precision
     at_means = means @ found.weighted - 0.5 * np.einsum("ci,ij,cj->c", means, found.precision, means)
     moved = 0.5 * np.einsum("ci,cij,cj->c", apart, shrunk, apart)
-    return shrunk, at_means + moved - 0.5 * np.linalg.slogdet(inner)[1]
+    return np.asarray(shrunk), np.asarray(at_means + moved - 0.5 * np.linalg.slogdet(inner)[1])
 
 
 def learn_prior(studies: Sequence[PastStudy], *, over_base: bool = False) -> Prior:
@@ -121,7 +121,7 @@ def _over_studies(found: Sequence[Evidence], spreads: Floats, start: Floats) -> 
     means = np.einsum("cij,cj->ci", covariances, weighted)
     log_weight += 0.5 * (np.sum(weighted * means, axis=1) - np.linalg.slogdet(precision)[1])
     weights = np.exp(log_weight - log_weight.max())
-    return weights / weights.sum(), means, covariances
+    return np.asarray(weights / weights.sum()), np.asarray(means), np.asarray(covariances)
 
 
 def _log_prior(spreads: Floats) -> Floats:

@@ -102,7 +102,7 @@ def _refuse_repeats(rows: Sequence[_Row]) -> None:
         seed = row.text("seed")
         if seed and (other := first.setdefault(seed, row)) is not row:
             raise InsufficientDataError(
-                f"{row.where}: repeats line {other.line}, the same trial with seed {seed}; leave one of them out, "
+                f"{row.where}: repeats line {other.line}, the same trial with seed {seed}; leave one out, "
                 "or give each seed of a trial a number of its own"
             )
 
