@@ -13,6 +13,9 @@ from transformers import DynamicCache
 from trainers.generation.cache import can_join, empty_cache, joined
 from trainers.policy.attention import answering
 
+# Tokens that are looked at first: they nearly always hold the nucleus, and sorting the vocabulary is slow.
+_LIKELIEST = 512
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -35,22 +38,25 @@ def generate(
     sampling: Sampling | None = None,
     stop: Sequence[str] = (),
     tokenizer: Any = None,
+    copies: int = 1,
 ) -> list[list[int]]:
-    """Token ids of one answer to each prompt, in the prompts' order, without the end token.
+    """Token ids of `copies` answers to each prompt, in the prompts' order, without the end token.
 
-    Prompts are sorted by length and cut into batches of rows x (longest prompt + `max_new_tokens`) within
+    A prompt is encoded once for all its answers, which are next to each other and differ only by `sampling`.
+    Prompts are sorted by length and cut into batches of answers x (longest prompt + `max_new_tokens`) within
     `token_budget`; rows that ended leave the batch. With `stop` (which needs `tokenizer`) an answer also ends
     with the token that completes one of these strings; `cut` then takes the string off the text.
     """
-    answers: list[list[int]] = [[] for _ in prompt_ids]
+    answers: list[list[int]] = [[] for _ in range(copies * len(prompt_ids))]
     chooser = _Chooser(sampling, model.device)
     with answering(model):
-        for rows in _batches([len(ids) for ids in prompt_ids], max_new_tokens, token_budget):
+        for rows in _batches([len(ids) for ids in prompt_ids], max_new_tokens, token_budget // copies):
             prompts = [list(prompt_ids[row]) for row in rows]
             ends = _Ends(frozenset(eos_ids), tuple(stop), tokenizer)
-            found = _decode(model, prompts, max_new_tokens, pad_id, chooser, ends)
-            for row, answer in zip(rows, found, strict=True):
-                answers[row] = answer
+            found = _decode(model, prompts, max_new_tokens, pad_id, chooser, ends, copies)
+            places = [row * copies + copy for row in rows for copy in range(copies)]
+            for place, answer in zip(places, found, strict=True):
+                answers[place] = answer
     return answers
 
 
@@ -71,16 +77,26 @@ def cut(text: str, stop: Sequence[str]) -> str:
 
 
 def _decode(
-    model: Any, prompts: list[list[int]], max_new_tokens: int, pad_id: int, chooser: _Chooser, ends: _Ends
+    model: Any,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    pad_id: int,
+    chooser: _Chooser,
+    ends: _Ends,
+    copies: int,
 ) -> list[list[int]]:
-    """Answers to `prompts`, which come longest first."""
+    """`copies` answers to each of `prompts`, which come longest first."""
     width = len(prompts[0])
     # One column for each token to come, so that the mask only has to be sliced.
-    mask = _mask(prompts, width + max_new_tokens, width, model.device)
+    mask = _mask(prompts, width + max_new_tokens, width, model.device).repeat_interleave(copies, 0)
     positions = torch.tensor([[len(prompt)] for prompt in prompts], device=model.device)
-    answers: list[list[int]] = [[] for _ in prompts]
-    alive = list(range(len(prompts)))
+    positions = positions.repeat_interleave(copies, 0)
+    answers: list[list[int]] = [[] for _ in range(copies * len(prompts))]
+    alive = list(range(len(answers)))
     logits, cache = _encode(model, prompts, pad_id)
+    logits = logits.repeat_interleave(copies, 0)
+    if copies > 1:
+        cache.batch_repeat_interleave(copies)
     for seen in range(width + 1, width + max_new_tokens + 1):
         tokens = chooser(logits)
         ended = [ends.reached(answers[row], token) for row, token in zip(alive, tokens.tolist(), strict=True)]
@@ -160,9 +176,10 @@ class _Chooser:
     def __call__(self, logits: Tensor) -> Tensor:
         if self.sampling is None:
             return logits.max(-1).indices  # on a CPU argmax takes four times as long
-        probabilities, order = (
-            (logits.float() / self.sampling.temperature).softmax(-1).sort(-1, descending=True)
-        )
+        likely = (logits.float() / self.sampling.temperature).softmax(-1)
+        probabilities, order = likely.topk(min(_LIKELIEST, likely.shape[-1]))
+        if (probabilities.sum(-1) < self.sampling.top_p).any():
+            probabilities, order = likely.sort(-1, descending=True)
         before = probabilities.cumsum(-1) - probabilities
         nucleus = probabilities.masked_fill(before >= self.sampling.top_p, 0.0)
         return order.gather(1, torch.multinomial(nucleus, 1, generator=self._generator))[:, 0]
