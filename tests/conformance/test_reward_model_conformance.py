@@ -13,6 +13,7 @@ from metrics.reward.fitted import fit_reward_model, fit_sample
 from metrics.reward.memory import MemoryReward
 from metrics.reward.registry import load_reward_model
 from pools.demo.grammar import make_prompts
+from pools.demo.requests import EXAMPLES
 from pools.types import Message, Prompt
 from tests.metrics_tests.tiny_rewards import (
     examples_rewarding,
@@ -21,7 +22,7 @@ from tests.metrics_tests.tiny_rewards import (
     save_encoder_reward,
 )
 
-PROMPTS = make_prompts(train=12, held_out=0, seed=5)[0]
+PROMPTS = make_prompts(EXAMPLES, train=12, held_out=0, seed=5)[0]
 RESPONSES = [
     "yes",
     "",
