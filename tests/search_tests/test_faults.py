@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-
 from studies import ROOT, family, named, start, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(500)]
