@@ -18,6 +18,7 @@ from search.config.cost import CostModel
 from search.fit.curve import DiversityCurve
 from search.fit.fit import Fit, fit_trials
 from search.report.report import write_report
+from search.trials.shipped import find_trials
 from search.trials.trials_csv import read_json, read_trials
 
 
@@ -88,11 +89,10 @@ def _words(fit: Fit, answer: Recommendation) -> str:
 
 
 def read_ground(path: Path) -> Ground:
-    """Read a study folder (trials.csv, curve.json, study.json) or a CSV of trials."""
+    """Read a study folder (trials.csv, curve.json, study.json) or a CSV of trials, also one that ships."""
+    path = find_trials(path)
     if path.is_dir():
         return _folder(path)
-    if not path.exists():
-        raise InsufficientDataError(f"{path} is neither a study folder nor a CSV of trials")
     fit = fit_trials(read_trials(path))
     return Ground(
         path.stem, fit, DiversityCurve.from_trials(fit.records), {}, None, fit.observed.levels, None, None, 0
