@@ -52,8 +52,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, default=Path("demo.jsonl.gz"), metavar="FILE",
                         help="file to write (default demo.jsonl.gz)")  # fmt: skip
     for name, default, meaning in (
-        ("prompts", 312, "train prompts"),
-        ("held-out-prompts", 204, "held-out prompts, which get no responses"),
+        ("prompts", 192, "train prompts"),
+        ("held-out-prompts", 324, "held-out prompts, which get no responses"),
         ("responses", 8, "distinct responses a train prompt"),
         ("max-new-tokens", 24, "length of a response (tokens)"),
         ("seed", 0, "seed of all sampling"),
