@@ -1,10 +1,13 @@
 """Every error that apportion raises for a user to read, in one tree.
 
-Programming mistakes stay `assert`; what a user can mend is one of these. The message names the value
-that was refused and what would be accepted.
+Programming mistakes stay `assert`; what a user can fix is one of these. The message quotes the value
+that was rejected and says what would be accepted.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class ApportionError(ValueError):
@@ -16,7 +19,7 @@ class ConfigError(ApportionError):
 
 
 class PoolError(ApportionError):
-    """A pool cannot be read, or holds too little of what was asked of it."""
+    """A pool cannot be read, or holds fewer prompts or responses than were asked for."""
 
 
 class RewardError(ApportionError):
@@ -24,19 +27,19 @@ class RewardError(ApportionError):
 
 
 class TrainingError(ApportionError):
-    """A trial cannot go on: a loss that is not finite, a model that cannot be loaded."""
+    """A trial cannot continue: a loss that is not finite, a model that cannot be loaded."""
 
 
 class NonRetryableError(TrainingError):
-    """A trial ends on all its workers alike; trying again would end the same way."""
+    """A trial failed on all its workers in the same way, and would fail so again: it is not retried."""
 
 
 class CheckpointError(TrainingError):
-    """A checkpoint cannot be written; the training itself can go on."""
+    """A checkpoint cannot be written; the training itself can continue."""
 
 
 class InsufficientDataError(ApportionError):
-    """The trials at hand do not support the answer that was asked for; the message says what to run."""
+    """The finished trials do not support the answer that was asked for; the message says what to run."""
 
 
 def did_you_mean(name: str, choices: list[str]) -> str:
@@ -45,3 +48,18 @@ def did_you_mean(name: str, choices: list[str]) -> str:
 
     near = get_close_matches(name, choices, n=1)
     return f' (did you mean "{near[0]}"?)' if near else ""
+
+
+@contextmanager
+def loading(what: str, error: type[ApportionError]) -> Iterator[None]:
+    """Raise `error` as "cannot load WHAT: reason" for whatever a library raises in the block.
+
+    The reason is the first line of the library's own message. ApportionErrors pass unchanged.
+    """
+    try:
+        yield
+    except ApportionError:
+        raise
+    except Exception as cause:
+        lines = str(cause).strip().splitlines() or [type(cause).__name__]
+        raise error(f"cannot load {what}: {lines[0]}") from cause

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 class Settings(BaseModel):
     """A section of the study's configuration.
 
-    pydantic (a dependency of Ray and MLflow already) checks types and ranges; unknown keys are refused
+    pydantic (a dependency of Ray and MLflow already) checks types and ranges; unknown keys are rejected
     so that a misspelt field never silently keeps its default.
     """
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks._simulated import simulated
 from benchmarks.paper import paper_figures
 from search.advice.recommend import recommend
 from search.advice.recommendation import Recommendation
@@ -26,6 +27,7 @@ from search.fit.curve import DiversityCurve
 from search.fit.fit import fit_trials
 from search.fit.observations import Floats
 from search.fit.question import predict
+from search.trials.design_point import DesignPoint
 from search.trials.record import TrialRecord
 
 LARGEST_KNOWN = 12_000
@@ -84,6 +86,27 @@ def saturating(generator: np.random.Generator) -> Truth:
     return lambda n, k, d: 0.58 - loss * (n / 1500) ** -alpha - gain * k**-beta
 
 
+def falling(generator: np.random.Generator) -> Truth:
+    """More prompts lower the reward at every k, as where equally many steps visit each of them less often."""
+    offsets = _offsets(generator)
+    slopes = {k: generator.uniform(0.004, 0.014) for k in RESPONSES}
+    return lambda n, k, d: 0.52 + offsets[int(k)] - slopes[int(k)] * np.log(n / 6000)
+
+
+def peaked(generator: np.random.Generator) -> Truth:
+    """Reward peaks at a number of prompts within the trials, a parabola in log prompts."""
+    offsets = _offsets(generator)
+    top, bend = generator.uniform(np.log(4000), np.log(9000)), generator.uniform(0.006, 0.02)
+    return lambda n, k, d: 0.54 + offsets[int(k)] - bend * (np.log(n) - top) ** 2
+
+
+def crossing(generator: np.random.Generator) -> Truth:
+    """More prompts raise the reward of few responses and lower that of many."""
+    offsets = _offsets(generator)
+    slopes = {2: generator.uniform(0.005, 0.015), 3: 0.0, 4: generator.uniform(-0.015, -0.005)}
+    return lambda n, k, d: 0.52 + offsets[int(k)] + slopes[int(k)] * np.log(n / 6000)
+
+
 def normal(generator: np.random.Generator, count: int) -> Floats:
     return generator.normal(0, SEED_DEVIATION, count)
 
@@ -98,7 +121,13 @@ GROUNDS = {
     "count only": Ground(count_only, normal),
     "saturating": Ground(saturating, normal),
     "heavy tails": Ground(lines, heavy),
+    "falling": Ground(falling, normal),
+    "peaked": Ground(peaked, normal),
+    "crossing": Ground(crossing, normal),
 }
+
+# Numbers that seed the grounds: those of the first four stay as grounds are added.
+ORDER = [*sorted(("lines", "count only", "saturating", "heavy tails")), "falling", "peaked", "crossing"]
 
 
 def trials_of(truth: Truth, noise: Noise, generator: np.random.Generator) -> list[TrialRecord]:
@@ -109,18 +138,8 @@ def trials_of(truth: Truth, noise: Noise, generator: np.random.Generator) -> lis
     for n, k, selection, factor in plan:
         diversity = diversity_of(n) * factor
         rewards = truth(n, k, diversity) + noise(generator, SEEDS)
-        records.append(
-            TrialRecord(
-                trial=f"{n}x{k} {selection}",
-                prompts=n,
-                responses=k,
-                cost=n * k,
-                diversity=diversity,
-                seeds=tuple(range(SEEDS)),
-                rewards=tuple(float(r) for r in rewards),
-                selection=selection,
-            )  # fmt: skip
-        )
+        point = DesignPoint(prompts=n, responses=k, selection=selection)
+        records.append(simulated(point, rewards, diversity=diversity))
     return records
 
 
@@ -160,18 +179,22 @@ def judged(answer: Recommendation, truth: Truth, records: Sequence[TrialRecord])
     mine = expected(truth, answer.best.split)
     picked = max((r for r in records if r.selection == "random"), key=lambda r: r.reward)
     low, high = answer.best.interval_95
+    rival = answer.runner_up.split if answer.runner_up else answer.best.split
     return {
         "covered recommended": float(low <= mine <= high),
         "regret": best - mine,
         "regret of best observed": best - expected(truth, Split(picked.prompts, picked.responses)),
         "claimed better": answer.probability_better or 0.0,
-        "is better": float(mine > expected(truth, answer.splits[1].split)),
+        "is better": float(mine > expected(truth, rival)),
+        "decided": float(not answer.flags["undecided"]),
+        "decided wrongly": float(not answer.flags["undecided"] and best > mine + answer.margin),
+        "spends": answer.best.cost / answer.budget,
     }
 
 
 def ground_figures(name: str, studies: int, seed: int) -> dict[str, float]:
     """Means over `studies` studies of one ground."""
-    generator = np.random.default_rng([seed, sorted(GROUNDS).index(name)])
+    generator = np.random.default_rng([seed, ORDER.index(name)])
     found = [one_study(GROUNDS[name], generator, seed) for _ in range(studies)]
     figures = {key: float(np.mean([each[key] for each in found])) for key in found[0]}
     figures["regret ratio"] = figures["regret"] / figures["regret of best observed"]
@@ -189,13 +212,10 @@ def _held_out(
     figure: dict[str, Any], rewards: dict[str, list[float]], curve: DiversityCurve
 ) -> dict[str, float]:
     points = [
-        TrialRecord(
-            trial=f"{n}x{k}", prompts=n, responses=int(k), cost=n * int(k), diversity=d, seeds=(0,),
-            rewards=(y,),
-        )
+        simulated(DesignPoint(prompts=n, responses=int(k)), [y], diversity=d)
         for k, ys in rewards.items()
         for n, d, y in zip(figure["prompts"], figure["diversity"], ys, strict=True)
-    ]  # fmt: skip
+    ]
     fit = fit_trials([point for point in points if point.prompts <= LARGEST_KNOWN])
     unseen = [point for point in points if point.prompts > LARGEST_KNOWN]
     forecast = predict(fit, [Split(point.prompts, point.responses) for point in unseen], curve)

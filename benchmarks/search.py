@@ -25,16 +25,18 @@ from typing import Any
 import numpy as np
 import optuna
 
+from benchmarks._simulated import simulated
 from benchmarks.paper import paper_figures
 from search.config.cost import CostModel
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
-from search.plan.plan import Plan
+from search.plan.belief import Belief
+from search.plan.plan import Plan, seeded
 from search.plan.progress import Progress
 from search.plan.proposals import Proposals
-from search.plan.space import Space, seeded
+from search.plan.space import Space
 from search.plan.step import Stop, Train
-from search.trials.design_point import Point
+from search.trials.design_point import DesignPoint, Trial
 from search.trials.record import TrialRecord
 
 SPENDS = (0.125, 0.25, 0.5, 1.0)
@@ -44,7 +46,7 @@ TRIALS = 40
 # Residual mean squares of the paper's lines, of points that average three seeds (Song et al., Figure 4).
 DEVIATION = {"PRO": (3 * 2.6e-5) ** 0.5, "SFT": (3 * 9.3e-6) ** 0.5}
 
-Truth = Callable[[Point], float]
+Truth = Callable[[DesignPoint], float]
 
 
 @dataclass(frozen=True)
@@ -85,36 +87,32 @@ class Study:
     truth: Truth
     curve: DiversityCurve
     generator: np.random.Generator
-    finished: list[tuple[Point, TrialRecord]] = field(default_factory=list)
+    finished: list[TrialRecord] = field(default_factory=list)
     samples: int = 0
     answers: list[tuple[int, bool]] = field(default_factory=list)
 
-    def train(self, point: Point) -> float:
-        noise = self.generator.normal(0, self.ground.deviation, len(point.seeds))
-        rewards = tuple(float(r) for r in np.clip(self.truth(point) + noise, 0, 1))
-        record = TrialRecord(
-            trial=point.key("benchmark"), prompts=point.prompts, responses=point.responses, cost=0.0,
-            diversity=self.curve.at(point.prompts)[0], seeds=point.seeds, rewards=rewards,
-        )  # fmt: skip
-        self.finished.append((point, record))
-        self.samples += point.prompts * point.responses * len(point.seeds)
+    def train(self, trial: Trial) -> float:
+        noise = self.generator.normal(0, self.ground.deviation, len(trial.seeds))
+        rewards = np.clip(self.truth(trial.point) + noise, 0, 1)
+        diversity = self.curve.at(trial.point.prompts)
+        record = simulated(trial.point, rewards, diversity=diversity, seeds=trial.seeds)
+        self.finished.append(record)
+        self.samples += trial.point.prompts * trial.point.responses * len(trial.seeds)
         return record.reward
 
     def right(self, responses: int | None) -> bool:
         """Whether the split of the whole budget with so many responses is as good as the best."""
         if responses is None:
             return False
-        wholes = {
-            k: self.truth(self.space.place(k, self.space.whole(k))) for k in self.space.budget_fractions
-        }
+        wholes = {k: self.truth(self.space.point(k, self.space.whole(k))) for k in self.space.fractions}
         return wholes[responses] >= max(wholes.values()) - MARGIN
 
     def best_mean(self) -> int | None:
         """The number of responses with the best mean reward at the whole budget; None before any is tried."""
         found: dict[int, list[float]] = {}
-        for point, record in self.finished:
-            if point.budget_fraction == self.space.whole(point.responses):
-                found.setdefault(point.responses, []).extend(record.rewards)
+        for record in self.finished:
+            if record.point.budget_fraction == self.space.whole(record.responses):
+                found.setdefault(record.responses, []).extend(record.rewards)
         return max(found, key=lambda k: float(np.mean(found[k])), default=None)
 
     def answer(self, responses: int | None) -> None:
@@ -122,7 +120,7 @@ class Study:
 
 
 def grid_samples(space: Space) -> int:
-    return GRID_SEEDS * sum(place.prompts * place.responses for place in space.grid())
+    return GRID_SEEDS * sum(point.prompts * point.responses for point in space.grid())
 
 
 def run_plan(study: Study, limit: int) -> dict[str, float]:
@@ -133,15 +131,15 @@ def run_plan(study: Study, limit: int) -> dict[str, float]:
         step = plan.next(progress, proposals.propose)
         believed = (
             step.belief.best.responses
-            if isinstance(step, Train | Stop) and step.belief and not isinstance(step.belief, str)
+            if isinstance(step, Train | Stop) and isinstance(step.belief, Belief)
             else None
         )
         study.answer(believed)
         if not isinstance(step, Train):
             break
-        key = step.point.key("benchmark")
-        proposals.start(key, step.point)
-        proposals.finish(key, study.train(step.point))
+        key = step.trial.key("benchmark")
+        proposals.start(key, step.trial)
+        proposals.finish(key, study.train(step.trial))
         progress = Progress(finished=study.finished)
     decided = isinstance(step, Stop) and step.decided
     right = study.answers[-1][1]
@@ -149,37 +147,37 @@ def run_plan(study: Study, limit: int) -> dict[str, float]:
 
 
 def run_grid(study: Study, limit: int) -> dict[str, float]:
-    for place in study.space.grid():
+    for point in study.space.grid():
         for seed in range(GRID_SEEDS):
-            study.train(seeded(study.space.config, place, range(seed)))
+            study.train(seeded(study.space.config, point, range(seed)))
     study.answer(study.best_mean())
     return {}
 
 
 def run_random(study: Study, limit: int) -> dict[str, float]:
-    places, seen = study.space.grid(), dict[Point, int]()
+    points, seen = study.space.grid(), dict[DesignPoint, int]()
     while study.samples < limit:
-        place = places[study.generator.integers(len(places))]
-        _one_seed(study, place, seen)
+        point = points[study.generator.integers(len(points))]
+        _one_seed(study, point, seen)
     return {}
 
 
 def run_tpe(study: Study, limit: int) -> dict[str, float]:
     """Optuna's default sampler with its default start, told the reward of each point."""
     sampler = optuna.samplers.TPESampler(seed=int(study.generator.integers(2**31)))
-    tuner, seen = optuna.create_study(direction="maximize", sampler=sampler), dict[Point, int]()
+    tuner, seen = optuna.create_study(direction="maximize", sampler=sampler), dict[DesignPoint, int]()
     while study.samples < limit:
         trial = tuner.ask()
         responses = trial.suggest_categorical("responses", study.ground.responses)
-        place = study.space.place(responses, trial.suggest_categorical("budget_fraction", SPENDS))
-        tuner.tell(trial, _one_seed(study, place, seen))
+        point = study.space.point(responses, trial.suggest_categorical("budget_fraction", SPENDS))
+        tuner.tell(trial, _one_seed(study, point, seen))
     return {}
 
 
-def _one_seed(study: Study, place: Point, seen: dict[Point, int]) -> float:
-    count = seen.get(place, 0)
-    seen[place] = count + 1
-    reward = study.train(seeded(study.space.config, place, range(count)))
+def _one_seed(study: Study, point: DesignPoint, seen: dict[DesignPoint, int]) -> float:
+    count = seen.get(point, 0)
+    seen[point] = count + 1
+    reward = study.train(seeded(study.space.config, point, range(count)))
     study.answer(study.best_mean())
     return reward
 
@@ -261,11 +259,11 @@ def lines(
 
     def draw(generator: np.random.Generator) -> Truth:
         slopes = {k: generator.uniform(0.0043, 0.0073) for k in at_whole}
-        wholes = {k: curve().at(int(budget / cost.cost_per_prompt(k)))[0] for k in at_whole}
+        wholes = {k: curve().at(int(budget / cost.cost_per_prompt(k))) for k in at_whole}
 
-        def truth(at: Point) -> float:
+        def truth(at: DesignPoint) -> float:
             k = at.responses
-            return at_whole[k] + slopes[k] * (curve().at(at.prompts)[0] - wholes[k])
+            return at_whole[k] + slopes[k] * (curve().at(at.prompts) - wholes[k])
 
         return truth
 

@@ -4,8 +4,9 @@
 
 `informed`, on the ground whose best number of responses lies in between: a planner who knows beforehand
 that rewards lie on a line of D for each k, how slopes vary, the noise of a seed, and which three k contend,
-and who spreads seeds over the four budget fractions so that the three rewards of the whole budget become as sure
-as they can. It decides all of that in advance; one that looked at results on the way could do somewhat better.
+and who spreads seeds over the four budget fractions so that the three rewards of the whole budget become
+as sure as they can. It decides all of that in advance; one that looked at results on the way could do
+somewhat better.
 
 `direct`, on any ground: one who knows which two splits contend and trains nothing else, at the whole budget.
 The last line is one JSON object.
@@ -40,9 +41,8 @@ def third(name: str) -> float:
 def variance(responses: int, seeds: Sequence[int]) -> float:
     """Of the whole budget's reward, known from so many seeds at each budget fraction, and the prior."""
     whole = grounds()[INTERIOR_GROUND].budget / responses
-    offsets = (
-        np.array([curve().at(int(whole * budget_fraction))[0] for budget_fraction in SPENDS])
-        - curve().at(int(whole))[0]
+    offsets = np.array([curve().at(int(whole * budget_fraction)) for budget_fraction in SPENDS]) - curve().at(
+        int(whole)
     )
     design = np.stack([np.ones(len(SPENDS)), offsets], axis=1)
     known = (design * np.array(seeds)[:, None]).T @ design / DEVIATION["PRO"] ** 2

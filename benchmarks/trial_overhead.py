@@ -28,7 +28,7 @@ from typing import Any
 from search.cluster.connection import start_ray, stop_ray
 from search.config.study import StudyConfig
 from search.plan.step import Step, Stop, Train
-from search.trials.design_point import Point
+from search.trials.design_point import DesignPoint, Trial
 
 WAYS = ("plain", "alone", "ours")
 
@@ -78,7 +78,7 @@ def plain(trials: int, storage: str) -> list[dict[str, float]]:
 
 
 class Conductor:
-    """Asks for so many trials and keeps what they say (`search.tuning.Conducted`)."""
+    """Asks for so many trials and keeps what they say (`search.execution.tuning.Conductor`)."""
 
     def __init__(self, trials: int) -> None:
         self._left = trials
@@ -88,17 +88,15 @@ class Conductor:
         if not self._left:
             return Stop("enough", True)
         self._left -= 1
-        return Train(
-            Point(prompts=self._left + 1, responses=2, budget_fraction=1.0, seeds=(0,)), "the next one"
-        )
+        return Train(Trial(DesignPoint(prompts=self._left + 1, responses=2), (0,)), "the next one")
 
-    def started(self, point: Point) -> None:
+    def started(self, trial: Trial) -> None:
         """Nothing to do."""
 
     def finished(self, outcome: Any) -> None:
         self.found.append(outcome)
 
-    def failed(self, point: Point, reason: str) -> None:
+    def failed(self, trial: Trial, reason: str) -> None:
         raise RuntimeError(reason)
 
 
@@ -130,17 +128,17 @@ def study(trials: int, storage: str, *, stay: bool) -> list[dict[str, float]]:
 _kept: list[Any] = []  # the workers of this process, as in `search.execution.trial`
 
 
-def done(point: Point, resources: Any, storage: str, stay: bool) -> dict[str, float]:
-    """What a trial of `point` found, and when it ended."""
+def done(trial: Trial, resources: Any, storage: str, stay: bool) -> dict[str, float]:
+    """What `trial` found, and when it ended."""
     from trainers.workers.worker_pool import WorkerPool
 
-    crew = _kept.pop() if _kept else WorkerPool(resources, storage=storage)
-    name = f"ours-{point.prompts}"
-    found: dict[str, float] = crew.run(lambda context: work(), name=name, label=point.label)
+    workers = _kept.pop() if _kept else WorkerPool(resources, storage=storage)
+    name = f"ours-{trial.point.prompts}"
+    found: dict[str, float] = workers.run(lambda context: work(), name=name, label=trial.label)
     if stay:
-        _kept.append(crew)
+        _kept.append(workers)
     else:
-        crew.close()
+        workers.close()
     return {**found, "ended": time.time()}
 
 

@@ -1,4 +1,4 @@
-"""What else may explain a reward: cheap statistics of a set of prompts, reported beside D for each trial."""
+"""Baseline metrics that D is compared with: cheap statistics of a set of prompts, reported for each trial."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def nested_distinct_n(tokens: TokenTable, order: int) -> NDArray[np.float64]:
 def token_entropy(tokens: TokenTable) -> float:
     """Shannon entropy of the token frequencies in bits, from 0 to log2 of the vocabulary; 0 for no token.
 
-    It looks at single tokens, so that shuffled words score as the sentence does.
+    It counts single tokens, so that a shuffled sentence scores as the sentence does.
     """
     _, counts = np.unique(tokens.ids, return_counts=True)
     shares = counts / max(len(tokens.ids), 1)
@@ -40,7 +40,7 @@ def nested_token_entropy(tokens: TokenTable) -> NDArray[np.float64]:
     order = np.argsort(tokens.ids, kind="stable")
     starts = np.flatnonzero(np.diff(tokens.ids[order], prepend=-1))
     sizes = np.diff(np.append(starts, len(order)))
-    earlier = np.empty(len(order), np.float64)  # how often each token was met before
+    earlier = np.empty(len(order), np.float64)  # how often each token occurred before
     earlier[order] = np.arange(len(order)) - np.repeat(starts, sizes)
     grown = _c_log_c(earlier + 1) - _c_log_c(earlier)
     sums = np.concatenate([[0.0], np.cumsum(grown)])[tokens.offsets[1:]]
@@ -73,7 +73,7 @@ def compression_ratio(texts: Iterable[str]) -> float:
 
 
 def text_baselines(tokens: TokenTable, texts: Iterable[str]) -> dict[str, float]:
-    """Every rival that needs no model, by name; `texts` are the prompts that `tokens` holds, uncut.
+    """Every baseline metric that needs no model, by name; `texts` are the prompts that `tokens` holds, uncut.
 
     `distinct_1` to `distinct_4`, `entropy` (bits a token), `compression_ratio`, `prompts`, `log_prompts`
     (natural; 0 for no prompt) and `mean_prompt_tokens` (after the cut to 512).

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pydantic import Field, field_validator, model_validator
 
-from pydantic import Field, model_validator
-
-from base.errors import ConfigError
+from base.errors import ConfigError, did_you_mean
 from base.settings import Settings
 
+# Each kind of reward model and its module, which has `load(config, source) -> RewardModel`.
+REWARD_MODELS = {
+    "verifier": "metrics.reward.verifier",
+    "hf": "metrics.reward.hf",
+    "fitted": "metrics.reward.fitted",
+}
 _FUNCTION = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 
 
 class DiversityConfig(Settings):
-    """What is measured on a trial's prompts beside D and the rivals that need no model."""
+    """What is measured on a trial's prompts beside D and the baseline metrics that need no model."""
 
     embedding_model: str | None = Field(
         None,
@@ -24,11 +28,11 @@ class DiversityConfig(Settings):
 
 
 class RewardConfig(Settings):
-    """The reward model that judges answers; every one gives a score in [0, 1] to each answer."""
+    """The reward model that scores answers; every kind gives each answer a score in [0, 1]."""
 
-    kind: Literal["verifier", "hf", "fitted"] = Field(
+    kind: str = Field(
         "verifier",
-        description="what judges: a Python function (verifier), a sequence-classification model (hf), "
+        description="what scores: a Python function (verifier), a sequence-classification model (hf), "
         "or a head fitted on the pool's own train scores (fitted)",
     )
     function: str = Field(
@@ -52,7 +56,10 @@ class RewardConfig(Settings):
         400, ge=10, description="fitted: the most train prompts that the head is fitted on (prompts)"
     )
     fit_folds: int = Field(
-        5, ge=2, le=20, description="fitted: parts of the prompts, each judged by a head fitted on the others"
+        5,
+        ge=2,
+        le=20,
+        description="fitted: folds of the prompts, each scored by a head fitted on the others",
     )
     timeout: float = Field(
         900,
@@ -60,6 +67,14 @@ class RewardConfig(Settings):
         description="longest time that one scoring of all answers may take; workers wait 1800 for each other "
         "(seconds)",
     )
+
+    @field_validator("kind")
+    @classmethod
+    def _kind_is_known(cls, kind: str) -> str:
+        if kind not in REWARD_MODELS:
+            choices = list(REWARD_MODELS)
+            raise ValueError(f"choices: {', '.join(choices)}{did_you_mean(kind, choices)}")
+        return kind
 
     @model_validator(mode="after")
     def _model_is_named(self) -> RewardConfig:
@@ -72,10 +87,10 @@ class RewardConfig(Settings):
 
     @property
     def source(self) -> str:
-        """What judges, in words."""
-        named = {
+        """The reward model as a report names it."""
+        details = {
             "verifier": self.function,
             "hf": self.model,
             "fitted": "fitted on the pool's own scores",
         }
-        return f"{self.kind} ({named[self.kind]})"
+        return f"{self.kind} ({details[self.kind]})" if self.kind in details else self.kind

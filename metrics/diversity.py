@@ -22,7 +22,7 @@ def diversity(tokens: TokenTable, *, order: int = ORDER, exponent: float = EXPON
     Range: 0 to N ** exponent; 0 exactly when the prompts hold no n-gram at all.
 
     It misleads where prompt lengths differ: shorter prompts repeat fewer n-grams, so that the shortest
-    prompts of a pool score highest whatever they say. Compare sets of equal mean length only. It also
+    prompts of a pool score highest whatever their content. Compare sets of equal mean length only. It also
     falls as N grows once distinct n-grams grow slower than N ** (1 - exponent) (see `metrics.heaps`).
     """
     firsts = _count(tokens, order)

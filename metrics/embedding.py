@@ -1,15 +1,14 @@
-"""How far apart prompts lie in a sentence-embedding space: two rivals of D that need a model."""
+"""How far apart prompts lie in a sentence-embedding space: two baseline metrics that need a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from base.errors import ApportionError
+from base.errors import ApportionError, loading
 
 _BATCH = 64
 _MAX_TOKENS = 512
@@ -24,7 +23,7 @@ class Spread:
         self._products = np.zeros((width, width))
 
     def add(self, vectors: NDArray[Any]) -> None:
-        """Take in vectors of length 1, shape [n, width]."""
+        """Add vectors of length 1, shape [n, width]."""
         wide = vectors.astype(np.float64)
         self._count += len(wide)
         self._sum += wide.sum(0)
@@ -63,7 +62,7 @@ class SentenceEmbedder:
     def __init__(self, model: str, device: str = "cpu") -> None:
         from transformers import AutoModel, AutoTokenizer
 
-        with _readable_errors(model):
+        with loading(f'the embedding model "{model}"', ApportionError):
             self._tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
             self._model = (
                 AutoModel.from_pretrained(model, use_safetensors=True, trust_remote_code=False)
@@ -105,17 +104,8 @@ def check_embedding_model(model: str) -> None:
     """Raise ApportionError where there is no such model; nothing but its configuration is read."""
     from transformers import AutoConfig
 
-    with _readable_errors(model):
+    with loading(f'the embedding model "{model}"', ApportionError):
         AutoConfig.from_pretrained(model, trust_remote_code=False)
-
-
-@contextmanager
-def _readable_errors(model: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ApportionError(f'cannot load the embedding model "{model}": {reason}') from error
 
 
 def embed_texts(texts: Sequence[str], model: str) -> NDArray[np.float32]:
@@ -131,5 +121,5 @@ def embedding_baselines(vectors: NDArray[np.float32]) -> dict[str, float]:
 
 
 def baselines_of(spread: Spread) -> dict[str, float]:
-    """The two rivals by name."""
+    """The two baseline metrics by name."""
     return {"embedding_distance": spread.mean_distance(), "vendi_score": spread.vendi_score()}

@@ -14,16 +14,17 @@ Positions = NDArray[np.int64]
 # the slots do. A larger table knows more n-grams but answers more slowly (benchmarks/diversity.md).
 _BLOCK = 1 << 16
 _SLOTS = 20  # log2 of the n-grams remembered as seen
-_SLACK = 1 << 22  # n-grams gathered before duplicates among them are dropped
+_SLACK = 1 << 22  # n-grams collected before duplicates among them are dropped
 
 
 class Firsts:
-    """Counts the distinct n-grams of all tables added, exactly, and knows which prompt brought each.
+    """Counts the distinct n-grams of all tables added, exactly, and which prompt has each of them first.
 
-    Text repeats itself: a table with one slot for each hash of an n-gram remembers those seen of late, and
-    only what it does not know is kept. What it has forgotten comes in again, and the last sort drops it, so
-    the cache changes the speed and never the count. Memory follows the number of distinct n-grams (`held`),
-    16 bytes each and as much again while they are merged, and 8 bytes for each prompt, not the text.
+    Text repeats itself: a cache with one slot for each hash of an n-gram holds recent ones, and only n-grams
+    that it does not hold are kept. Those evicted from it are kept again, and the last sort drops the
+    duplicates, so the cache changes the speed and never the count. Memory follows the number of distinct
+    n-grams (`held`), 16 bytes each and as much again while they are merged, and 8 bytes for each prompt, not
+    the text.
     All tables must be packed to compare (one table, or one `vocabulary`).
     """
 
@@ -41,7 +42,7 @@ class Firsts:
         return self._merged + self._pending
 
     def add(self, table: NgramTable) -> None:
-        """Go on with these prompts, which follow all that were added before."""
+        """Add these prompts, which follow all that were added before."""
         self._counts.append(np.diff(table.offsets))
         if not len(self._cache):
             self._cache = np.zeros(1 << _SLOTS, dtype=table.codes.dtype)

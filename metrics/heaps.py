@@ -28,7 +28,7 @@ class HeapsFit:
 
     `recent_exponent` is the slope over the last half of the prompts. `peak_prompts` is where diversity is,
     or by a parabola in the logarithms will be, largest; None where it rises on past 100 times the prompts
-    seen. `peak_seen` tells whether the curve itself has passed it.
+    seen. `peak_seen`: whether the curve itself has passed it.
     """
 
     constant: float

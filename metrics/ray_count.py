@@ -1,4 +1,4 @@
-"""Exact diversity on a cluster: Ray Data splits the n-grams by hash, and each part is counted alone."""
+"""Exact diversity on a cluster: Ray Data splits the n-grams by hash, and each part is counted by itself."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def nested_diversity_at(
     *,
     limit: int = EXACT_LIMIT,
 ) -> NDArray[np.float64]:
-    """D of the first n of `order` (places in `tokens`), for each n of `prompts`; shape as `prompts`.
+    """D of the first n of `order` (indices into `tokens`), for each n of `prompts`; shape as `prompts`.
 
     `metrics.diversity.nested_diversity` of the tokens in that order, with one piece of them in memory at a
     time; past `limit` distinct n-grams and prompts an estimate (`StreamCounter`).
@@ -64,8 +64,8 @@ class StreamCounter:
     """Counts n-grams of token tables as they come.
 
     `exact` holds every distinct n-gram, and raises PoolError past `limit` (distinct n-grams and prompts
-    together, about 40 bytes each while they are merged). `approximate` holds a sketch of 256 kB and what
-    `metrics.hyperloglog` says of its error. `auto` begins exactly and goes on with a sketch past the limit.
+    together, about 40 bytes each while they are merged). `approximate` holds a sketch of 256 kB and its
+    error is that of `metrics.hyperloglog`. `auto` starts exactly and switches to a sketch past the limit.
     `vocabulary` is more than every token id.
     """
 
@@ -79,7 +79,7 @@ class StreamCounter:
         self._points: list[tuple[float, float, float]] = []
 
     def add(self, tokens: TokenTable) -> None:
-        """Go on with these prompts."""
+        """Add these prompts."""
         ngrams = pack_ngrams(tokens, self._order, self._vocabulary)
         self._prompts += len(tokens)
         self._tokens += len(tokens.ids)

@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any, TypedDict
 
 from base.errors import PoolError
-from pools.adapters import ADAPTERS
 from pools.files import File, is_uri
-from pools.gather import sighting
+from pools.formats.reader import Reader
+from pools.gather import valid_rows
 from pools.readers import FilesSource, PoolSource, open_file, placed
 from pools.report import Findings
 from pools.spilled import OnDiskPoolBuilder, as_line, part_of
@@ -55,7 +55,7 @@ class _Chunk(TypedDict):
 
 
 def read_across(
-    files: Sequence[File], format: str, gathered: OnDiskPoolBuilder, mark: str, numbers: Iterator[int]
+    files: Sequence[File], reader: Reader, gathered: OnDiskPoolBuilder, mark: str, numbers: Iterator[int]
 ) -> None:
     """What `gathered.add` would make of all rows of `files`, with the reading done on Ray, which is joined.
 
@@ -64,7 +64,7 @@ def read_across(
     """
     findings: dict[int, Findings] = {}
     numbered = [(next(numbers), file.place) for file in files]
-    for chunk in _chunks(numbered, format, mark, gathered.parts):
+    for chunk in _chunks(numbered, reader, mark, gathered.parts):
         gathered.rows += chunk["rows"]
         gathered.put(chunk["part"], chunk["lines"])
         if chunk["findings"]:
@@ -73,7 +73,7 @@ def read_across(
         gathered.findings.include(findings[number])
 
 
-def _chunks(files: Sequence[tuple[int, str]], format: str, mark: str, parts: int) -> Iterator[_Chunk]:
+def _chunks(files: Sequence[tuple[int, str]], reader: Reader, mark: str, parts: int) -> Iterator[_Chunk]:
     """All chunks, of several files mixed."""
     import ray.data
     from ray.exceptions import RayError
@@ -87,7 +87,7 @@ def _chunks(files: Sequence[tuple[int, str]], format: str, mark: str, parts: int
     items = [{"number": number, "place": place} for number, place in files]
     with ray.data.DataContext.current(context):
         rows = ray.data.from_items(items, override_num_blocks=min(len(items), _MOST_TASKS)).flat_map(
-            partial(_checked, format=format, mark=mark, parts=parts), num_cpus=1
+            partial(_checked, reader=reader, mark=mark, parts=parts), num_cpus=1
         )
         try:
             yield from rows.iter_rows()
@@ -96,14 +96,14 @@ def _chunks(files: Sequence[tuple[int, str]], format: str, mark: str, parts: int
             raise PoolError(f"a worker of the cluster cannot read the pool: {why}") from error
 
 
-def _checked(file: dict[str, Any], format: str, mark: str, parts: int) -> Iterator[_Chunk]:
+def _checked(file: dict[str, Any], reader: Reader, mark: str, parts: int) -> Iterator[_Chunk]:
     """One file's chunks, on a worker."""
-    number, findings, adapter = file["number"], Findings(), ADAPTERS[format]
+    number, findings = file["number"], Findings()
     lines: defaultdict[int, list[str]] = defaultdict(list)
     rows = held = 0
     for each in placed(open_file(file["place"]), number):
         rows += 1
-        if (good := sighting(each, adapter, mark, findings)) is not None:
+        for good in valid_rows(each, reader, mark, findings):
             lines[part_of(good, parts)].append(line := as_line(good))
             held += len(line)
         if held > _CHUNK_BYTES:

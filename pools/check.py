@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
-from pools.adapters import Answer, Draft
 from pools.flaws import Flaw, RowFlaw, shown
+from pools.formats.draft import Answer, Draft
+from pools.formats.values import decoded, number_of
 from pools.types import Message, Prompt, Response
 
+_CONTROL = re.compile(
+    r"<\|(?:im_start|im_end|im_sep|endoftext|begin_of_text|end_of_text|eot_id|start_header_id|end_header_id|"
+    r"system|user|assistant|prompter|end|endofprompt)\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|</s>"
+)
 ROLES = ("system", "user", "assistant")
 PARTS = ("train", "held_out")
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A good prompt with its good responses, the flaws of the others, and the part (empty: not marked)."""
+    """A good prompt with its good responses, the flaws of the others, and the part (empty: not marked).
+
+    `flaws` holds notes on what is used (`pools.flaws.NOTES`) too.
+    """
 
     prompt: Prompt
     responses: tuple[Response, ...]
@@ -35,7 +45,26 @@ def check(draft: Draft) -> Checked:
     prompt = Prompt(_content(draft.prompt), _label(draft.domain, "domain"), meta)
     results = [_response(answer) for answer in draft.answers]
     responses = tuple(result for result in results if isinstance(result, Response))
-    return Checked(prompt, responses, tuple(result for result in results if isinstance(result, Flaw)), part)
+    flaws = [result for result in results if isinstance(result, Flaw)]
+    flaws += [Flaw(note) for note in draft.notes]
+    flaws += _notes(prompt.text, [response.text for response in responses])
+    return Checked(prompt, responses, tuple(flaws), part)
+
+
+def _notes(prompt: str, responses: Sequence[str]) -> Iterator[Flaw]:
+    """What is worth telling of texts that are used as they are."""
+    for text in (prompt, *responses):
+        if ("<" in text or "INST]" in text) and (found := _CONTROL.search(text)):
+            yield Flaw("control_tokens", found[0])
+            break
+    for text in responses:
+        if text[:2] == '["' and isinstance(inner := decoded(text), list) and all(map(_is_text, inner)):
+            yield Flaw("json_text", shown(text))
+            break
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _content(prompt: object) -> str | tuple[Message, ...]:
@@ -69,6 +98,14 @@ def _text(text: object, reason_if_empty: str) -> str:
     return _encodable(text)
 
 
+def _spoken(text: object) -> str:
+    """A response that says something beside control tokens."""
+    said = _text(text, "empty_response")
+    if said.lstrip()[:1] in "<[" and not _CONTROL.sub("", said).strip():
+        raise RowFlaw("empty_response", f"{shown(said)} is control tokens alone")
+    return said
+
+
 def _encodable(text: str) -> str:
     """JSON may spell half a character (a lone surrogate), which no tokenizer, digest or terminal takes."""
     try:
@@ -81,19 +118,21 @@ def _encodable(text: str) -> str:
 def _label(value: object, name: str) -> str:
     if value is None or isinstance(value, str):
         return _encodable(value or "")
+    if isinstance(value, int) and not isinstance(value, bool):  # a class by its number
+        return str(value)
     raise RowFlaw("wrong_shape", f"{name} is {shown(value)}: a text was expected")
 
 
 def _response(answer: Answer) -> Response | Flaw:
     try:
-        return Response(
-            _text(answer.text, "empty_response"), _score(answer.score), _label(answer.source, "source")
-        )
+        return Response(_spoken(answer.text), _score(answer.score), _label(answer.source, "source"))
     except RowFlaw as error:
         return error.flaw
 
 
 def _score(score: object) -> float:
+    if isinstance(score, str | Decimal):
+        score = number_of(score)
     if score is None:
         raise RowFlaw("missing_score")
     if isinstance(score, bool) or not isinstance(score, int | float):

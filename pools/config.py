@@ -8,8 +8,35 @@ from pydantic import ConfigDict, Field, model_validator
 
 from base.settings import Settings
 from pools.files import refuse_credential
+from pools.formats.columns import Columns
 
-Format = Literal["auto", "pool", "hh_rlhf", "ultrafeedback", "nectar", "shp", "prefix", "preference"]
+Format = Literal[
+    "auto",
+    "pool",
+    "hh_rlhf",
+    "ultrafeedback",
+    "nectar",
+    "shp",
+    "prefix",
+    "preference",
+    "prompts",
+    "scored",
+    "objects",
+    "rated",
+    "rated_dialogue",
+    "best_of",
+    "helpsteer2_preference",
+    "helpsteer3",
+    "pku_saferlhf",
+    "arena",
+    "arena_votes",
+    "webgpt",
+    "summaries",
+    "openai",
+    "oasst",
+    "argilla",
+    "label_studio",
+]
 
 
 class PoolConfig(Settings):
@@ -21,7 +48,12 @@ class PoolConfig(Settings):
         "'pool/*.parquet', any of these in an object store (s3://, gs://), a saved Hugging Face data set "
         "(folder), a hub id such as Anthropic/hh-rlhf, or demo, the pool that ships with the project",
     )
-    format: Format = Field("auto", description="shape of the rows; auto tells it from the first rows")
+    format: Format = Field("auto", description="shape of the rows; auto tells it from each row's columns")
+    columns: Columns = Columns()
+    score: dict[str, float] = Field(
+        {},
+        description="attributes and their weights: the sum is the score, as {helpfulness: 1, correctness: 0.5}",
+    )
     split: str = Field("train", description="which split of a Hugging Face data set is the pool")
     subset: str = Field("", description="which configuration of a Hugging Face data set (empty: its default)")
     held_out_path: str = Field("", description="second pool file or data set whose prompts are held out")
@@ -56,6 +88,18 @@ class PoolConfig(Settings):
     def _no_credential(self) -> Self:
         for name in ("path", "held_out_path"):
             refuse_credential(getattr(self, name), f"pool.{name}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_read(self) -> Self:
+        if self.columns.given and self.format != "auto":
+            raise ValueError(
+                f"columns say how rows are read, and format is {self.format!r}: leave one of them out"
+            )
+        if self.columns.scores and self.score:
+            raise ValueError(
+                "columns.scores and score both say where scores come from: leave one of them out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -10,8 +10,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 from base.errors import ConfigError, PoolError
 
-JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
-SUFFIXES = (*JSONL_SUFFIXES, ".parquet")
+_PLAIN = (".jsonl", ".json", ".csv", ".tsv")
+TEXT_SUFFIXES = tuple(f"{plain}{packed}" for plain in _PLAIN for packed in ("", ".gz", ".zst"))
+SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
 STORES = ("s3", "gs")
 _BUFFER = 8 << 20  # bytes of one request to an object store, while a file is read line by line
 _CREDENTIAL = re.compile(r"://[^/]*@|[?&](access|secret)_key=")
@@ -42,6 +43,14 @@ def is_data(place: str) -> bool:
     """Whether the name is that of a file that a pool can be read from."""
     name = place.partition("?")[0] if is_uri(place) else place
     return name.lower().endswith(SUFFIXES)
+
+
+def delimiter_of(place: str) -> str:
+    """What parts the values of a table with this name; empty for files of JSON."""
+    name = (
+        (place.partition("?")[0] if is_uri(place) else place).lower().removesuffix(".gz").removesuffix(".zst")
+    )
+    return "," if name.endswith(".csv") else "\t" if name.endswith(".tsv") else ""
 
 
 def opened(place: str) -> BinaryIO:

@@ -13,13 +13,27 @@ REASONS = {
     "wrong_shape": "a field is not what the format says",
     "empty_prompt": "prompt is missing or empty",
     "no_shared_prompt": "chosen and rejected do not answer the same prompt",
+    "unknown_shape": "which columns hold what cannot be told from their names",
+    "two_prompts": "two columns could be the prompt",
+    "tool_turn": "dialogue calls tools, which cannot be trained on",
     "empty_response": "response text is missing or empty (that response is dropped)",
     "missing_score": "response has no score (that response is dropped)",
     "bad_score": "score is not a finite number (that response is dropped)",
-    "duplicate_response": "response repeats an earlier one of the same prompt (the later one is dropped)",
+    "template_refuses": "the model's chat template does not take the prompt (model.prompt_format: plain would)",
+    "duplicate_response": "response repeats an earlier one of the same prompt (the later one is dropped; of "
+    "a pair of equal sides both)",
     "duplicate_prompt": "prompt repeats an earlier row (the later row is dropped)",
+    "mixed_labels": "prompt was scored in an earlier row and is compared in this one, or the other way round "
+    "(the later row is dropped)",
     "shared_with_held_out": "prompt is held out (the train row is dropped)",
     "too_few_responses": "fewer good responses than asked",
+}
+# reason -> what a reader should know of rows that are used
+NOTES = {
+    "control_tokens": "holds control tokens of a chat template, which are trained on as plain text",
+    "json_text": "a response is a list of texts in JSON; its brackets and quotes are trained on",
+    "later_turns": "the verdict is on dialogues that go on; it is taken for the answers in which they part",
+    "score_against_label": "the rejected side has the higher score, which is what counts",
 }
 LATE = {"shared_with_held_out": 1, "too_few_responses": 2}  # found in this order when all rows are read
 

@@ -8,13 +8,16 @@ from statistics import fmean
 from typing import Any, Protocol
 
 from base.errors import PoolError
-from pools.adapters import Adapter
 from pools.check import check
+from pools.comparisons import Comparison, decided, strengths
 from pools.flaws import Flaw, RowFlaw, shown
-from pools.readers import Placed, Row
+from pools.formats.draft import Rows
+from pools.formats.reader import Reader
+from pools.readers import Placed
 from pools.report import Findings
 from pools.subset import order
-from pools.types import Example, Prompt, Response
+from pools.text_files import Row
+from pools.types import Compared, Example, Prompt, Response, guard_of
 
 HELD_OUT_SALT = 0x4E1D  # held-out prompts are not simply the first of the order that trials draw from
 
@@ -23,28 +26,41 @@ HELD_OUT_SALT = 0x4E1D  # held-out prompts are not simply the first of the order
 class ValidRow:
     """One good row: where it lies (see `pools.readers.Placed`), and what it says.
 
-    `pairwise` rows of one prompt add up.
+    `rows` is how several of one prompt add up (see `pools.formats.draft.Rows`).
     """
 
     at: int
     place: str
     held_out: bool
-    pairwise: bool
+    rows: Rows
     prompt: Prompt
     responses: tuple[Response, ...]
+    compared: Compared | None = None
 
 
 @dataclass(slots=True)
 class Entry:
-    """A prompt, where it was first met, and its responses by text (white space at the ends aside)."""
+    """A prompt, where it was first met, and its responses by text (white space at the ends aside).
+
+    `pairs` holds the comparisons of its rows, where those are pairs: two texts, and their scores.
+    """
 
     prompt: Prompt
     at: int
     place: str
+    rows: Rows
     responses: dict[str, list[Response]] = field(default_factory=dict)
+    pairs: list[tuple[str, float, str, float]] | None = None
 
     def example(self) -> Example:
-        return Example(self.prompt, tuple(map(_averaged, self.responses.values())))
+        """The responses with their mean scores or, where several comparisons have to agree, with strengths."""
+        if self.pairs is None or len(self.pairs) < 2:
+            return Example(self.prompt, tuple(map(_averaged, self.responses.values())))
+        places = {text: place for place, text in enumerate(self.responses)}
+        games = [Comparison(places[a], places[b], _share(one, two)) for a, one, b, two in self.pairs]
+        scores = strengths(len(places), games)
+        scored = (replace(same[0], score=s) for same, s in zip(self.responses.values(), scores, strict=True))
+        return Example(self.prompt, tuple(scored), decided(scores, games))
 
 
 class PoolBuilder(Protocol):
@@ -57,7 +73,7 @@ class PoolBuilder(Protocol):
     merged_rows: int
     findings: Findings
 
-    def add(self, placed: Placed, adapter: Adapter, part: str) -> None:
+    def add(self, placed: Placed, reader: Reader, part: str) -> None:
         """Take in one row, or count why not; a `part` given here overrules the row's own."""
         ...
 
@@ -83,33 +99,47 @@ class Gathered:
         self._train: dict[str, Entry] = {}
         self._held_out: dict[str, Entry] = {}
 
-    def add(self, placed: Placed, adapter: Adapter, part: str) -> None:
+    def add(self, placed: Placed, reader: Reader, part: str) -> None:
         """See `PoolBuilder`."""
         self.rows += 1
-        if (good := sighting(placed, adapter, part, self.findings)) is not None:
+        for good in valid_rows(placed, reader, part, self.findings):
             self.merge(good)
 
     def merge(self, good: ValidRow) -> None:
         """Take in a row that was checked; rows come in the order in which they were read."""
         entries = self._held_out if good.held_out else self._train
-        entry = entries.setdefault(good.prompt.key, Entry(good.prompt, good.at, good.place))
-        if entry.at != good.at and not good.pairwise:
-            self.findings.add(Flaw("duplicate_prompt", f"first at {entry.place}"), good.place, good.at)
-            return
-        self.merged_rows += entry.at != good.at
+        entry = entries.get(good.prompt.key)
+        if entry is None:
+            entry = entries[good.prompt.key] = Entry(good.prompt, good.at, good.place, good.rows)
+        elif entry.at != good.at:
+            if (reason := _at_odds(entry, good)) is not None:
+                self.findings.add(Flaw(reason, f"first at {entry.place}"), good.place, good.at)
+                return
+            entry.rows = good.rows
+            self.merged_rows += 1
+        self._add_responses(entry, good)
+
+    def _add_responses(self, entry: Entry, good: ValidRow) -> None:
+        if good.rows == "pairs" and len(good.responses) == 2:
+            one, two = good.responses
+            entry.pairs = entry.pairs or []
+            entry.pairs.append((one.text.strip(), one.score, two.text.strip(), two.score))
         for response in good.responses:
             same = entry.responses.setdefault(response.text.strip(), [])
-            if same and not good.pairwise:
+            if same and good.rows == "alone":
                 self.findings.add(Flaw("duplicate_response", shown(response.text)), good.place, good.at)
             else:
                 same.append(response)
 
     def settled(self) -> tuple[Iterable[Entry], Iterable[Entry]]:
         """The entries of both parts as first met, train first, without train prompts that are held out."""
-        for key in [key for key in self._train if key in self._held_out]:
+        self._drop_shared(set(map(guard_of, self._held_out)))
+        return self._train.values(), self._held_out.values()
+
+    def _drop_shared(self, guards: set[str]) -> None:
+        for key in [key for key in self._train if guard_of(key) in guards] if guards else []:
             entry = self._train.pop(key)
             self.findings.add(Flaw("shared_with_held_out"), entry.place, entry.at)
-        return self._train.values(), self._held_out.values()
 
     def take_held_out(self, seed: int, count: int | None) -> tuple[tuple[Example, ...], int]:
         """See `PoolBuilder`."""
@@ -119,6 +149,7 @@ class Gathered:
         left_over = len(self._held_out) - len(kept) if self._held_out else 0
         for key in kept:
             self._train.pop(key, None)
+        self._drop_shared(set(map(guard_of, kept)))
         return tuple(entry.example() for entry in kept.values()), left_over
 
     def train(self, min_responses: int) -> tuple[Example, ...]:
@@ -132,18 +163,36 @@ class Gathered:
         return tuple(enough)
 
 
-def sighting(placed: Placed, adapter: Adapter, part: str, findings: Findings) -> ValidRow | None:
-    """The row, checked; None where it cannot be used. What is wrong with it goes to `findings`."""
+def valid_rows(placed: Placed, reader: Reader, part: str, findings: Findings) -> list[ValidRow]:
+    """What the row says, checked: one prompt, or several of a tree. What is wrong goes to `findings`."""
     at, place, row = placed
+    good = []
     try:
-        checked = check(adapter.draft(_fields(row)))
+        format, drafts = reader.read(_fields(row))
+        findings.formats[format] += 1
+        for draft in drafts:
+            checked = check(draft)
+            if reader.refusal is not None and (why := reader.refusal(checked.prompt)):
+                raise RowFlaw("template_refuses", why)
+            for flaw in checked.flaws:
+                findings.add(flaw, place, at)
+            held_out = (part or checked.part) == "held_out"
+            good.append(ValidRow(at, place, held_out, draft.rows, checked.prompt, checked.responses))
     except RowFlaw as error:
         findings.add(error.flaw, place, at)
-        return None
-    for flaw in checked.flaws:
-        findings.add(flaw, place, at)
-    held_out = (part or checked.part) == "held_out"
-    return ValidRow(at, place, held_out, adapter.pairwise, checked.prompt, checked.responses)
+    return good
+
+
+def _at_odds(entry: Entry, good: ValidRow) -> str | None:
+    """The reason for which a later row of a prompt cannot be added; None where it can."""
+    if good.rows == "alone":
+        return "duplicate_prompt"
+    return "mixed_labels" if entry.rows != good.rows and entry.responses else None
+
+
+def _share(one: float, two: float) -> float:
+    """How much of a comparison the first of two scores wins."""
+    return 0.5 if one == two else float(one > two)
 
 
 def too_few(found: int, asked: int) -> Flaw:

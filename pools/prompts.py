@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import PoolError
-from pools.adapters import ADAPTERS, Draft, format_of
 from pools.check import check
 from pools.flaws import REASONS, RowFlaw
-from pools.readers import PoolSource, Row, open_source
+from pools.formats.columns import Columns, from_columns
+from pools.formats.draft import Draft
+from pools.formats.reader import Reader, format_of
+from pools.formats.unknown import explained
+from pools.readers import PoolSource, open_source, whole_rows
+from pools.text_files import Row
 from pools.types import Prompt
 
 REPEATS_LIMIT = 5_000_000  # prompts remembered to leave out repeats, about 100 bytes each
@@ -86,7 +90,7 @@ def stream_prompts(
 
 
 def _is_new(prompt: Prompt, seen: set[bytes]) -> bool:
-    key = bytes.fromhex(prompt.key[:24])
+    key = bytes.fromhex(prompt.key[-16:])
     if key in seen:
         return False
     if len(seen) < REPEATS_LIMIT:
@@ -94,9 +98,18 @@ def _is_new(prompt: Prompt, seen: set[bytes]) -> bool:
     return True
 
 
+def nothing_usable(files: PromptFiles, tally: Tally) -> PoolError:
+    """The error where no row has a prompt: what was wrong, and the columns that there are."""
+    path = files.sources()[0]
+    first = next(whole_rows(open_source(path, split=files.split, subset=files.subset)), Row(1))
+    columns = ", ".join(map(str, first.value)) if isinstance(first.value, Mapping) else "none"
+    where = f"column {files.field!r} holds no prompt" if files.field else "there is no usable prompt"
+    return PoolError("; ".join([f"{path}: {where}", *tally.lines(), f"the columns are {columns}"]))
+
+
 def _prompts(source: PoolSource, files: PromptFiles, tally: Tally) -> Iterator[Prompt]:
-    draft: Callable[[Mapping[str, Any]], Draft] | None = None
-    for row in source.rows():
+    read: Callable[[Mapping[str, Any]], Sequence[Draft]] | None = None
+    for row in whole_rows(source):
         if _is_header(row):
             continue
         tally.rows += 1
@@ -105,9 +118,9 @@ def _prompts(source: PoolSource, files: PromptFiles, tally: Tally) -> Iterator[P
                 raise RowFlaw(*row.flaw)
             if not isinstance(row.value, Mapping):
                 raise RowFlaw("not_an_object")
-            draft = draft or _drafter(row.value, files, source.label)
-            asked = draft(row.value)
-            yield check(Draft(asked.prompt, (), asked.domain, meta=asked.meta)).prompt
+            read = read or _reading(row.value, files, source.label)
+            for asked in read(row.value):
+                yield check(Draft(asked.prompt, (), asked.domain, meta=asked.meta)).prompt
         except RowFlaw as error:
             tally.flaws[error.flaw.reason] += 1
 
@@ -116,13 +129,14 @@ def _is_header(row: Row) -> bool:
     return row.line == 1 and isinstance(row.value, Mapping) and row.value.keys() == {"pool"}
 
 
-def _drafter(row: Mapping[str, Any], files: PromptFiles, label: str) -> Callable[[Mapping[str, Any]], Draft]:
+def _reading(
+    row: Mapping[str, Any], files: PromptFiles, label: str
+) -> Callable[[Mapping[str, Any]], Sequence[Draft]]:
     if files.field:
-        return lambda fields: Draft(fields.get(files.field), ())
+        columns = Columns(prompt=files.field)
+        return lambda fields: (from_columns(fields, columns),)
     name = format_of(row) if files.format == "auto" else files.format
     if name is None:
-        raise PoolError(
-            f"{label}: the columns {', '.join(map(str, row))} are of no known format; name the one that "
-            f"holds the prompt with --field, or a format with --format ({', '.join(ADAPTERS)})"
-        )
-    return ADAPTERS[name].draft
+        raise PoolError(f"{label}: name the column that holds the prompt with --field: {explained(row)}")
+    reader = Reader(files.format, name)
+    return lambda fields: reader.read(fields)[1]

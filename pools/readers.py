@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import glob
-import gzip
-import json
 import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from base.errors import PoolError
 from pools.files import (
-    JSONL_SUFFIXES,
     SUFFIXES,
+    TEXT_SUFFIXES,
     File,
+    delimiter_of,
     for_arrow,
     is_uri,
     local_files,
@@ -25,23 +23,15 @@ from pools.files import (
     stored_files,
 )
 from pools.flaws import Flaw
+from pools.formats.draft import Fields
+from pools.formats.oasst import is_message, tree_of
+from pools.text_files import DAMAGE, Row, json_rows, packed_as, table_rows
 
 _BATCH_ROWS = 1024
-_BOM = b"\xef\xbb\xbf"
-_GZIP = b"\x1f\x8b"
-_GZIP_RATIO = 5  # of text; between three and eight in practice
+_PACKED_RATIO = 5  # of text; between three and eight in practice
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _ROWS_OF_A_FILE = 1 << 40  # more than any file has
 _OWN_FILES = ("dataset_dict.json", "state.json", "dataset_infos.json", "README.md")  # of data sets
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row: its number in the source (from 1), and its value or the flaw that keeps it from being read."""
-
-    line: int
-    value: object = None
-    flaw: Flaw | None = None
 
 
 class PoolSource(Protocol):
@@ -92,8 +82,11 @@ class MemorySource:
         return sum(len(repr(value)) for value in self._values)
 
 
-class JsonlSource:
-    """One JSON value a line, UTF-8, plain or gzipped (told by content); blank lines are passed over."""
+class TextSource:
+    """A file of JSON lines, a JSON array, CSV or TSV, plain or compressed (told by content).
+
+    Blank lines are passed over.
+    """
 
     def __init__(self, place: Path | str) -> None:
         self.label = str(place)
@@ -101,15 +94,15 @@ class JsonlSource:
         self._size = max(size_of(self.label), 1)
 
     def rows(self) -> Iterator[Row]:
-        """The lines as rows; a damaged gzip ends the stream with a `damaged_file` row."""
-        line = 0
+        """The rows; damage, to a gzip say, ends the stream with a `damaged_file` row."""
+        last, delimiter = 0, delimiter_of(self.label)
         with opened(self.label) as self._raw:
             try:
-                for line, content in enumerate(_lines(self._raw), start=1):
-                    if content.strip():
-                        yield _parsed(line, content.removeprefix(_BOM) if line == 1 else content)
-            except (OSError, EOFError, zlib.error) as error:
-                yield Row(line + 1, flaw=Flaw("damaged_file", str(error)))
+                for row in table_rows(self._raw, delimiter) if delimiter else json_rows(self._raw):
+                    last = row.line
+                    yield row
+            except DAMAGE as error:
+                yield Row(last + 1, flaw=Flaw("damaged_file", str(error)))
 
     def fraction(self) -> float:
         """Share of the file's bytes read."""
@@ -120,7 +113,7 @@ class JsonlSource:
     def size(self) -> int:
         """Bytes of the file, times five where it is compressed."""
         with opened(self.label) as raw:
-            return self._size * (_GZIP_RATIO if raw.read(2) == _GZIP else 1)
+            return self._size * (_PACKED_RATIO if packed_as(raw.read(4)) else 1)
 
 
 class ParquetSource:
@@ -243,9 +236,36 @@ class Placed(NamedTuple):
 
 def placed(file: PoolSource, number: int) -> Iterator[Placed]:
     """The rows of the `number`-th file of a pool, without its header."""
-    for index, row in enumerate(file.rows()):
+    for index, row in enumerate(whole_rows(file)):
         if index or header(row) is None:
             yield Placed(number * _ROWS_OF_A_FILE + index, f"{file.label}:{row.line}", row)
+
+
+def whole_rows(source: PoolSource) -> Iterator[Row]:
+    """The rows of a source; of OpenAssistant's flat files, where each is a message, one for each tree."""
+    rows = source.rows()
+    first = next(rows, None)
+    if first is None:
+        return
+    if isinstance(first.value, Mapping) and is_message(first.value):
+        yield from _trees(first, rows)
+    else:
+        yield first
+        yield from rows
+
+
+def _trees(first: Row, others: Iterator[Row]) -> Iterator[Row]:
+    """Messages that follow each other in one tree as a row, which is numbered by the first of them."""
+    for _, group in groupby(chain([first], others), key=_tree_of):
+        messages = list(group)
+        if isinstance(messages[0].value, Mapping) and is_message(messages[0].value):
+            yield Row(messages[0].line, tree_of([cast(Fields, each.value) for each in messages]))
+        else:
+            yield from messages
+
+
+def _tree_of(row: Row) -> object:
+    return row.value.get("message_tree_id") if isinstance(row.value, Mapping) else row.line
 
 
 def header(first: Row) -> Mapping[str, object] | None:
@@ -265,7 +285,7 @@ def open_file(place: str) -> PoolSource:
     """The source for one file, told by its suffix; raises PoolError."""
     if place.partition("?")[0].lower().endswith(".parquet"):
         return ParquetSource(place)
-    return JsonlSource(place)
+    return TextSource(place)
 
 
 def open_source(path: str, *, split: str = "train", subset: str = "") -> PoolSource:
@@ -284,8 +304,8 @@ def open_source(path: str, *, split: str = "train", subset: str = "") -> PoolSou
     name = place.name.lower()
     if name.endswith(".parquet"):
         return ParquetSource(place)
-    if name.endswith(JSONL_SUFFIXES):
-        return JsonlSource(place)
+    if name.endswith(TEXT_SUFFIXES):
+        return TextSource(place)
     if place.is_file():
         raise PoolError(f'{path}: suffix "{place.suffix}" is none of {", ".join(SUFFIXES)}')
     if not place.exists() and not _HUB_ID.fullmatch(path):
@@ -304,21 +324,6 @@ def _one_split(folder: Path) -> list[File]:
         return files if get_data_patterns(str(folder)).keys() == {"train"} else []
     except (PoolError, OSError, ValueError):  # nothing to be read: `datasets` says so
         return []
-
-
-def _lines(raw: BinaryIO) -> Iterator[bytes]:
-    zipped = raw.read(2) == _GZIP
-    raw.seek(0)
-    return iter(gzip.GzipFile(fileobj=raw) if zipped else raw)
-
-
-def _parsed(line: int, content: bytes) -> Row:
-    try:
-        return Row(line, json.loads(content.decode("utf-8")))
-    except UnicodeDecodeError as error:
-        return Row(line, flaw=Flaw("bad_utf8", f"byte {error.start + 1}: {error.reason}"))
-    except (ValueError, RecursionError) as error:
-        return Row(line, flaw=Flaw("malformed_line", str(error)))
 
 
 def _open_dataset(path: str, split: str, subset: str) -> Sequence[object]:

@@ -39,7 +39,7 @@ def select_order(
     ngrams: Ngrams,
     lengths: ArrayLike,
     *,
-    kind: Selection,
+    kind: str,
     strength: float = 1.0,
     seed: int = 0,
     prompts: int | None = None,
@@ -192,7 +192,7 @@ def _greedy(
     control: _LengthControl,
     limit: int,
     is_greedy: Callable[[], bool],
-    kind: Selection,
+    kind: str,
 ) -> tuple[Indices, Indices]:
     sign = 1 if kind == "diverse" else -1
     left = np.ones(len(strata.members), np.bool_)

@@ -11,13 +11,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from pools.adapters import Adapter
-from pools.gather import HELD_OUT_SALT, Entry, Gathered, ValidRow, sighting, too_few, too_few_to_hold_out
+from pools.flaws import Flaw
+from pools.formats.draft import Rows
+from pools.formats.reader import Reader
+from pools.gather import HELD_OUT_SALT, Entry, Gathered, ValidRow, too_few, too_few_to_hold_out, valid_rows
 from pools.readers import Placed
 from pools.report import Findings
 from pools.stored import Packed, StoredExamples, pack_prompt, pack_responses, unpack_prompt, unpack_responses
 from pools.subset import digest
-from pools.types import Example
+from pools.types import Example, guard_of
 
 # Of the pool's files; in memory a part takes twice as much, or more where prompts repeat.
 PART_BYTES = 64 << 20
@@ -52,13 +54,12 @@ class OnDiskPoolBuilder:
         self._rows = [
             self._open.enter_context(self._file("rows", part).open("w")) for part in range(self.parts)
         ]
-        self._taken: set[str] = set()
+        self._taken: set[str] = set()  # keys and guards of prompts that were held out of the train part
 
-    def add(self, placed: Placed, adapter: Adapter, part: str) -> None:
+    def add(self, placed: Placed, reader: Reader, part: str) -> None:
         """See `PoolBuilder`."""
         self.rows += 1
-        good = sighting(placed, adapter, part, self.findings)
-        if good is not None:
+        for good in valid_rows(placed, reader, part, self.findings):
             self.put(part_of(good, self.parts), as_line(good))
 
     def put(self, part: int, lines: str) -> None:
@@ -76,8 +77,9 @@ class OnDiskPoolBuilder:
             raise too_few_to_hold_out(count, found)
         else:
             salted, source = seed ^ HELD_OUT_SALT, self._settled("held_out" if marked else "train")
-            kept = heapq.nsmallest(count, source, key=lambda one: digest(salted, one.row.key))
-        self._taken = set() if marked else {one.row.key for one in kept}
+            kept = heapq.nsmallest(count, source, key=lambda one: _drawn(salted, one.row.key))
+        if not marked:
+            self._taken = {name for one in kept for name in (one.row.key, guard_of(one.row.key))}
         return tuple(one.row.example() for one in kept), marked - len(kept) if marked else 0
 
     def train(self, min_responses: int) -> StoredExamples:
@@ -93,7 +95,9 @@ class OnDiskPoolBuilder:
         for one in self._settled("train"):
             if one.row.key in self._taken:
                 continue
-            if one.row.size >= min_responses:
+            if guard_of(one.row.key) in self._taken:
+                late.add(Flaw("shared_with_held_out"), one.place, one.at)
+            elif one.row.size >= min_responses:
                 yield one.row
             else:
                 late.add(too_few(one.row.size, min_responses), one.place, one.at)
@@ -105,15 +109,15 @@ class OnDiskPoolBuilder:
         with rows.open() as file:
             lines = sorted(file, key=_at)  # several readers write in another order than that of the rows
         rows.unlink()
-        seen = Counter(_head(line).key for line in lines)
+        seen = Counter(guard_of(_head(line).key) for line in lines)
         done: dict[bool, list[str]] = {False: [], True: []}
         gathered = Gathered()
         for line in lines:
             head = _head(line)
-            if seen[head.key] == 1 and not head.repeats:
+            if seen[guard_of(head.key)] == 1 and not head.repeats:
                 done[head.held_out].append(line)
             else:
-                gathered.merge(_sighting(head, line))
+                gathered.merge(_row(head, line))
         train, held_out = (map(_entry_line, entries) for entries in gathered.settled())
         self.merged_rows += gathered.merged_rows
         self.findings.include(gathered.findings)
@@ -154,7 +158,7 @@ class _Head(NamedTuple):
     key: str
     size: int
     held_out: bool
-    pairwise: bool
+    rows: Rows
     repeats: bool
 
 
@@ -167,13 +171,20 @@ def as_line(good: ValidRow) -> str:
     """A good row as the files hold it: three fields with tabs between, which texts in JSON have none of."""
     texts = {response.text.strip() for response in good.responses}
     size, key = len(good.responses), good.prompt.key
-    head = _Head(good.at, good.place, key, size, good.held_out, good.pairwise, len(texts) < size)
-    return f"{json.dumps(head)}\t{pack_prompt(good.prompt)}\t{pack_responses(good.responses)}\n"
+    head = _Head(good.at, good.place, key, size, good.held_out, good.rows, len(texts) < size)
+    packed = pack_responses(good.responses, good.compared)
+    return f"{json.dumps(head)}\t{pack_prompt(good.prompt)}\t{packed}\n"
 
 
 def _entry_line(entry: Entry) -> str:
     example = entry.example()
-    return as_line(ValidRow(entry.at, entry.place, False, False, example.prompt, example.responses))
+    row = ValidRow(entry.at, entry.place, False, "alone", example.prompt, example.responses, example.compared)
+    return as_line(row)
+
+
+def _drawn(seed: int, key: str) -> tuple[bytes, str]:
+    """What a prompt is held out by: its place in the order of `pools.subset.ranking`."""
+    return digest(seed, guard_of(key)), key
 
 
 def _at(line: str) -> int:
@@ -189,7 +200,7 @@ def _texts(line: str) -> tuple[str, str]:
     return prompt, responses
 
 
-def _sighting(head: _Head, line: str) -> ValidRow:
+def _row(head: _Head, line: str) -> ValidRow:
     prompt, responses = _texts(line)
-    texts = unpack_prompt(prompt), unpack_responses(responses)
-    return ValidRow(head.at, head.place, head.held_out, head.pairwise, *texts)
+    said = unpack_prompt(prompt), *unpack_responses(responses)
+    return ValidRow(head.at, head.place, head.held_out, head.rows, *said)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, overload
 
 from base.errors import PoolError
-from pools.types import Example, Message, Pool, Prompt, Response
+from pools.types import Compared, Example, Message, Pool, Prompt, Response
 
 _BATCH = 256  # rows of one Arrow batch: all of the file that is in memory at a time
 
@@ -30,7 +30,8 @@ class Packed(NamedTuple):
     def of(cls, example: Example) -> Packed:
         """The row of an example."""
         prompt, responses = example.prompt, example.responses
-        return cls(prompt.key, len(responses), pack_prompt(prompt), pack_responses(responses))
+        packed = pack_responses(responses, example.compared)
+        return cls(prompt.key, len(responses), pack_prompt(prompt), packed)
 
     def example(self) -> Example:
         """The example of a row."""
@@ -113,7 +114,7 @@ class StoredExamples(Sequence[Example]):
 
 
 def _example(prompt: str, responses: str) -> Example:
-    return Example(unpack_prompt(prompt), unpack_responses(responses))
+    return Example(unpack_prompt(prompt), *unpack_responses(responses))
 
 
 @contextmanager
@@ -190,11 +191,15 @@ def unpack_prompt(text: str) -> Prompt:
     return Prompt(turns, domain, meta)
 
 
-def pack_responses(responses: Iterable[Response]) -> str:
-    """The responses as one line of JSON; scores come back as they were, to the last bit."""
-    return _encode([(each.text, each.score, each.source) for each in responses])
+def pack_responses(responses: Iterable[Response], compared: Compared | None = None) -> str:
+    """The responses, and what was compared, as one line of JSON; scores come back to the last bit."""
+    listed = [(each.text, each.score, each.source) for each in responses]
+    return _encode(listed if compared is None else {"responses": listed, "compared": compared})
 
 
-def unpack_responses(text: str) -> tuple[Response, ...]:
-    """The responses that `pack_responses` made a text of."""
-    return tuple(Response(*each) for each in json.loads(text))
+def unpack_responses(text: str) -> tuple[tuple[Response, ...], Compared | None]:
+    """What `pack_responses` made a text of."""
+    listed, compared = json.loads(text), None
+    if isinstance(listed, dict):
+        listed, compared = listed["responses"], tuple((a, b) for a, b in listed["compared"])
+    return tuple(Response(*each) for each in listed), compared

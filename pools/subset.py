@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from base.errors import PoolError
-from pools.types import Example, Pool, Prompt, Response
+from pools.types import Compared, Example, Pool, Prompt, guard_of
+
+_DRAWN = np.dtype([("digest", "S16"), ("own", "S16")])
 
 
 def order(examples: Sequence[Example], seed: int) -> list[int]:
@@ -24,13 +26,14 @@ def order(examples: Sequence[Example], seed: int) -> list[int]:
 
 
 def ranking(keys: Iterable[str], seed: int) -> NDArray[np.int64]:
-    """Positions of prompts with these `Prompt.key`s in the seeded order; some 40 bytes each while they sort.
+    """Positions of prompts with these `Prompt.key`s in the seeded order; some 60 bytes each while they sort.
 
-    Half of each digest decides: two of a billion prompts share that with a chance of 1 in 10 ** 21.
+    Half of the digest of each guard decides: two of a billion prompts share that with a chance of 1 in
+    10 ** 21, unless they differ in case or white space alone; then their own digests decide.
     """
-    halves = np.fromiter((digest(seed, key)[:16] for key in keys), np.dtype("S16"))
-    high, low = halves.view(">u8").reshape(-1, 2).T
-    ranked: NDArray[np.int64] = np.lexsort((low, high))
+    drawn = np.fromiter(((digest(seed, guard_of(key))[:16], key[-16:].encode()) for key in keys), _DRAWN)
+    high, low = np.ascontiguousarray(drawn["digest"]).view(">u8").reshape(-1, 2).T
+    ranked: NDArray[np.int64] = np.lexsort((drawn["own"], low, high))
     return ranked
 
 
@@ -64,15 +67,52 @@ def _with_responses(example: Example, count: int, seed: int) -> Example:
             f"{count} responses a prompt were asked, but the prompt {example.prompt.text[:60]!r} has "
             f"{len(example.responses)}; load the pool with min_responses {count} to leave such prompts out"
         )
-    kept = _shuffled(example, seed)[:count]
-    return Example(example.prompt, tuple(sorted(kept, key=lambda response: -response.score)))
+    shuffled = _shuffled(example, seed)
+    if example.compared is not None:
+        shuffled = _next_to_each_other(shuffled, example.compared)
+    kept = sorted(shuffled[:count], key=lambda place: -example.responses[place].score)
+    return with_responses(example, kept)
 
 
-def _shuffled(example: Example, seed: int) -> list[Response]:
-    def place(response: Response) -> tuple[bytes, str, float]:
-        return digest(seed, f"{example.prompt.key}:{response.text}"), response.source, response.score
+def with_responses(example: Example, places: Sequence[int]) -> Example:
+    """The example with these of its responses, in this order, and what was compared among them."""
+    responses = tuple(example.responses[place] for place in places)
+    return Example(example.prompt, responses, renumbered(example.compared, places))
 
-    return sorted(example.responses, key=place)
+
+def renumbered(compared: Compared | None, places: Sequence[int]) -> Compared | None:
+    """The pairs among the responses at `places`, by their numbers there."""
+    if compared is None:
+        return None
+    new = {place: number for number, place in enumerate(places)}
+    return tuple(sorted((new[a], new[b]) for a, b in compared if a in new and b in new))
+
+
+def _shuffled(example: Example, seed: int) -> list[int]:
+    """Places of the responses in the seeded order."""
+
+    def drawn(place: int) -> tuple[bytes, str, float]:
+        response = example.responses[place]
+        return digest(seed, f"{example.prompt.guard}:{response.text}"), response.source, response.score
+
+    return sorted(range(len(example.responses)), key=drawn)
+
+
+def _next_to_each_other(places: list[int], compared: Compared) -> list[int]:
+    """The places so that each was compared with one before it, where there is such a one: else the next.
+
+    Of responses that were compared in part, k drawn blindly might hold no comparison at all.
+    """
+    beside: dict[int, set[int]] = {place: set() for place in places}
+    for a, b in compared:
+        beside[a].add(b)
+        beside[b].add(a)
+    left, taken = list(places), list[int]()
+    while left:
+        place = next((each for each in left if not beside[each].isdisjoint(taken)), left[0])
+        left.remove(place)
+        taken.append(place)
+    return taken
 
 
 def digest(seed: int, text: str) -> bytes:

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 _SPACE = re.compile(r"\s+")
 
@@ -41,9 +41,34 @@ class Prompt:
 
     @cached_property
     def key(self) -> str:
-        """Identity of the prompt: a digest of its text after Unicode, case and white space are normalised."""
-        normal = _SPACE.sub(" ", unicodedata.normalize("NFKC", self.text)).strip().casefold()
-        return hashlib.sha256(normal.encode()).hexdigest()
+        """Identity of the prompt: its `guard`, and a digest of its words and roles just as they are.
+
+        "2⁵" and "25", or `true` and `True` in code, are prompts of their own.
+        """
+        text = self.text
+        normal = _SPACE.sub(" ", unicodedata.normalize("NFKC", text)).strip().casefold()
+        exact = hashlib.sha256(self._exact().encode()).hexdigest()
+        return hashlib.sha256(normal.encode()).hexdigest() + exact[:16]
+
+    @property
+    def guard(self) -> str:
+        """Digest of the text after Unicode, case and white space are normalised.
+
+        No train prompt shares it with a held-out one, and it decides the seeded order.
+        """
+        return guard_of(self.key)
+
+    def _exact(self) -> str:
+        if isinstance(self.content, str):
+            return self.content
+        if len(self.content) == 1 and self.content[0].role == "user":
+            return self.content[0].content
+        return "\0".join(f"{turn.role}\1{turn.content}" for turn in self.content)
+
+
+def guard_of(key: str) -> str:
+    """`Prompt.guard` of a prompt with this `Prompt.key`."""
+    return key[:64]
 
 
 @dataclass(frozen=True)
@@ -55,24 +80,34 @@ class Response:
     source: str = ""
 
 
+Compared: TypeAlias = tuple[tuple[int, int], ...]
+
+
 @dataclass(frozen=True)
 class Example:
-    """A prompt with its candidate responses, in the order in which the pool lists them."""
+    """A prompt with its candidate responses, in the order in which the pool lists them.
+
+    `compared` holds places of responses (better, worse) where only some of them were compared; None where
+    the scores say it all. Pairs that were never compared are not trained on.
+    """
 
     prompt: Prompt
     responses: tuple[Response, ...]
+    compared: Compared | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON: what `dataclasses.asdict` gives, in half the time."""
         content = self.prompt.content
         turns = content if isinstance(content, str) else [dict(vars(turn)) for turn in content]
         prompt = {"content": turns, "domain": self.prompt.domain, "meta": self.prompt.meta}
-        return {"prompt": prompt, "responses": [dict(vars(response)) for response in self.responses]}
+        answers = [dict(vars(response)) for response in self.responses]
+        pairs = {} if self.compared is None else {"compared": self.compared}
+        return {"prompt": prompt, "responses": answers, **pairs}
 
 
 @dataclass(frozen=True)
 class Pool:
-    """All that a study may draw on. `train` and `held_out` share no prompt (see `Prompt.key`).
+    """All that a study may draw on. `train` and `held_out` share no prompt (see `Prompt.guard`).
 
     `train` may lie on disk (`pools.stored`): go through it, and keep no more of it than you need.
     """

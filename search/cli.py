@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from base.errors import ApportionError
 COMMANDS = {
     "study": "run a study: search the split, fit reward on diversity, recommend",
     "recommend": "recommend a split for any budget, from a study folder or a CSV of trials",
+    "sync": "bring MLflow, Optuna's history and trials.csv in line with a study's folder",
     "pool": "check a pool file and show its shape",
     "diversity": "measure the prompt diversity of files of any size",
     "select": "choose which prompts to label first",
@@ -22,7 +24,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status (2 for bad input, 130 for Ctrl-C)."""
+    """Run one command; returns the exit status (2 for bad input, 130 for Ctrl-C, 1 for a pipe that closed)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="apportion", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -34,12 +36,29 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.set_defaults(run=module.run)
     args = parser.parse_args(arguments)
     try:
-        return int(args.run(args) or 0)
+        status = int(args.run(args) or 0)
+        sys.stdout.flush()
+        return status
     except ApportionError as error:
         print(f"apportion {args.command}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read the output has seen enough
+        _drop_output()
+        return 1
+    except OSError as error:
+        print(
+            f"apportion {args.command}: {error.filename or 'standard output'}: {error.strerror}",
+            file=sys.stderr,
+        )
+        _drop_output()
+        return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _drop_output() -> None:
+    """Let Python end without a second complaint of what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

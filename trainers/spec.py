@@ -1,4 +1,4 @@
-"""What goes into a trial's work and what comes out of it: plain data, so that the driver needs no torch."""
+"""The inputs and outputs of a trial: plain data, so that the driver needs no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TrialSetup:
     """What all trials of a study share.
 
     `reward_artifact` holds the files of the fitted reward model, by name. `dev_prompts` choose the best
-    checkpoint, judged by `dev_reward` or, where that is None, by `reward`. `policies` is the folder or
+    checkpoint, scored by `dev_reward` or, where that is None, by `reward`. `policies` is the folder or
     URI for trained policies, None where none are kept.
     """
 
@@ -33,10 +33,10 @@ class TrialSetup:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialJob:
-    """Train and judge one split, once for each seed.
+    """Train and evaluate one split, once for each seed.
 
-    `orders` holds, for each seed, the indices into `Pool.train` of the prompts it labels, in labelling order.
-    `name` and `facts` (label to value) go into the names and cards of its policies.
+    `orders` holds, for each seed, the indices into `Pool.train` of its prompts, in labelling order. `name`
+    names its policies, whose model cards show `facts` (label to value).
     """
 
     setup: TrialSetup
@@ -48,17 +48,18 @@ class TrialJob:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedResult:
-    """One training's outcome. `rewards` and `answers` follow the order of the pool's held-out prompts.
+    """One training's outcome. `rewards` and `answers` follow the order of the pool's held-out prompts;
+    both are empty for a result that was read from a table.
 
-    With evaluations on dev prompts, the policy judged is that of `best_step`, whose mean dev reward was
+    With evaluations on dev prompts, the policy evaluated is that of `best_step`, whose mean dev reward was
     `dev_reward`. `telemetry` holds the training's totals (`Training.telemetry`), `policy` the folder or
-    URI that the policy was saved to ("" for none), `notes` what the user should know of it.
+    URI that the policy was saved to ("" for none), `notes` what the user should know about it.
     """
 
     seed: int
     reward: float
-    rewards: tuple[float, ...]
-    answers: tuple[str, ...]
+    rewards: tuple[float, ...] = ()
+    answers: tuple[str, ...] = ()
     domain_rewards: Mapping[str, float] = field(default_factory=dict)
     trained_tokens: int = 0
     train_seconds: float = 0.0
@@ -69,11 +70,16 @@ class SeedResult:
     policy: str = ""
     notes: Sequence[str] = field(default_factory=list)
 
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> SeedResult:
+        """The inverse of `dataclasses.asdict`, and of its way through JSON."""
+        return cls(**{**value, "rewards": tuple(value["rewards"]), "answers": tuple(value["answers"])})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What is known before the first trial: the base model's result (its `seed` is -1), and of a fitted
-    reward model its files by name and how well it orders unseen responses (none and None for other kinds)."""
+    """What is known before the first trial: the base model's result (its `seed` is -1), and for a fitted
+    reward model its files by name and its report on unseen responses (none and None for other kinds)."""
 
     base: SeedResult
     reward_report: Mapping[str, Any] | None = None

@@ -1,9 +1,11 @@
-"""What every reward model promises, and the check that holds it to that."""
+"""The protocol of reward models, and checks of what goes into and comes out of one."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from base.errors import RewardError
@@ -11,15 +13,28 @@ from pools.types import Prompt
 
 
 class RewardModel(Protocol):
-    """Judges answers. Deterministic: the same pair gets the same score, whatever else is in the call."""
+    """Scores answers. Deterministic: the same pair gets the same score, whatever else is in the call."""
 
     def score(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> list[float]:
         """One finite score in [0, 1] for each pair `(prompts[i], responses[i])`; higher is better.
 
-        An empty response is judged like any other; no pairs give no scores.
-        Raises `RewardError` where lengths differ or a score cannot be had.
+        An empty response is scored like any other; no pairs give no scores.
+        Raises `RewardError` where lengths differ or a score cannot be computed.
         """
         ...
+
+
+@dataclass(frozen=True)
+class RewardSource:
+    """What a reward model may be loaded from besides its configuration.
+
+    `artifact` is the directory of a fitted head (None: there is none), `base_model` the directory or hub id
+    of the model that the study trains, `device` where to score ("cpu", "cuda:0").
+    """
+
+    artifact: Path | None
+    base_model: str
+    device: str
 
 
 def check_pairs(prompts: Sequence[Prompt], responses: Sequence[str]) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
+
+from pools.types import Compared
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.floating[Any]]
@@ -34,14 +37,18 @@ class Pairs:
         return Pairs(self.better[mask], self.worse[mask], self.prompt[mask])
 
 
-def pairs_of(scores: Sequence[Sequence[float]]) -> Pairs:
-    """All pairs of unequal scores within each prompt; rows are numbered through all prompts in order."""
+def pairs_of(scores: Sequence[Sequence[float]], compared: Sequence[Compared | None] = ()) -> Pairs:
+    """All pairs of unequal scores within each prompt or, where it says which were `compared`, those.
+
+    Rows are numbered through all prompts in order.
+    """
     found: list[tuple[int, int, int]] = []
     start = 0
-    for prompt, row in enumerate(scores):
+    for prompt, (row, pairs) in enumerate(zip_longest(scores, compared)):
         values = np.asarray(row, dtype=float)
-        better, worse = np.nonzero(values[:, None] > values[None, :])
-        found.extend((start + int(a), start + int(b), prompt) for a, b in zip(better, worse, strict=True))
+        if pairs is None:
+            pairs = tuple(zip(*np.nonzero(values[:, None] > values[None, :]), strict=True))
+        found.extend((start + int(better), start + int(worse), prompt) for better, worse in pairs)
         start += len(row)
     columns = np.array(found, dtype=np.int64).reshape(-1, 3).T
     return Pairs(*columns)
@@ -71,8 +78,8 @@ def cross_fit(
 ) -> tuple[Vector, float]:
     """Each row's value [N] by a head fitted on other prompts, and the penalty that predicts best.
 
-    A fold's own penalty is the one with the least log-loss on the other folds, so that its values owe
-    nothing to its scores. Rows without a pair get 0.
+    A fold's penalty is the one with the least log-loss on the other folds, so that its values do not
+    depend on its own scores. Rows without a pair get 0.
     """
     values = np.zeros((len(_L2_GRID), len(features)))
     losses = np.zeros((len(_L2_GRID), folds))

@@ -1,16 +1,16 @@
-"""A prompt and a response as the token ids that a judging model reads."""
+"""A prompt and a response as the token ids that a reward model reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os.path import commonprefix
 from typing import Any
 
+from metrics import literal
+from metrics.chat import chat_turns, is_chat, render_prompt
 from metrics.config import RewardConfig
-from pools.types import Message, Prompt
+from pools.types import Prompt
 
-_SPEAKERS = {"user": "\n\nHuman: ", "assistant": "\n\nAssistant: ", "system": ""}
 _SPECIAL_TOKENS = 8  # room for the marks that tokenizers add around and between the two texts
 
 
@@ -37,8 +37,8 @@ def encode(tokenizer: Any, prompt: Prompt, response: str, window: Window) -> tup
     a turn), otherwise as turns of `Human:` and `Assistant:`, closed by the end-of-text token if there is one.
     """
     before, after = _texts(tokenizer, prompt, response)
-    prompt_ids = tokenizer.encode(before, add_special_tokens=False)
-    response_ids = tokenizer.encode(after, add_special_tokens=False)
+    prompt_ids = literal.encode(before, tokenizer)
+    response_ids = literal.encode(after, tokenizer)
     return prompt_ids[-window.prompt :], response_ids[: window.response]
 
 
@@ -49,31 +49,13 @@ def cut(tokenizer: Any, text: str, *, end: int | None = None, start: int | None 
     return text if len(kept) == len(ids) else str(tokenizer.decode(kept))
 
 
-def batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
-    """Indices, longest first, in batches of at most `token_budget` tokens with padding (at least one row)."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > token_budget:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
-
-
 def _texts(tokenizer: Any, prompt: Prompt, response: str) -> tuple[str, str]:
-    turns = _turns(prompt)
-    if not tokenizer.chat_template:
-        before = "".join(_SPEAKERS[turn.role] + turn.content for turn in turns) + "\n\nAssistant:"
-        return before, f" {response}{tokenizer.eos_token or ''}"
-    dialogue = [{"role": turn.role, "content": turn.content} for turn in turns]
-    opened = tokenizer.apply_chat_template(dialogue, tokenize=False, add_generation_prompt=True)
+    opened = render_prompt(prompt, tokenizer)
+    response = literal.hide(response, tokenizer)
+    if not is_chat(tokenizer):
+        return opened, f" {response}{tokenizer.eos_token or ''}"
     answer = {"role": "assistant", "content": response}
-    whole = tokenizer.apply_chat_template([*dialogue, answer], tokenize=False)
+    whole = tokenizer.apply_chat_template([*chat_turns(prompt, tokenizer), answer], tokenize=False)
     # Some templates open a new answer with more than what they write before an old one.
     before = commonprefix([opened, whole])
     return before, whole[len(before) :]
-
-
-def _turns(prompt: Prompt) -> Sequence[Message]:
-    return (Message("user", prompt.content),) if isinstance(prompt.content, str) else prompt.content

@@ -1,4 +1,4 @@
-"""Frozen features of a base model: what the fitted reward reads of an answer."""
+"""Frozen features of a base model: the inputs of the fitted reward's head."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from base.errors import RewardError
+from base.batching import padded_batches
+from base.errors import RewardError, loading
 from metrics.config import RewardConfig
-from metrics.reward.dialogue import Window, batches, encode
+from metrics.reward.dialogue import Window, encode
 from pools.types import Prompt
 
 # The last layers are shaped to predict the next token. In an exploration on AlpacaEval with SmolLM2-135M,
@@ -45,7 +46,8 @@ class Features:
         pairs = zip(prompts, responses, strict=True)
         rows = [encode(self._tokenizer, prompt, response, self._window) for prompt, response in pairs]
         features = np.zeros((len(rows), self.width), dtype=np.float32)
-        for batch in batches([len(before) + len(after) for before, after in rows], self._batch_tokens):
+        lengths = [len(before) + len(after) for before, after in rows]
+        for batch in padded_batches(lengths, self._batch_tokens):
             features[batch] = self._read([rows[index] for index in batch])
             if progress:
                 progress(len(batch))
@@ -64,7 +66,7 @@ class Features:
         device = self._model.device
         response = response.to(device)
         with torch.inference_mode():
-            # Padding follows the text, where a causal model does not see it.
+            # Padding follows the text, which a causal model does not attend to.
             states = self._model(input_ids=ids.to(device), use_cache=False).last_hidden_state.float()
         mean = torch.einsum("bth,bt->bh", states, response) / response.sum(1, keepdim=True)
         ends = torch.tensor([len(before) + len(after) - 1 for before, after in rows], device=device)
@@ -76,15 +78,9 @@ class Features:
 def _load(name: str, device: str) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
 
-    try:
+    with loading(f"the base model {name!r} for the fitted reward", RewardError):
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         model = AutoModel.from_pretrained(name, dtype="auto", use_safetensors=True, trust_remote_code=False)
-    except Exception as error:
-        reason = str(error).strip().splitlines()
-        raise RewardError(
-            f"cannot load the base model {name!r} for the fitted reward: "
-            f"{reason[0] if reason else type(error).__name__}"
-        ) from error
     _keep_lower_layers(model)
     return model.to(device).eval(), tokenizer
 

@@ -1,4 +1,4 @@
-"""A reward for those who have scores but no reward model: a head on the base model's frozen features."""
+"""A reward model fitted on a pool's own scores: a linear head on the base model's frozen features."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 from scipy.special import expit
 
 from base.errors import RewardError
+from base.files import write_whole
 from metrics.config import RewardConfig
-from metrics.reward.base import check_pairs, checked_scores
+from metrics.reward.base import RewardSource, check_pairs, checked_scores
 from metrics.reward.bradley_terry import (
     Matrix,
     Vector,
@@ -35,9 +36,9 @@ _WINDOW_FIELDS = ("max_prompt_tokens", "max_response_tokens")
 
 @dataclass(frozen=True)
 class FittedReport:
-    """How well a fitted head tells the better of two answers to a prompt that it was not fitted on.
+    """How often a fitted head ranks the better of two answers first, on prompts that it was not fitted on.
 
-    `accuracy` is over `pairs` pairs of unequal scores from `prompts` prompts, each judged by a head fitted
+    `accuracy` is over `pairs` pairs of unequal scores from `prompts` prompts, each scored by a head fitted
     on other prompts; `accuracy_se` counts prompts, not pairs, as independent. `length_accuracy` is that of
     "the longer answer is better". `warning` is empty unless the head should not be trusted.
     """
@@ -85,8 +86,15 @@ class FittedReward:
             )
 
 
+def load(config: RewardConfig, source: RewardSource) -> FittedReward:
+    """The head in `source.artifact`; RewardError where none has been fitted yet."""
+    if source.artifact is None:
+        raise RewardError('reward.kind is "fitted" but no head has been fitted yet: there is no artifact')
+    return FittedReward(source.artifact, base_model=source.base_model, config=config, device=source.device)
+
+
 class FitSample(NamedTuple):
-    """The prompts that a head is fitted on, and the generator that goes on to draw the folds."""
+    """The prompts that a head is fitted on, and the generator that draws the folds next."""
 
     examples: Sequence[Example]
     rng: np.random.Generator
@@ -98,16 +106,19 @@ def fit_sample(examples: Sequence[Example], config: RewardConfig, *, seed: int) 
     Raises `RewardError` where there are fewer than two a fold. Only those drawn are kept in memory.
     """
     rng = np.random.default_rng(seed)
-    unequal = (len({response.score for response in example.responses}) > 1 for example in examples)
-    telling = np.flatnonzero(np.fromiter(unequal, np.bool_, len(examples)))
+    unequal = (
+        len({response.score for response in example.responses}) > 1 and example.compared != ()
+        for example in examples
+    )
+    usable = np.flatnonzero(np.fromiter(unequal, np.bool_, len(examples)))
     needed = 2 * config.fit_folds
-    if len(telling) < needed:
+    if len(usable) < needed:
         raise RewardError(
-            f"{len(telling)} of {len(examples)} train prompts have answers with unequal scores; "
+            f"{len(usable)} of {len(examples)} train prompts have answers with unequal scores; "
             f'reward.kind "fitted" needs at least {needed} with reward.fit_folds {config.fit_folds}'
         )
-    drawn = rng.permutation(len(telling))[: config.fit_prompts]
-    return FitSample([examples[int(index)] for index in telling[drawn]], rng)
+    drawn = rng.permutation(len(usable))[: config.fit_prompts]
+    return FitSample([examples[int(index)] for index in usable[drawn]], rng)
 
 
 def fit_reward_model(
@@ -128,7 +139,8 @@ def fit_reward_model(
     drawn, rng = sample
     prompts = [example.prompt for example in drawn for _ in example.responses]
     texts = [response.text for example in drawn for response in example.responses]
-    pairs = pairs_of([[response.score for response in example.responses] for example in drawn])
+    scores = [[response.score for response in example.responses] for example in drawn]
+    pairs = pairs_of(scores, [example.compared for example in drawn])
     extract = Features(base_model, config=config, device=device)
     features = extract(prompts, texts, progress)
     standard, scale = _standardised(features)
@@ -162,8 +174,8 @@ def _warning(share: float) -> str:
     if share >= TRUSTED_ACCURACY:
         return ""
     return (
-        f"the fitted reward tells the better of two answers in only {share:.1%} of unseen pairs "
-        f"(0.5 is chance, {TRUSTED_ACCURACY} the least to trust): its rewards say little about quality"
+        f"the fitted reward ranks the better of two answers first in only {share:.1%} of unseen pairs "
+        f"(0.5 is chance, {TRUSTED_ACCURACY} the minimum to trust): its rewards say little about quality"
     )
 
 
@@ -175,17 +187,17 @@ def _unit_spread(features: Matrix, weights: Vector) -> tuple[Vector, float]:
 
 
 def _probe(features: Features) -> Matrix:
-    """[F]: what the base model makes of one known answer, to tell it from other models."""
+    """[F]: the base model's features of one fixed answer, which identify the model."""
     probe: Matrix = features([_PROBE[0]], [_PROBE[1]])[0]
     return probe
 
 
 def _write(directory: Path, tensors: dict[str, Any], facts: dict[str, Any]) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     directory.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, directory / WEIGHTS_FILE)
-    (directory / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_whole(directory / WEIGHTS_FILE, save(tensors))
+    write_whole(directory / FACTS_FILE, json.dumps(facts, indent=2) + "\n")
 
 
 def _read(directory: Path) -> tuple[Vector, Matrix, dict[str, Any]]:

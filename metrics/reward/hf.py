@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from base.errors import RewardError
+from base.batching import padded_batches
+from base.errors import RewardError, loading
 from metrics.config import RewardConfig
-from metrics.reward.base import check_pairs, checked_scores
-from metrics.reward.dialogue import Window, batches, cut, encode
+from metrics.reward.base import RewardSource, check_pairs, checked_scores
+from metrics.reward.dialogue import Window, cut, encode
 from pools.types import Prompt
 
 
@@ -34,7 +35,7 @@ class HFReward:
         rows = [self._encode(*pair) for pair in zip(prompts, responses, strict=True)]
         scores = [0.0] * len(rows)
         with torch.inference_mode():
-            for batch in batches([len(row["input_ids"]) for row in rows], self._batch_tokens):
+            for batch in padded_batches([len(row["input_ids"]) for row in rows], self._batch_tokens):
                 padded = self._tokenizer.pad([rows[index] for index in batch], return_tensors="pt")
                 logits = self._model(**padded.to(self._model.device)).logits[:, 0]
                 for index, score in zip(batch, logits.double().sigmoid().tolist(), strict=True):
@@ -51,20 +52,21 @@ class HFReward:
         return dict(tokenizer(first, cut(tokenizer, response, start=window.response)))
 
 
+def load(config: RewardConfig, source: RewardSource) -> HFReward:
+    """The sequence-classification model that `config.model` names."""
+    assert config.model is not None  # which RewardConfig checks
+    return HFReward(config.model, config=config, device=source.device)
+
+
 def _load(name: str, device: str) -> tuple[Any, Any]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    try:
+    with loading(f"the reward model {name!r}", RewardError):
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        model, loading = AutoModelForSequenceClassification.from_pretrained(
+        model, report = AutoModelForSequenceClassification.from_pretrained(
             name, dtype="auto", use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
-    except Exception as error:
-        reason = str(error).strip().splitlines()
-        raise RewardError(
-            f"cannot load the reward model {name!r}: {reason[0] if reason else type(error).__name__}"
-        ) from error
-    if missing := sorted(loading["missing_keys"]):
+    if missing := sorted(report["missing_keys"]):
         raise RewardError(f"{name!r} is no trained reward model: its file holds no weights for {missing[0]}")
     if model.config.num_labels != 1:
         raise RewardError(

@@ -1,4 +1,4 @@
-"""A reward model that may not take for ever."""
+"""A reward model with a timeout."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pools.types import Prompt
 class TimedReward:
     """Another reward model, whose `score` raises `RewardError` once it has taken `seconds`.
 
-    What hangs is left behind in a thread that does not keep the process alive; it cannot be stopped, and
-    one that never gives Python's lock back is not noticed.
+    A call that hangs is left running in a daemon thread: a thread cannot be stopped, and one that never
+    releases Python's global lock is not timed out either.
     """
 
     def __init__(self, model: RewardModel, *, seconds: float) -> None:

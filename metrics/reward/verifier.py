@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from base.errors import RewardError, did_you_mean
-from metrics.reward.base import check_pairs, checked_scores
+from metrics.config import RewardConfig
+from metrics.reward.base import RewardSource, check_pairs, checked_scores
 from pools.types import Prompt
 
 Verifier = Callable[[Prompt, str], float]
@@ -35,10 +36,15 @@ class VerifierReward:
             raise RewardError(f"{self._name} failed on {where}: {type(error).__name__}: {error}") from error
 
 
+def load(config: RewardConfig, source: RewardSource) -> VerifierReward:
+    """The verifier that `config.function` names."""
+    return VerifierReward(config.function)
+
+
 def import_function(name: str) -> Verifier:
     """The function that `name` ("module:function") stands for; raises `RewardError` saying what is missing.
 
-    Modules are found as `import` finds them; a path to a file is refused, so that a configuration
+    Modules are found as `import` finds them; a path to a file is rejected, so that a configuration
     never runs code that was not installed.
     """
     module_name, colon, attribute = name.partition(":")

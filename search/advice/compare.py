@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from search.config.cost import CostModel, Split
+from search.config.scale import RewardScale
 from search.fit.fit import Fit
 from search.fit.forecast import format_probability
 from search.fit.question import Question, predict
@@ -17,7 +21,10 @@ OTHERS = {
 
 @dataclass(frozen=True)
 class CostView:
-    """What one cost model recommends: splits best first, and the lead over the runner-up (reward)."""
+    """What one cost model recommends: for each number of responses its best split, best first.
+
+    `advantage` is the lead over `rival`, the best split of another number of responses that was tried.
+    """
 
     name: str
     budget: float
@@ -25,22 +32,24 @@ class CostView:
     splits: tuple[Split, ...]
     rewards: tuple[float, ...]
     intervals_95: tuple[tuple[float, float], ...]
+    rival: Split | None
     advantage: float | None
     probability_better: float | None
+    scale: RewardScale
 
     def sentence(self) -> str:
         """One line for the terminal."""
-        text = (
-            f"{self.name} ({self.budget:,.10g} {self.unit}): {self.splits[0]}, reward {self.rewards[0]:.3f}"
-        )
-        if self.advantage is None:
+        reward = self.scale.text
+        first = f"{self.splits[0]}, reward {reward(self.rewards[0])}"
+        text = f"{self.name} ({self.budget:,.10g} {self.unit}): {first}"
+        if self.rival is None or self.advantage is None:
             return text
         sure = (
             ""
             if self.probability_better is None
             else f" (probability {format_probability(self.probability_better)})"
         )
-        return f"{text}, {self.advantage:.3f} over {self.splits[1]}{sure}"
+        return f"{text}, {reward(self.advantage)} over {self.rival}{sure}"
 
 
 def compare_costs(fit: Fit, best: Split, question: Question) -> list[CostView]:
@@ -60,9 +69,9 @@ def compare_costs(fit: Fit, best: Split, question: Question) -> list[CostView]:
 def _view(name: str, fit: Fit, question: Question) -> CostView:
     splits = question.splits(fit)
     forecast = predict(fit, splits, question.curve)
-    low, high = forecast.interval()
-    order = sorted(range(len(splits)), key=lambda i: -forecast.mean[i])
-    baselines = len(order) > 1
+    low, high = (fit.scale.clip(bound) for bound in forecast.interval())
+    order = _best_of_each(splits, [int(i) for i in np.argsort(-forecast.mean, kind="stable")])
+    rival = next((i for i in order[1:] if splits[i].responses in fit.observed.levels), None)
     return CostView(
         name=name,
         budget=question.budget,
@@ -70,6 +79,16 @@ def _view(name: str, fit: Fit, question: Question) -> CostView:
         splits=tuple(splits[i] for i in order),
         rewards=tuple(float(forecast.mean[i]) for i in order),
         intervals_95=tuple((float(low[i]), float(high[i])) for i in order),
-        advantage=float(forecast.mean[order[0]] - forecast.mean[order[1]]) if baselines else None,
-        probability_better=forecast.probability(order[0], order[1]) if baselines else None,
+        rival=None if rival is None else splits[rival],
+        advantage=None if rival is None else float(forecast.mean[order[0]] - forecast.mean[rival]),
+        probability_better=None if rival is None else forecast.probability(order[0], rival),
+        scale=fit.scale,
     )
+
+
+def _best_of_each(splits: Sequence[Split], order: Sequence[int]) -> list[int]:
+    """Of the places in `order` the first for each number of responses."""
+    first: dict[int, int] = {}
+    for place in order:
+        first.setdefault(splits[place].responses, place)
+    return list(first.values())

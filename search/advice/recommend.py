@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil, isfinite
 
-import numpy as np
 from scipy import stats
 
 from base.errors import InsufficientDataError
 from search.advice.compare import compare_costs
-from search.advice.mixed import mixed_split
-from search.advice.recommendation import Candidate, Recommendation
+from search.advice.recommendation import CONFIDENCE, BetterTrial, Candidate, Recommendation
+from search.advice.visits import training_length
 from search.config.cost import CostModel, Split
 from search.fit.curve import DiversityCurve
+from search.fit.decision import Decision, decide
 from search.fit.fit import Fit
 from search.fit.forecast import Forecast
-from search.fit.question import Question, no_line, predict
+from search.fit.question import Question, fewest_prompts, no_line
+from search.trials.record import TrialRecord
 
-CONFIDENCE = 0.95
+# A split that leaves so much of its budget unspent spends less by choice, not by rounding.
+UNSPENT = 0.9
+BETTER_NAMED = 2
 
 
 def recommend(
@@ -30,11 +33,15 @@ def recommend(
     responses: Sequence[int],
     max_prompts: int | None,
     seed: int,
+    margin: float | None = None,
+    visits: float | None = None,
 ) -> Recommendation:
-    """The best split of `budget` among `responses` (what the pool holds) and up to `max_prompts` prompts.
+    """The best split within `budget` among `responses` (what the pool holds) and up to `max_prompts` prompts.
 
-    Only numbers of responses within those tried are predicted. Raises NoGroundError, saying what to run,
-    where the budget buys nothing or the trials identify no prediction for it.
+    Smaller splits compete too. Only numbers of responses within those tried are predicted. Differences up to
+    `margin` (reward; None: the scale's own) do not matter. `visits` to prompts are those of every training,
+    where that is the same for all splits. Raises InsufficientDataError, saying what to run, where the budget
+    buys nothing or the trials identify no prediction for it.
     """
     if not isfinite(budget) or budget <= 0:
         raise InsufficientDataError(f"budget {budget} {cost_model.unit} is not a positive number")
@@ -42,31 +49,34 @@ def recommend(
     splits = question.splits(fit)
     if not splits:
         raise InsufficientDataError(_nothing(fit, question))
-    forecast = predict(fit, splits, curve)
-    order = [int(i) for i in np.argsort(-forecast.mean, kind="stable")]
-    return _answer(
-        fit, question, [splits[i] for i in order], forecast.combine(np.eye(len(order))[order]), seed
-    )
+    decision = decide(fit, question, splits, fit.scale.margin if margin is None else margin, seed)
+    return _answer(fit, question, decision, seed, visits)
 
 
 def _answer(
-    fit: Fit, question: Question, splits: Sequence[Split], forecast: Forecast, seed: int
+    fit: Fit, question: Question, decision: Decision, seed: int, visits: float | None
 ) -> Recommendation:
-    """`splits` and `forecast` are best first."""
-    candidates = _candidates(fit, question, splits, forecast, seed)
-    best = candidates[0]
-    better = forecast.probability(0, 1) if len(splits) > 1 else None
-    flags = _flags(fit, best, better)
+    candidates = _candidates(fit, question, decision)
+    best, second = candidates[0], decision.runner_up
+    flags = _flags(fit, question, candidates, decision)
     larger = [k for k in question.responses if k > best.responses]
+    largest = question.largest(best.responses)
     return Recommendation(
         budget=question.budget,
         unit=question.cost_model.unit,
+        scale=fit.scale,
+        margin=decision.margin,
         splits=candidates,
-        probability_better=better,
+        runner_up=None if second is None else candidates[second],
+        probability_better=None if second is None else decision.forecast.probability(0, second),
+        enough=decision.enough,
+        equals=tuple(candidates[i] for i in decision.equals),
+        whole=next((c for c in candidates if c.split == largest), None) if flags["less"] else None,
+        better_trials=_better_trials(fit, question, candidates),
+        training_length=training_length(fit.records, best.split, visits),
         flags=flags,
-        more_seeds=more_seeds(fit, forecast, 0, 1) if flags["not_separated"] else None,
+        more_seeds=more_seeds(fit, decision.forecast, 0, second) if second and flags["undecided"] else None,
         try_responses=(min(larger) if larger else best.responses + 1) if flags["edge"] else None,
-        mixed=mixed_split(fit, best.split, question),
         cost_models=tuple(compare_costs(fit, best.split, question)),
         max_prompts=question.max_prompts,
         trials=fit.observed.count,
@@ -76,25 +86,33 @@ def _answer(
     )
 
 
-def _flags(fit: Fit, best: Candidate, better: float | None) -> dict[str, bool]:
+def _flags(
+    fit: Fit, question: Question, candidates: Sequence[Candidate], decision: Decision
+) -> dict[str, bool]:
+    best = candidates[0]
+    largest = question.largest(best.responses)
+    less = largest is not None and best.prompts < UNSPENT * largest.prompts
+    fewest = fewest_prompts(fit.observed, [best.responses])[best.responses]
     return {
         "edge": best.responses == fit.observed.levels[-1],
-        "extrapolated": max(best.prompts_beyond, best.diversity_beyond) > 1 + 1e-9,
+        "extrapolated": best.extrapolated,
         "unidentified": fit.ensemble is None,
-        "flat": fit.ensemble is not None and fit.ensemble.flat,
-        "not_separated": better is not None and better < CONFIDENCE,
+        "less": less,
+        "fewest": less and best.prompts <= fewest * 1.01,
+        "undecided": decision.enough < CONFIDENCE,
         "single_seed": fit.observed.noise_variance is None,
     }
 
 
-def _candidates(
-    fit: Fit, question: Question, splits: Sequence[Split], forecast: Forecast, seed: int
-) -> tuple[Candidate, ...]:
-    mean, prob_best = np.clip(forecast.mean, 0, 1), forecast.prob_best(seed)
-    low, high = (np.clip(bound, 0, 1) for bound in forecast.interval())
+def _candidates(fit: Fit, question: Question, decision: Decision) -> tuple[Candidate, ...]:
+    observed = fit.observed
+    mean = fit.scale.clip(decision.forecast.mean)
+    low, high = (fit.scale.clip(bound) for bound in decision.forecast.interval())
+    random = ~observed.varied
+    tried = set(zip(observed.prompts[random], observed.responses[random], strict=True))
     found = []
-    for i, split in enumerate(splits):
-        diversity = question.curve.at(split.prompts)[0]
+    for i, split in enumerate(decision.splits):
+        diversity = question.curve.at(split.prompts)
         candidate = Candidate(
             prompts=split.prompts,
             responses=split.responses,
@@ -102,19 +120,45 @@ def _candidates(
             diversity=diversity,
             predicted_reward=float(mean[i]),
             interval_95=(float(low[i]), float(high[i])),
-            probability_best=float(prob_best[i]),
-            prompts_beyond=split.prompts / float(fit.observed.prompts.max()),
-            diversity_beyond=diversity / max(float(fit.observed.diversity.max()), 1e-300),
+            probability_best=float(decision.best[i]),
+            exceeds=float(decision.exceeds[i]),
+            tried=(split.prompts, split.responses) in tried,
+            prompts_beyond=split.prompts / float(observed.prompts.max()),
+            prompts_below=float(observed.prompts.min()) / split.prompts,
+            diversity_beyond=diversity / max(float(observed.diversity.max()), 1e-300),
         )
         found.append(candidate)
     return tuple(found)
+
+
+def _better_trials(fit: Fit, question: Question, candidates: Sequence[Candidate]) -> tuple[BetterTrial, ...]:
+    """The best trials of other splits within the budget that did better than the first is predicted to."""
+    predicted = {candidate.split: candidate.predicted_reward for candidate in candidates}
+    found = []
+    for record in sorted(fit.records, key=lambda record: -record.reward):
+        split, cost = Split(record.prompts, record.responses), question.cost_model.cost
+        affordable = cost(record.prompts, record.responses) <= question.budget * (1 + 1e-12)
+        if affordable and split != candidates[0].split and record.reward > candidates[0].predicted_reward:
+            found.append(_better_trial(record, cost(record.prompts, record.responses), predicted))
+    return tuple(found[:BETTER_NAMED])
+
+
+def _better_trial(record: TrialRecord, cost: float, predicted: dict[Split, float]) -> BetterTrial:
+    split, random = Split(record.prompts, record.responses), record.selection == "random"
+    return BetterTrial(
+        label=str(split) if random else f"{split} {record.selection}",
+        cost=cost,
+        reward=record.reward,
+        reward_se=record.reward_se,
+        predicted_reward=predicted.get(split) if random else None,
+    )
 
 
 def _assumptions(fit: Fit) -> tuple[str, ...]:
     found = [
         "Reward is a reward model's mean score on held-out prompts, not people's judgement.",
         "Prompts are drawn at random from the same pool, and trained with the study's own settings.",
-        "More prompts with the same responses never lower the expected reward.",
+        "Splits between and below those tried follow the average of the models.",
     ]
     if fit.observed.noise_variance is None:
         found.append("Each trial has one seed: all scatter about the models counts as noise.")
@@ -135,7 +179,7 @@ def _nothing(fit: Fit, question: Question) -> str:
     return no_line(fit)
 
 
-CONFIDENCE, POWER = 0.95, 0.8
+POWER = 0.8
 BEYOND_REASON = 10_000
 
 

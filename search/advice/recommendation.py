@@ -6,9 +6,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from search.advice.compare import CostView
-from search.advice.mixed import MixedSplit
 from search.config.cost import Split
+from search.config.scale import RewardScale
 from search.fit.forecast import format_probability
+
+# Equal splits named in a sentence.
+NAMED = 4
+# Beyond the trials counts from here on: a hair more prompts than the largest trial had is no extrapolation.
+BEYOND = 1.05
 
 
 @dataclass(frozen=True)
@@ -22,33 +27,61 @@ class Candidate:
     predicted_reward: float
     interval_95: tuple[float, float]
     probability_best: float
+    exceeds: float  # probability of being better than the recommended split by more than the margin
+    tried: bool
     prompts_beyond: float  # prompts / largest number tried; above 1 is extrapolation
+    prompts_below: float  # smallest number tried / prompts
     diversity_beyond: float  # D / largest D tried
 
     @property
     def split(self) -> Split:
         return Split(self.prompts, self.responses)
 
+    @property
+    def extrapolated(self) -> bool:
+        return max(self.prompts_beyond, self.prompts_below, self.diversity_beyond) > BEYOND
+
+
+@dataclass(frozen=True)
+class BetterTrial:
+    """A trial within the budget whose observed reward is above what is predicted of the recommended split."""
+
+    label: str
+    cost: float
+    reward: float
+    reward_se: float | None
+    predicted_reward: float | None  # of its split; None where its prompts were chosen
+
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The answer for one budget. Rewards are expected rewards within [0, 1]; splits are best first.
+    """The answer for one budget. Rewards are expected rewards on `scale`; splits are best first.
 
-    Flags: `edge` the largest number of responses tried wins; `extrapolated` more prompts or diversity
-    than any trial had; `unidentified` too few budget fractions for a line, so only tried splits are compared;
-    `flat` no model in which more prompts raise the reward fits, so their number does not count;
-    `not_separated` the best beats the runner-up with a probability under 0.95; `single_seed` no trial has
-    two seeds.
+    Every feasible number of responses is among `splits` with the most prompts that the budget pays for, and
+    with fewer. `enough` is the probability that none of them is better than the first by more than `margin`.
+
+    Flags: `edge` the largest number of responses tried wins; `extrapolated` more prompts or diversity than
+    any trial had, or fewer prompts; `unidentified` too few budget fractions for a line, so only tried splits
+    are compared; `less` the best split leaves budget unspent; `fewest` it does, and no trial of as many
+    responses had fewer prompts; `undecided` `enough` is under 0.95;
+    `single_seed` no trial has two seeds.
     """
 
     budget: float
     unit: str
+    scale: RewardScale
+    margin: float
     splits: tuple[Candidate, ...]
+    runner_up: Candidate | None  # the split most likely to be better by more than the margin
     probability_better: float | None  # recommended beats the runner-up; None with a single split
+    enough: float
+    equals: tuple[Candidate, ...]  # predicted within the margin of the recommended split
+    whole: Candidate | None  # the most prompts with as many responses, where the best split has fewer
+    better_trials: tuple[BetterTrial, ...]
+    training_length: str  # that prompts were visited unequally often, and which run would tell; or ""
     flags: dict[str, bool]
-    more_seeds: int | None  # further seeds for each of the two best that would separate them
+    more_seeds: int | None  # further seeds for each of the two that would separate them
     try_responses: int | None
-    mixed: MixedSplit | None
     cost_models: tuple[CostView, ...]
     max_prompts: int | None  # that can be had; None: no limit was given
     trials: int
@@ -61,8 +94,18 @@ class Recommendation:
         return self.splits[0]
 
     @property
-    def runner_up(self) -> Candidate | None:
-        return self.splits[1] if len(self.splits) > 1 else None
+    def by_responses(self) -> tuple[Candidate, ...]:
+        """For each number of responses its best split, best first."""
+        first: dict[int, Candidate] = {}
+        for split in self.splits:
+            first.setdefault(split.responses, split)
+        return tuple(first.values())
+
+    @property
+    def cheaper(self) -> Candidate | None:
+        """The cheapest equal split, where it saves a tenth of the cost or more."""
+        cheapest = min(self.equals, key=lambda split: split.cost, default=None)
+        return cheapest if cheapest and cheapest.cost <= 0.9 * self.best.cost else None
 
     def to_dict(self) -> dict[str, Any]:
         """As kept in recommendation.json; a `probability_better` is that of the split it stands with."""
@@ -72,15 +115,20 @@ class Recommendation:
         return {
             "budget": self.budget,
             "unit": self.unit,
+            "scale": self.scale.name,
+            "margin": self.margin,
             "recommended": {"prompts": self.best.prompts, "responses": self.best.responses},
+            "cost": self.best.cost,
             "predicted_reward": self.best.predicted_reward,
             "interval_95": list(self.best.interval_95),
             "runner_up": runner,
             "probability_better": self.probability_better,
+            "probability_none_better": self.enough,
+            "equals": [{"prompts": s.prompts, "responses": s.responses, "cost": s.cost} for s in self.equals],
+            "better_trials": [asdict(trial) for trial in self.better_trials],
             "flags": self.flags,
             "more_seeds": self.more_seeds,
             "try_responses": self.try_responses,
-            "mixed": asdict(self.mixed) if self.mixed else None,
             "splits": [asdict(split) for split in self.splits],
             "cost_models": [asdict(view) for view in self.cost_models],
             "max_prompts": self.max_prompts,
@@ -88,54 +136,123 @@ class Recommendation:
             "seeds": self.seeds,
             "seed": self.seed,
             "assumptions": list(self.assumptions),
+            "headline": self.headline(),
             "sentence": self.sentence(),
         }
 
+    def headline(self) -> str:
+        """What to do, in one line without figures of reward."""
+        label = f"label {self.best.prompts:,} prompts x {self.best.responses} responses"
+        if self.flags["less"]:
+            return f"Spend {self.best.cost:,.10g} of {self.budget:,.10g} {self.unit}: {label}"
+        return f"L{label[1:]}"
+
     def sentence(self) -> str:
         """The answer in plain words, with its warnings."""
-        low, high = self.best.interval_95
-        text = (
-            f"With {self.budget:,.10g} {self.unit} label {self.best.split}: predicted reward "
-            f"{self.best.predicted_reward:.3f} (95% interval {low:.3f} to {high:.3f})"
+        text, (low, high) = self.scale.text, self.best.interval_95
+        reward = (
+            f"predicted reward {text(self.best.predicted_reward)} (95% interval {text(low)} to {text(high)})"
         )
-        return " ".join([f"{text}{self._lead()}.", *self.warnings()])
+        if self.flags["less"]:
+            spend = f"Spend {self.best.cost:,.10g} of {self.budget:,.10g} {self.unit}"
+            first = (
+                f"{spend}: label {self.best.split}; {self._more_prompts()}. It has {reward}{self._lead()}."
+            )
+        else:
+            first = f"With {self.budget:,.10g} {self.unit} label {self.best.split}: {reward}{self._lead()}."
+        return " ".join([first, self.decided(), *self.warnings()])
+
+    def reading(self) -> str:
+        """What stands under the headline: why less is spent, and whether the choice is made."""
+        more = self._more_prompts() if self.flags["less"] else ""
+        return " ".join([f"{more[:1].upper()}{more[1:]}."] * bool(more) + [self.decided()])
+
+    def _more_prompts(self) -> str:
+        """What these trials say of the prompts that are left out."""
+        if self.whole is None or self.whole.exceeds < 1 - CONFIDENCE:
+            return "more prompts do not raise the reward in these trials"
+        sure = format_probability(self.whole.exceeds)
+        return (
+            f"more prompts are not seen to raise the reward ({self.whole.split} is better by more than "
+            f"{self.margin:g} with probability {sure})"
+        )
 
     def _lead(self) -> str:
         if self.runner_up is None or self.probability_better is None:
             return ", the only split that the budget and the trials allow"
         gap = self.best.predicted_reward - self.runner_up.predicted_reward
         sure = format_probability(self.probability_better)
-        return f", ahead of {self.runner_up.split} by {gap:.3f} (probability {sure})"
+        return f", ahead of {self.runner_up.split} by {self.scale.text(gap)} (probability {sure})"
+
+    def decided(self) -> str:
+        """Whether the choice is made, and among which splits it is free."""
+        sure = f"better by more than {self.margin:.3g}"
+        if not self.flags["undecided"]:
+            first = f"Decided: no other split is {sure} (probability {format_probability(self.enough)})."
+        else:
+            rival = f"{self.runner_up.split} may be the one" if self.runner_up else "no split was tried"
+            open_ = format_probability(1 - self.enough)
+            first = f"Undecided: with probability {open_} another split is {sure}; {rival}.{self._seeds()}"
+        return " ".join(part for part in (first, self._equals()) if part)
+
+    def _seeds(self) -> str:
+        if self.more_seeds is None:
+            return " No sensible number of seeds would tell the two apart."
+        plural = "s" if self.more_seeds > 1 else ""
+        return f" About {self.more_seeds:,} more seed{plural} of each would tell the two apart."
+
+    def _equals(self) -> str:
+        if not self.equals:
+            return ""
+        named = sorted(self.equals, key=lambda split: (not split.tried, split.cost))[:NAMED]
+        shown = ", ".join(f"{s.split} for {s.cost:,.10g}{'' if s.tried else ' (not tried)'}" for s in named)
+        more = f" and {len(self.equals) - NAMED} more" if len(self.equals) > NAMED else ""
+        return f"Equal within {self.margin:.3g}: {shown}{more}."
 
     def warnings(self) -> list[str]:
-        """One sentence for each flag that is raised."""
-        best, found = self.best, []
-        if self.flags["not_separated"]:
-            found.append(self._separation())
+        """One sentence for each thing to know before acting."""
+        found = [*self._better(), *([self.training_length] if self.training_length else [])]
         if self.flags["edge"]:
             advice = f": try {self.try_responses}" if self.try_responses else ""
             found.append(f"Responses sit at the edge of what was tried{advice}.")
+        if self.flags["fewest"]:
+            half = Split(max(self.best.prompts // 2, 1), self.best.responses)
+            found.append(f"No trial had fewer prompts with so many responses: try {half}.")
         if self.flags["extrapolated"]:
-            found.append(
-                f"This reaches beyond the trials: {best.prompts_beyond:.2f} times their most prompts, "
-                f"{best.diversity_beyond:.2f} times their highest diversity."
-            )
+            found.append(self._beyond())
         if self.flags["unidentified"]:
             found.append("Too few budget fractions were tried for a line, so only tried splits are compared.")
-        if self.flags["flat"]:
-            found.append(
-                "More prompts did not raise the reward in these trials; their number is not counted."
-            )
-        if self.mixed is not None:
-            found.append(
-                f"Unequal labelling may add {self.mixed.gain:.4f}: {self.mixed} "
-                f"(probability {format_probability(self.mixed.probability_better)})."
-            )
         return found
 
-    def _separation(self) -> str:
-        if self.more_seeds is None:
-            return "The two are not separated, and no sensible number of seeds would tell them apart."
-        plural = "s" if self.more_seeds > 1 else ""
-        seeds = f"{self.more_seeds:,} more seed{plural}"
-        return f"The two are not separated: about {seeds} of each would tell them apart."
+    def _better(self) -> list[str]:
+        found = []
+        for trial in self.better_trials:
+            error = "" if trial.reward_se is None else f" ± {self.scale.text(trial.reward_se)}"
+            seen = (
+                f"{trial.label} had {self.scale.text(trial.reward)}{error} for {trial.cost:,.10g} {self.unit}"
+            )
+            why = (
+                "its prompts were chosen, not drawn at random"
+                if trial.predicted_reward is None
+                else f"all trials together put it at {self.scale.text(trial.predicted_reward)}"
+            )
+            found.append(f"A trial did better than this predicts: {seen}; {why}.")
+        return found
+
+    def _beyond(self) -> str:
+        best = self.best
+        if best.prompts_below > BEYOND:
+            times = f"{best.prompts_below:.2f} times as many prompts or more"
+            return f"This lies below the trials: they had {times}."
+        parts = [
+            f"{times:.2f} times their {what}"
+            for times, what in (
+                (best.prompts_beyond, "most prompts"),
+                (best.diversity_beyond, "highest diversity"),
+            )
+            if times > BEYOND
+        ]
+        return f"This reaches beyond the trials: {', '.join(parts)}."
+
+
+CONFIDENCE = 0.95

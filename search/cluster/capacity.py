@@ -27,14 +27,14 @@ def concurrent_trials(cluster: ClusterConfig, resources: ResourcesConfig, asked:
     nodes: Nodes = [(node["Resources"], 1) for node in ray.nodes() if node["Alive"]]
     path = cluster.limits()
     if path is not None:
-        nodes = max(largest(path, resources), nodes, key=lambda some: places(some, resources))
-    fits = places(nodes, resources)
+        nodes = max(largest(path, resources), nodes, key=lambda some: trials_held(some, resources))
+    fits = trials_held(nodes, resources)
     if not fits and (path is not None or not asked):
         raise ConfigError(_too_large(nodes, resources, grows=path is not None))
     return asked or fits
 
 
-def places(nodes: Nodes, resources: ResourcesConfig) -> int:
+def trials_held(nodes: Nodes, resources: ResourcesConfig) -> int:
     """How many trials `nodes` hold at a time, each of a trial's workers whole on one of them."""
     return sum(slots(have, resources) * count for have, count in nodes) // resources.workers
 

@@ -1,4 +1,4 @@
-"""Where a study runs and where it keeps what must outlive a machine: the settings, and their environment."""
+"""Where a study runs and where it keeps what must outlive a machine: the fields, and their environment."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class ClusterConfig(Settings):
         return Path(name).expanduser() if name else None
 
 
-def check_storage(place: str, name: str) -> None:
-    """Raise ConfigError unless `place` is empty, an absolute path or a URI without a credential."""
-    scheme = place.partition("://")[0] if "://" in place else ""
-    refuse_credential(place, name)
-    if place and scheme not in _SCHEMES and not place.startswith("/"):
+def check_storage(location: str, name: str) -> None:
+    """Raise ConfigError unless `location` is empty, an absolute path or a URI without a credential."""
+    scheme = location.partition("://")[0] if "://" in location else ""
+    refuse_credential(location, name)
+    if location and scheme not in _SCHEMES and not location.startswith("/"):
         choices = ", ".join(f"{known}://..." for known in _SCHEMES)
-        raise ConfigError(f'{name} is "{place}": expected one of {choices}, or an absolute path')
+        raise ConfigError(f'{name} is "{location}": expected one of {choices}, or an absolute path')

@@ -46,6 +46,10 @@ def start_ray(config: ClusterConfig, log: Path) -> None:
     _connect(config, log, config.address or None)
 
 
+# 107 bytes of a socket's path, less "/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
+_LONGEST_TMPDIR = 39
+
+
 @contextmanager
 def visited(config: ClusterConfig, log: Path) -> Iterator[bool]:
     """Within the block, a member of the study's cluster; False, with nothing started, where none is running.
@@ -79,6 +83,8 @@ def _connect(config: ClusterConfig, log: Path, address: str | None) -> None:
         os.environ.setdefault(name, value)
     _check_address(config.address)
     alone = config.address in ("", "local") and "RAY_ADDRESS" not in os.environ
+    if alone:
+        _check_room_for_sockets()
     if config.address != "local" and (Path.home() / ".ray" / "auth_token").exists():
         # Ray uses the token by itself when it starts a cluster, but not when it joins one.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -106,6 +112,17 @@ def _talk_to(log: Path) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.INFO)
+
+
+def _check_room_for_sockets() -> None:
+    """Raise ConfigError where Ray's temporary folder is too long for the sockets that it opens below it."""
+    name = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), "")
+    if name and len(os.environ[name].encode()) > _LONGEST_TMPDIR:
+        raise ConfigError(
+            f"{name} is {os.environ[name]}, of {len(os.environ[name])} characters: Ray's sockets lie below it, and "
+            f"their paths are limited; set RAY_TMPDIR to a folder of at most {_LONGEST_TMPDIR} characters, such as "
+            "/tmp"
+        )
 
 
 def _check_address(address: str) -> None:

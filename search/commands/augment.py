@@ -17,6 +17,7 @@ from search.commands.options import (
     add_pool_options,
     add_tokenizer_option,
     bar,
+    check_output,
     opened,
     pool_of,
     tokenizer_of,
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     for name, least in (("prompts", 1), ("oversample", 1), ("temperature", 1e-6)):
         if getattr(args, name) < least:
             raise ConfigError(f"--{name} is {getattr(args, name)}; the least is {least}")
+    check_output(args)
     pool = pool_of(args)
     train, held_out = ([example.prompt.text for example in part] for part in (pool.train, pool.held_out))
     tokenizer = tokenizer_of(args.tokenizer)

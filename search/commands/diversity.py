@@ -11,7 +11,7 @@ from typing import Any
 from metrics.embedding import SentenceEmbedder, Spread, baselines_of
 from metrics.scale import EXACT_LIMIT, Measured, StreamCounter
 from metrics.tokens import MAX_TOKENS, tokenize, vocabulary_size
-from pools.prompts import PromptFiles, Tally
+from pools.prompts import PromptFiles, Tally, nothing_usable
 from search.commands.options import add_format_options, add_tokenizer_option, reader_of, texts, tokenizer_of
 
 _BATCH = 4096  # prompts in memory at once
@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     tally = Tally()
     measured, baselines = (_on_ray(args), {}) if args.engine == "ray" else _streamed(args, tally)
+    if not measured.prompts:
+        raise nothing_usable(_files(args), tally)
     account = _account(args, measured, tally) | baselines
     print(json.dumps(account) if args.json else "\n".join(_lines(account, tally)))
     return 0

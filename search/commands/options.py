@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import glob
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +51,7 @@ def add_pool_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="decides all that is drawn (default 0)")
     parser.add_argument("--output", metavar="FILE", help="write JSON lines there (default: standard output)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that --output names")
 
 
 def pool_of(args: argparse.Namespace) -> Pool:
@@ -69,17 +72,48 @@ def content_of(prompt: Prompt) -> str | list[dict[str, str]]:
     return prompt.content if isinstance(prompt.content, str) else [vars(turn) for turn in prompt.content]
 
 
+def check_output(args: argparse.Namespace) -> None:
+    """Raise PoolError where `--output` would replace a file that is read, or one that is there already."""
+    if args.output is None:
+        return
+    place = Path(args.output)
+    inputs = filter(None, (args.pool, args.held_out_path))
+    if any(_same_file(place, Path(each).expanduser()) for each in inputs):
+        raise PoolError(f"--output {args.output} is the pool that is read: give another file")
+    if place.is_file() and not args.overwrite:
+        raise PoolError(f"--output {args.output} exists: give another file, or --overwrite to replace it")
+
+
+def _same_file(one: Path, two: Path) -> bool:
+    """Whether these are one file, or the second is a folder or a pattern that the first lies in."""
+    if glob.has_magic(str(two)) and not two.exists():
+        return one.exists() and any(one.samefile(each) for each in glob.glob(str(two), recursive=True))
+    if not one.exists() or not two.exists():
+        return False
+    return one.samefile(two) or (two.is_dir() and one.resolve().is_relative_to(two.resolve()))
+
+
 @contextmanager
 def opened(path: str | None) -> Iterator[TextIO]:
-    """The file to write to, standard output for None; PoolError where it cannot be written."""
+    """The file to write to, standard output for None; PoolError where it cannot be written.
+
+    A file is there whole when the block ends well, and as it was before otherwise.
+    """
     if path is None:
         yield sys.stdout
         return
+    place = Path(path)
+    partial = place if place.exists() and not place.is_file() else place.with_name(f".{place.name}.partial")
     try:
-        with Path(path).open("w", encoding="utf-8") as out:
+        with partial.open("w", encoding="utf-8") as out:
             yield out
+        if partial is not place:
+            os.replace(partial, place)
     except OSError as error:
         raise PoolError(f"{path}: {error.strerror or error}") from None
+    finally:
+        if partial is not place:
+            partial.unlink(missing_ok=True)
 
 
 def tokenizer_of(name: str) -> Any:

@@ -5,36 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from base.errors import ConfigError, InsufficientDataError
-from search.advice.recommend import recommend
+from search.advice.analysis import analyse
 from search.advice.recommendation import Recommendation
 from search.config.cost import CostModel
+from search.config.scale import ScaleName
 from search.fit.curve import DiversityCurve
-from search.fit.fit import Fit, fit_trials
+from search.fit.fit import Fit
+from search.fit.question import Question
 from search.report.report import write_report
+from search.trials.record import TrialRecord
 from search.trials.shipped import find_trials
-from search.trials.trials_csv import read_json, read_trials
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What a study left behind, or what a CSV of trials alone tells."""
-
-    name: str
-    fit: Fit
-    curve: DiversityCurve
-    cost: dict[str, Any]
-    budget: float | None
-    responses: tuple[int, ...]
-    max_prompts: int | None
-    base_reward: float | None
-    seed: int
+from search.trials.trials_csv import read_json, read_trials, scale_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,72 +40,119 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-prompts", type=int, help="prompts that can be had (default: the study's pool, or no limit)"
     )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        help="difference of reward that does not matter (default: the study's; or 0.002 of 0 to 1, 0.2 of "
+        "percent, a hundredth of the spread of other rewards)",
+    )
+    parser.add_argument(
+        "--scale",
+        choices=("unit", "percent", "any"),
+        help="scale of the rewards: 0 to 1, 0 to 100, or without bounds (default: by the rewards)",
+    )
     parser.add_argument("--json", action="store_true", help="print recommendation.json instead of sentences")
     parser.add_argument(
         "--report", type=Path, metavar="FOLDER", help="also write report.html and its plots to FOLDER"
     )
     costs = parser.add_argument_group("cost model")
-    for name, field in CostModel.model_fields.items():
+    for name, info in CostModel.model_fields.items():
         costs.add_argument(
-            f"--cost.{name}", metavar="VALUE", help=f"{field.description}; default {field.default}"
+            f"--cost.{name}", metavar="VALUE", help=f"{info.description}; default {info.default}"
         )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the recommendation; 0 on success."""
-    ground = read_ground(args.trials)
-    cost_model = _cost_model(args, ground)
-    budget = args.budget if args.budget is not None else ground.budget
+    study = read_study(args.trials)
+    budget = args.budget if args.budget is not None else study.budget
     if budget is None:
         raise ConfigError(f"--budget is needed: {args.trials} names none")
-    answer = recommend(
-        ground.fit,
-        budget=budget,
-        cost_model=cost_model,
-        curve=ground.curve,
-        responses=ground.responses,
-        max_prompts=args.max_prompts or ground.max_prompts,
-        seed=args.seed if args.seed is not None else ground.seed,
+    question = Question(
+        budget,
+        _cost_model(args, study.cost),
+        study.curve,
+        study.responses,
+        args.max_prompts or study.max_prompts,
     )
+    seed = args.seed if args.seed is not None else study.seed
+    found = analyse(
+        study.name,
+        study.records,
+        question,
+        seed=seed,
+        base_reward=study.base_reward,
+        scale=args.scale or study.scale,
+        margin=args.margin if args.margin is not None else study.margin,
+        visits=study.visits,
+    )
+    if found.fit is None or found.recommendation is None:
+        raise InsufficientDataError(found.why_not)
     if args.report is not None:
-        _report(args.report, ground, answer, cost_model)
-    print(json.dumps(answer.to_dict(), indent=1) if args.json else _words(ground.fit, answer))
+        print(f"report: {write_report(args.report, found)}", file=sys.stderr)
+    answer = found.recommendation
+    print(json.dumps(answer.to_dict(), indent=1) if args.json else _words(found.fit, answer))
     return 0
 
 
 def _words(fit: Fit, answer: Recommendation) -> str:
-    return "\n".join([fit.summary(), *(view.sentence() for view in answer.cost_models), answer.sentence()])
+    views = (view.sentence() for view in answer.cost_models)
+    return "\n".join([answer.sentence(), "", fit.summary(), *views])
 
 
-def read_ground(path: Path) -> Ground:
+@dataclass(frozen=True, kw_only=True)
+class FinishedStudy:
+    """What a study left behind in its folder, or what a CSV of trials alone holds."""
+
+    name: str
+    records: Sequence[TrialRecord]
+    curve: DiversityCurve
+    responses: tuple[int, ...]
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    budget: float | None = None
+    max_prompts: int | None = None
+    base_reward: float | None = None
+    seed: int = 0
+    scale: ScaleName = "unit"
+    margin: float | None = None
+    visits: float | None = None
+
+
+def read_study(path: Path) -> FinishedStudy:
     """Read a study folder (trials.csv, curve.json, study.json) or a CSV of trials, also one that ships."""
     path = find_trials(path)
     if path.is_dir():
         return _folder(path)
-    fit = fit_trials(read_trials(path))
-    return Ground(
-        path.stem, fit, DiversityCurve.from_trials(fit.records), {}, None, fit.observed.levels, None, None, 0
+    records = read_trials(path)
+    tried = sorted({record.responses for record in records})
+    return FinishedStudy(
+        name=path.stem,
+        records=records,
+        curve=DiversityCurve.from_trials(records),
+        responses=tuple(tried),
+        scale=scale_of(path, records),
     )
 
 
-def _folder(path: Path) -> Ground:
-    study = read_json(path / "study.json")
-    setting = study.get("setting", {})
-    fit = fit_trials([r for r in read_trials(path / "trials.csv") if r.hyperparameters == setting])
-    curve = path / "curve.json"
+def _folder(path: Path) -> FinishedStudy:
+    study, curve = read_json(path / "study.json"), path / "curve.json"
+    best = study.get("hyperparameters", {})
+    records = [record for record in read_trials(path / "trials.csv") if record.hyperparameters == best]
     try:
-        return Ground(
+        return FinishedStudy(
             name=str(study["name"]),
-            fit=fit,
+            records=records,
             curve=DiversityCurve.from_dict(read_json(curve))
             if curve.exists()
-            else DiversityCurve.from_trials(fit.records),
+            else DiversityCurve.from_trials(records),
             cost=dict(study["cost"]),
             budget=float(study["budget"]),
             responses=tuple(int(k) for k in study["responses"]),
             max_prompts=study["max_prompts"],
             base_reward=study["base_reward"],
             seed=int(study["seed"]),
+            margin=study.get("margin"),
+            visits=study.get("visits"),
         )
     except (KeyError, TypeError) as error:
         raise InsufficientDataError(
@@ -124,30 +160,15 @@ def _folder(path: Path) -> Ground:
         ) from error
 
 
-def _cost_model(args: argparse.Namespace, ground: Ground) -> CostModel:
+def _cost_model(args: argparse.Namespace, prices: Mapping[str, Any]) -> CostModel:
     given = {
         name: value for name in CostModel.model_fields if (value := getattr(args, f"cost.{name}")) is not None
     }
     try:
-        return CostModel.model_validate(ground.cost | given)
+        return CostModel.model_validate({**prices, **given})
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'prices'}: {e['msg']} (got {e['input']!r})"
             for e in error.errors()
         )
         raise ConfigError(f"cost model: {problems}") from None
-
-
-def _report(folder: Path, ground: Ground, answer: Recommendation, cost_model: CostModel) -> None:
-    path = write_report(
-        folder,
-        name=ground.name,
-        records=ground.fit.records,
-        fit=ground.fit,
-        recommendation=answer,
-        curve=ground.curve,
-        base_reward=ground.base_reward,
-        cost_model=cost_model,
-        notes={},
-    )
-    print(f"report: {path}", file=sys.stderr)

@@ -18,6 +18,7 @@ from pools.types import Prompt
 from search.commands.options import (
     add_pool_options,
     add_tokenizer_option,
+    check_output,
     content_of,
     opened,
     pool_of,
@@ -42,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the chosen prompts in labelling order, one JSON object a line; a summary to standard error."""
+    check_output(args)
     examples = pool_of(args).train
     prompts = [example.prompt for example in examples]
     if not 1 <= args.prompts <= len(prompts):
@@ -65,10 +67,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _rows(chosen: Sequence[Prompt], gains: Sequence[int], tokens: TokenTable) -> Iterator[dict[str, Any]]:
     nested, lengths = nested_diversity(tokens).tolist(), tokens.lengths.tolist()
-    for place, prompt in enumerate(chosen):
-        row: dict[str, Any] = {"rank": place + 1, "prompt": content_of(prompt), "domain": prompt.domain}
+    for row_number, prompt in enumerate(chosen):
+        row: dict[str, Any] = {"rank": row_number + 1, "prompt": content_of(prompt), "domain": prompt.domain}
         row |= {"meta": dict(prompt.meta)} if prompt.meta else {}
-        yield row | {"gain": gains[place], "tokens": lengths[place], "diversity": nested[place]}
+        yield row | {
+            "gain": gains[row_number],
+            "tokens": lengths[row_number],
+            "diversity": nested[row_number],
+        }
 
 
 def _summary(pool: TokenTable, chosen: TokenTable) -> str:

@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--fresh", action="store_true", help="set an earlier study in that folder aside, start over"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the study in that folder; refuse to start a new one"
+        "--resume", action="store_true", help="resume the study in that folder; refuse to start a new one"
     )
     groups: dict[str, Any] = {}
     for name, info in fields_of(StudyConfig):
@@ -41,42 +41,41 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the study and print what it found; returns 0, or 1 where there is no ground for an answer."""
+    """Run the study and print what it found; returns 0, or 1 where the data cannot answer."""
     overrides = {name: value for name, _ in fields_of(StudyConfig) if (value := vars(args)[name]) is not None}
     config = load_config(args.config_option or args.config or DEFAULT, overrides)
     if args.fresh and args.resume:
-        raise ConfigError("--fresh starts a study over and --resume goes on with it: give one of them")
+        raise ConfigError("--fresh starts a study over and --resume resumes it: give one of them")
     return _run(config, args.output_dir or Path("runs") / config.name, fresh=args.fresh, resume=args.resume)
 
 
 def _run(config: StudyConfig, path: Path, *, fresh: bool, resume: bool) -> int:
     from search.cluster.connection import how_to_see
     from search.study.folder import StudyFolder
-    from search.study.mirror import Place, mirrored
+    from search.study.mirror import Mirror, mirrored
     from search.study.run import run_study
-    from search.study.summary import show_result, show_stopped
+    from search.study.summary import show_stopped
     from search.terminal.display import Display
 
     display, storage = Display(), config.cluster.shared()
-    place = Place(storage, path.absolute().name, fresh=fresh) if storage else None
-    folder = StudyFolder(path, place.checkpoints, place.policies) if place else StudyFolder(path)
+    mirror = Mirror(storage, path.absolute().name, fresh=fresh) if storage else None
+    folder = StudyFolder(path, mirror.checkpoints, mirror.policies) if mirror else StudyFolder(path)
     if fresh and (moved := folder.set_aside()):
         display.say(f"the earlier study was moved to {moved}")
     display.say(f"study {config.name}: {config.budget:g} {config.cost.unit}, folder {folder.path}")
     if way := how_to_see():
         display.say(way)
-    with folder.locked(), mirrored(folder.path, place, display.say):
+    with folder.locked(), mirrored(folder.path, mirror, display.say):
         if resume and not folder.begun:
             raise ConfigError(
-                f"there is no study in {folder.path} to go on with: leave --resume out to start one"
+                f"there is no study in {folder.path} to resume: leave --resume out to start one"
             )
         try:
-            result = run_study(config, folder, display)
+            study = run_study(config, folder, display)
         except KeyboardInterrupt:
             show_stopped(display, folder)
             raise
-    show_result(display, result, folder)
-    return 0 if result.recommendation else 1
+    return 0 if study.recommendation else 1
 
 
 def _help(info: Any) -> str:

@@ -104,7 +104,7 @@ def applied(trainer: TrainerConfig, hyperparameters: Mapping[str, Scalar]) -> Tr
 
 
 def shown(hyperparameters: Mapping[str, Scalar]) -> list[str]:
-    """Settings for people: `learning_rate=1e-05`."""
+    """Hyperparameters for people: `learning_rate=1e-05`."""
     return [
         f"{name.removeprefix('trainer.')}={f'{value:.3g}' if isinstance(value, float) else value}"
         for name, value in hyperparameters.items()

@@ -1,23 +1,22 @@
-"""Where running trials write how far they are, and the terminal reads it: a Ray actor, no more.
-
-The driver also leaves there what it learns only after trials were made ready to run.
-"""
+"""Where running trials write how far they are, and the terminal reads it: a Ray actor, no more."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from trainers.spec import SeedResult
+
 OF_TRIAL = ("seeds_done", "reward")  # what a row says of the whole trial; the rest is of the seed in training
 
 
 class Board:
-    """How far each running trial is, by label: the latest of every figure that it told."""
+    """How far each running trial is, by label: the latest of every figure that it reported."""
 
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, float]] = {}
-        self._reward_model: dict[str, bytes] = {}
         self._worker_pools: list[Any] = []
+        self._ended_seeds: list[tuple[str, SeedResult]] = []
 
     def enlist(self, mailbox: Any) -> None:
         """Note the mailbox of a group of workers."""
@@ -27,20 +26,21 @@ class Board:
         """All of those mailboxes."""
         return self._worker_pools
 
-    def give(self, reward_model: Mapping[str, bytes]) -> None:
-        """Leave the files of the fitted reward model for the trials."""
-        self._reward_model = dict(reward_model)
-
-    def given(self) -> dict[str, bytes]:
-        """Those files by name; none where none was fitted."""
-        return self._reward_model
-
     def update(self, label: str, row: Mapping[str, float]) -> None:
         """Add to the trial's row; what was said of a seed goes when another begins."""
         kept = self._rows.get(label, {})
         if row.get("seed", kept.get("seed")) != kept.get("seed"):
             kept = {name: kept[name] for name in OF_TRIAL if name in kept}
         self._rows[label] = kept | dict(row)
+
+    def seed_ended(self, work: str, result: SeedResult) -> None:
+        """Keep the result of a seed until it is fetched; `work` is the name of its trial's work."""
+        self._ended_seeds.append((work, result))
+
+    def ended_seeds(self) -> list[tuple[str, SeedResult]]:
+        """The results that came since this was last called."""
+        fetched, self._ended_seeds = self._ended_seeds, []
+        return fetched
 
     def forget(self, label: str) -> None:
         """Take the row of a trial that has ended away."""

@@ -1,11 +1,10 @@
-"""TODO"""
+"""Which prompts a trial labels, and how diverse they are."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,22 +16,20 @@ from metrics.tokens import TokenTable
 from pools.stored import excerpt, keys_of
 from pools.subset import ranking
 from pools.types import Pool
-from search.trials.design_point import Point
-
-if TYPE_CHECKING:
-    pass
+from search.trials.design_point import Trial
 
 
-def choose_orders(pool: Pool, tokens: TokenTable, point: Point) -> dict[int, list[int]]:
-    """For each seed of `point`, which prompts it labels: indices into `pool.train`, in labelling order."""
+def choose_orders(pool: Pool, tokens: TokenTable, trial: Trial) -> dict[int, list[int]]:
+    """For each seed of `trial`, which prompts it labels: indices into `pool.train`, in labelling order."""
+    point = trial.point
+    shuffled = {seed: ranking(keys_of(pool.train), seed) for seed in trial.seeds}
     if point.selection == "random":
-        return {seed: ranking(keys_of(pool.train), seed)[: point.prompts].tolist() for seed in point.seeds}
+        return {seed: order[: point.prompts].tolist() for seed, order in shuffled.items()}
     from metrics.ngrams import pack_ngrams
     from pools.selection import select_order
 
-    grams = pack_ngrams(tokens, 2)
-    orders = {}
-    for seed in point.seeds:
+    grams, orders = pack_ngrams(tokens, 2), {}
+    for seed in trial.seeds:
         chosen, _ = select_order(
             grams,
             tokens.lengths,
@@ -40,7 +37,7 @@ def choose_orders(pool: Pool, tokens: TokenTable, point: Point) -> dict[int, lis
             strength=point.strength,
             seed=seed,
             prompts=point.prompts,
-            shuffled=ranking(keys_of(pool.train), seed),
+            shuffled=shuffled[seed],
         )
         orders[seed] = [int(index) for index in chosen]
     return orders
@@ -54,8 +51,8 @@ def selected(
     That is all that a trial's workers need of a pool that lies on the head's disk.
     """
     rows = sorted({index for order in orders.values() for index in order})
-    places = {index: place for place, index in enumerate(rows)}
-    moved = {seed: [places[index] for index in order] for seed, order in orders.items()}
+    moved_to = {index: row for row, index in enumerate(rows)}
+    moved = {seed: [moved_to[index] for index in order] for seed, order in orders.items()}
     return excerpt(pool, rows), tokens.take(rows), moved
 
 
@@ -65,9 +62,9 @@ def measure(
     orders: Mapping[int, Sequence[int]],
     vectors: NDArray[np.float32] | None = None,
 ) -> tuple[float, dict[str, float]]:
-    """Diversity of the selected prompts, and its rivals by name, each averaged over the seeds' draws.
+    """Diversity of the selected prompts and its baseline metrics by name, averaged over the seeds' draws.
 
-    `vectors` [train prompts, width] add the rivals that look at sentence embeddings.
+    `vectors` [train prompts, width] add the baselines that look at sentence embeddings.
     """
     scores, baselines = [], []
     for order in orders.values():
@@ -79,7 +76,7 @@ def measure(
 
 
 def mean_baselines(draws: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Rivals by name, each averaged over the draws."""
+    """Baseline metrics by name, each averaged over the draws."""
     values = defaultdict(list)
     for draw in draws:
         for name, value in draw.items():

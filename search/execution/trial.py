@@ -1,24 +1,25 @@
-"""One trial from point to outcome: draw its prompts, measure their diversity, train and judge on Ray."""
+"""One trial from plan to record: draw its prompts, measure their diversity, train and judge on Ray."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from base.errors import ApportionError, TrainingError
 from metrics.embedding import embed_texts, embedding_baselines
 from pools.stored import StoredExamples
 from pools.types import Pool
+from search.cluster.connection import ON_HEAD
+from search.config.cost import CostModel
 from search.config.hyperparameters import applied
-from search.config.study import StudyConfig
 from search.execution.draw import choose_orders, mean_baselines, measure, selected
-from search.trials.design_point import Point
+from search.trials.design_point import Trial
 from search.trials.record import TrialRecord
+from trainers.config.trainer import ResourcesConfig
 
 if TYPE_CHECKING:
     from metrics.reward.fitted import FitSample
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from trainers.workers.context import WorkerContext
     from trainers.workers.worker_pool import WorkerPool
 
+WORK = "trial-"  # begins the name of a trial's work, the rest is its key
 _kept_pool: WorkerPool | None = None
 
 
@@ -37,8 +39,10 @@ class Shared:
     the pool is in memory.
     """
 
-    config: StudyConfig
     setup: TrialSetup
+    cost: CostModel
+    resources: ResourcesConfig
+    embedding_model: str | None
     identity: str
     storage: str
     checkpoints: str
@@ -49,25 +53,15 @@ class Shared:
     board: Any
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrialOutcome:
-    """A finished trial: the row for the fit, and what each seed left behind."""
-
-    record: TrialRecord
-    point: Point
-    seeds: Sequence[SeedResult]
-
-
-def run_point(point: Point, shared: Shared) -> TrialOutcome:
-    """Train and judge `point`, for each of its seeds in turn, as one piece of work for a crew."""
+def execute(trial: Trial, shared: Shared) -> TrialRecord:
+    """Train and judge `trial`, for each of its seeds in turn, as one task of the worker pool."""
     import ray
 
     from trainers.spec import TrialJob
 
-    started = time.perf_counter()
-    key = point.key(shared.identity)
+    started, point, key = time.perf_counter(), trial.point, trial.key(shared.identity)
     pool, tokens = ray.get([shared.pool, shared.tokens])
-    orders, pool_ref = choose_orders(pool, tokens, point), shared.pool
+    orders, pool_ref = choose_orders(pool, tokens, trial), shared.pool
     if isinstance(pool.train, StoredExamples):
         pool, tokens, orders = selected(pool, tokens, orders)
         pool_ref = ray.put(pool)
@@ -79,35 +73,23 @@ def run_point(point: Point, shared: Shared) -> TrialOutcome:
         "selection": point.selection,
         "diversity": f"{score:.3f}",
     }
-    setup = replace(
-        shared.setup,
-        trainer=applied(shared.setup.trainer, dict(point.hyperparameters)),
-        reward_artifact=ray.get(shared.board.given.remote()),
-    )
-    job = TrialJob(setup=setup, responses=point.responses, orders=orders, name=f"trial-{key}", facts=facts)
-    model = None if shared.vectors else shared.config.diversity.embedding_model
-    seeds, made = _worker_pool(shared).run(
-        lambda context: _work(job, ray.get(pool_ref), model, context), name=job.name, label=point.label
+    setup = replace(shared.setup, trainer=applied(shared.setup.trainer, dict(point.hyperparameters)))
+    job = TrialJob(setup=setup, responses=point.responses, orders=orders, name=f"{WORK}{key}", facts=facts)
+    model = None if shared.vectors else shared.embedding_model
+    results, made = _worker_pool(shared).run(
+        lambda context: _work(job, ray.get(pool_ref), model, context), name=job.name, label=trial.label
     )
     if made is not None:
         baselines |= mean_baselines(embedding_baselines(made[order]) for order in orders.values())
-    record = TrialRecord(
+    return TrialRecord(
         trial=key,
-        prompts=point.prompts,
-        responses=point.responses,
-        cost=shared.config.cost.cost(point.prompts, point.responses),
-        selection=point.selection,
-        strength=point.strength,
-        hyperparameters=dict(point.hyperparameters),
+        point=point,
+        cost=shared.cost.cost(point.prompts, point.responses),
         diversity=score,
         baselines=baselines,
-        seeds=point.seeds,
-        rewards=tuple(result.reward for result in seeds),
-        domain_rewards=_mean_by_domain(seeds),
-        trained_tokens=sum(result.trained_tokens for result in seeds),
+        results=tuple(results),
         seconds=time.perf_counter() - started,
     )
-    return TrialOutcome(record=record, point=point, seeds=seeds)
 
 
 def _work(
@@ -123,15 +105,34 @@ def _work(
 
 
 def judge_base(shared: Shared, sample: FitSample | None) -> Prepared:
-    """Fit the reward model on `sample`, where there is one, and judge the base model."""
+    """Fit the reward model on `sample`, where there is one, and judge the base model, on the head node.
+
+    Raises TrainingError with the worker's own message.
+    """
     import ray
 
-    setup, pool_ref = shared.setup, shared.pool
-    prepared: Prepared = _worker_pool(shared).run(
-        lambda context: _prepared(setup, ray.get(pool_ref), sample, context),
-        name=f"prepare-{shared.identity}",
-        label="base model",
-    )
+    task = ray.remote(num_cpus=0, resources=ON_HEAD)(_judge_base)
+    try:
+        prepared: Prepared = ray.get(task.remote(shared, sample))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ApportionError):
+            raise TrainingError(str(error.cause)) from error
+        raise
+    return prepared
+
+
+def _judge_base(shared: Shared, sample: FitSample | None) -> Prepared:
+    import ray
+
+    setup, pool_ref, workers = shared.setup, shared.pool, _new_worker_pool(shared)
+    try:
+        prepared: Prepared = workers.run(
+            lambda context: _prepared(setup, ray.get(pool_ref), sample, context),
+            name=f"prepare-{shared.identity}",
+            label="base model",
+        )
+    finally:
+        workers.close()
     return prepared
 
 
@@ -145,19 +146,17 @@ def _worker_pool(shared: Shared) -> WorkerPool:
     """The workers of this process, which Tune keeps from one trial to the next: they stay as well."""
     global _kept_pool
     if _kept_pool is None:
-        from trainers.workers.worker_pool import WorkerPool
-
-        _kept_pool = WorkerPool(
-            shared.config.resources,
-            storage=shared.checkpoints,
-            board=shared.board,
-            keep_checkpoints=shared.config.checkpoints.keep,
-            logs=shared.logs,
-        )
+        _kept_pool = _new_worker_pool(shared)
     return _kept_pool
 
 
-def _mean_by_domain(seeds: Sequence[SeedResult]) -> dict[str, float]:
-    return {
-        domain: fmean(result.domain_rewards[domain] for result in seeds) for domain in seeds[0].domain_rewards
-    }
+def _new_worker_pool(shared: Shared) -> WorkerPool:
+    from trainers.workers.worker_pool import WorkerPool
+
+    return WorkerPool(
+        shared.resources,
+        storage=shared.checkpoints,
+        board=shared.board,
+        keep_checkpoints=shared.setup.checkpoints.keep,
+        logs=shared.logs,
+    )

@@ -49,17 +49,17 @@ class DiversityCurve:
         sizes = sorted(seen)
         return cls(tuple(sizes), tuple(float(np.mean(seen[n])) for n in sizes))
 
-    def at(self, prompts: float) -> tuple[float, bool]:
-        """(D, extrapolated?): interpolated in log prompts; past either end by Heaps' law.
+    def at(self, prompts: float) -> float:
+        """D, interpolated in log prompts; past either end by Heaps' law.
 
         Distinct bigrams grow as prompts**b (Heaps), so D = sqrt(n) x distinct / all grows as n**(b - 1/2).
         """
         low, high = self.prompts[0], self.prompts[-1]
         if low <= prompts <= high:
-            return float(np.interp(log(prompts), np.log(self.prompts), self.diversity)), False
+            return float(np.interp(log(prompts), np.log(self.prompts), self.diversity))
         edge, slope = (high, self.growth) if prompts > high else (low, self._early_growth)
         start = self.diversity[-1] if prompts > high else self.diversity[0]
-        return start * exp(slope * (log(prompts) - log(edge))), True
+        return start * exp(slope * (log(prompts) - log(edge)))
 
     @cached_property
     def growth(self) -> float:

@@ -105,8 +105,7 @@ def _judge(slope: float, interval: tuple[float, float], p: float, caution: str) 
 def _confounded(table: Sequence[FitRow]) -> str:
     errors: dict[str, float] = {}
     for row in table:
-        if row.loo_rmse is not None:
-            errors[row.predictor] = min(row.loo_rmse, errors.get(row.predictor, np.inf))
+        errors[row.predictor] = min(row.loo_rmse, errors.get(row.predictor, np.inf))
     both = ""
     if {"diversity", "log prompts"} <= errors.keys():
         both = f" (left-out error {errors['diversity']:.4f} on D, {errors['log prompts']:.4f} on log prompts)"

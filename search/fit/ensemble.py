@@ -9,13 +9,10 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from search.fit.forecast import Forecast
-from search.fit.least_squares import Solution, solve
+from search.fit.least_squares import Solution, ratios, solve
 from search.fit.models import PREDICTORS, STRUCTURES, Model, Points
 from search.fit.observations import Floats, Observations
 
-# Lack-of-fit variance over seed variance: the grid that is averaged over, and its prior.
-RATIOS = (0.0, 0.1, 0.3, 1.0, 3.0)
-RATIO_PRIOR = (0.8, 0.05, 0.05, 0.05, 0.05)
 NEGLIGIBLE = 1e-3
 
 
@@ -72,11 +69,6 @@ class Ensemble:
         return np.asarray(same & (same.sum(axis=1, keepdims=True) == 1))
 
     @property
-    def flat(self) -> bool:
-        """Whether no model in which reward rises with the number of prompts is left."""
-        return all(member.model.structure == "no slope" for member in self.members)
-
-    @property
     def seed_variance(self) -> float:
         """Variance of one seed's reward about its expected reward, as the members estimate it."""
         parts = [
@@ -90,16 +82,13 @@ class Ensemble:
 def fit_ensemble(observed: Observations) -> Ensemble | None:
     """Fit and weigh the candidate models; None where the trials identify no line.
 
-    A model that says more prompts lower the reward at some tried k is left out: one may always label
-    fewer. `no slope` steps in only where no other model is left.
+    Models in which more prompts lower the reward are among them: whoever labels may always label fewer.
     """
     if not observed.several_sizes:
         return None
     candidates = [Model(structure, x) for structure in STRUCTURES for x in PREDICTORS if _varies(x, observed)]
+    candidates += [Model("no slope"), Model("peaked", "log prompts")]
     fitted = [member for model in candidates if (member := _fit(model, observed)) is not None]
-    if not fitted:
-        flat = _fit(Model("no slope"), observed)
-        fitted = [flat] if flat is not None else []
     return Ensemble(observed, _weighed(fitted, observed)) if fitted else None
 
 
@@ -112,21 +101,17 @@ def _varies(predictor: str, observed: Observations) -> bool:
 def _fit(model: Model, observed: Observations) -> Member | None:
     design = model.design(Points.of(observed), observed)
     priors = model.priors(observed)
-    grid = [(ratio, prior) for ratio in _ratios(observed) for prior in priors]
-    solutions = [s for ratio, prior in grid if (s := solve(design, observed, ratio, prior)) is not None]
-    if not solutions:
+    found = [
+        (solution, believed)
+        for ratio, believed in ratios(observed)
+        for prior in priors
+        if (solution := solve(design, observed, ratio, prior)) is not None
+    ]
+    if not found:
         return None
-    slopes = model.slope_rows(observed)
-    if slopes.size and (slopes @ solutions[0].coefficients).min() < 0:
-        return None
-    believed = dict(zip(RATIOS, RATIO_PRIOR, strict=True))
-    evidence = np.array([s.likelihood + np.log(believed[s.ratio]) for s in solutions])
-    return Member(model, 1.0, tuple(solutions), np.exp(evidence - logsumexp(evidence)))
-
-
-def _ratios(observed: Observations) -> tuple[float, ...]:
-    """Without repeated seeds lack of fit and noise cannot be told apart: all residual counts as noise."""
-    return RATIOS if observed.noise_df else RATIOS[:1]
+    evidence = np.array([solution.likelihood + np.log(believed) for solution, believed in found])
+    solutions = tuple(solution for solution, _ in found)
+    return Member(model, 1.0, solutions, np.exp(evidence - logsumexp(evidence)))
 
 
 def _weighed(members: list[Member], observed: Observations) -> tuple[Member, ...]:

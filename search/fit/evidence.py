@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import statsmodels.api as sm
 from scipy import stats
 
-from search.fit.least_squares import FULL_LEVERAGE
-from search.fit.models import PREDICTORS, Model, Points, Structure
+from search.fit.least_squares import Solution, ratios, solve
+from search.fit.models import PREDICTORS, Model, Points, Structure, predictor_values
 from search.fit.observations import Floats, Observations
 
 # Rivals that are predictors already.
@@ -20,10 +19,9 @@ TABLE: tuple[Structure, ...] = ("one line", "shared slope", "line per k", "satur
 
 @dataclass(frozen=True)
 class FitRow:
-    """One model fitted by weighted least squares; None where the trials are too few for the figure.
+    """One model fitted by weighted least squares; `aicc` is None where the trials are too few for it.
 
-    `paper_mse` is the mean over k of the residual mean square of an unweighted line per k, as Song et
-    al. report it; `loo_rmse` is the root mean square error at trials left out (reward).
+    `loo_rmse` is the root mean square error at trials left out (reward).
     """
 
     model: str
@@ -31,7 +29,7 @@ class FitRow:
     predictor: str
     coefficients: int
     aicc: float | None
-    loo_rmse: float | None
+    loo_rmse: float
     slopes: dict[str, tuple[float, float, float]]  # per k: slope, 95% interval
 
     def to_dict(self) -> dict[str, Any]:
@@ -43,38 +41,59 @@ def fit_table(observed: Observations) -> list[FitRow]:
     names = [*PREDICTORS, "prompts", *(name for name in observed.baselines if name not in SAME)]
     rows = [_row(Model(s, x), observed) for s in TABLE for x in names]
     found = [row for row in rows if row is not None]
-    return sorted(found, key=lambda row: (row.loo_rmse is None, row.loo_rmse or 0.0, row.model))
+    return sorted(found, key=lambda row: (row.loo_rmse, row.model))
 
 
 def _row(model: Model, observed: Observations) -> FitRow | None:
     design = model.design(Points.of(observed), observed)
-    if np.linalg.matrix_rank(_scaled(design)) < design.shape[1] or len(design) <= design.shape[1]:
+    solution = likeliest(design, observed)
+    if solution is None:
         return None
-    result = sm.WLS(observed.reward, design, weights=observed.seeds).fit()
+    return FitRow(
+        model=model.name,
+        structure=model.structure,
+        predictor=model.predictor,
+        coefficients=design.shape[1],
+        aicc=_aicc(design, observed),
+        loo_rmse=float(np.sqrt(np.mean(solution.left_out**2))),
+        slopes=_slopes(model, observed, solution),
+    )
+
+
+def likeliest(design: Floats, observed: Observations) -> Solution | None:
+    """The fit at the most believable ratio of lack of fit to seed noise; None as `solve`."""
+    found = [(solve(design, observed, ratio), prior) for ratio, prior in ratios(observed)]
+    known = [(solution, prior) for solution, prior in found if solution is not None]
+    return max(known, key=lambda one: one[0].likelihood + np.log(one[1]), default=(None, 0.0))[0]
+
+
+def _residual(design: Floats, observed: Observations) -> Floats:
+    """Trial means about their weighted least squares, each times the root of its seeds."""
+    root = np.sqrt(observed.seeds)
+    coefficients = np.linalg.lstsq(design * root[:, None], observed.reward * root, rcond=None)[0]
+    return np.asarray((observed.reward - design @ coefficients) * root)
+
+
+def _aicc(design: Floats, observed: Observations) -> float | None:
+    """Akaike's criterion for small samples (Hurvich and Tsai 1989), of normal errors weighted by seeds."""
     size, parameters = len(design), design.shape[1] + 1
     room = size - parameters - 1
-    aicc = float(result.aic + 2 + 2 * parameters * (parameters + 1) / room) if room > 0 else None
-    slopes = _slopes(model, observed, result)
-    return FitRow(model.name, model.structure, model.predictor, design.shape[1], aicc, _loo(result), slopes)
-
-
-def _scaled(design: Floats) -> Floats:
-    return np.asarray(design / np.maximum(np.abs(design).max(axis=0), 1e-300))
-
-
-def _loo(result: Any) -> float | None:
-    leverage = np.sum(np.linalg.qr(result.model.wexog)[0] ** 2, axis=1)
-    if leverage.max() > FULL_LEVERAGE:
+    squares = float(np.sum(_residual(design, observed) ** 2))
+    if room <= 0 or squares <= 0:
         return None
-    return float(np.sqrt(np.mean((result.resid / (1 - leverage)) ** 2)))
+    minus_two_log = size * (np.log(2 * np.pi * squares / size) + 1) - np.log(observed.seeds).sum()
+    return float(minus_two_log + 2 * parameters + 2 * parameters * (parameters + 1) / room)
 
 
-def _slopes(model: Model, observed: Observations, result: Any) -> dict[str, tuple[float, float, float]]:
+def _slopes(
+    model: Model, observed: Observations, solution: Solution
+) -> dict[str, tuple[float, float, float]]:
     rows = model.slope_rows(observed)
-    test = result.t_test(rows)
-    bounds = np.atleast_2d(test.conf_int())
-    found = zip(observed.levels, np.atleast_1d(test.effect), bounds, strict=True)
-    return {str(k): (float(slope), float(low), float(high)) for k, slope, (low, high) in found}
+    slopes = rows @ solution.coefficients
+    errors = solution.scale * np.sqrt(np.einsum("ij,jk,ik->i", rows, solution.covariance, rows))
+    reach = stats.t.ppf(0.975, solution.df) * errors
+    found = zip(observed.levels, slopes, reach, strict=True)
+    return {str(k): (float(b), float(b - r), float(b + r)) for k, b, r in found}
 
 
 def paper_mse(observed: Observations, predictor: str) -> float | None:
@@ -85,10 +104,11 @@ def paper_mse(observed: Observations, predictor: str) -> float | None:
     errors = []
     for k in observed.levels:
         part = observed.keep(observed.responses == k)
-        design = Model("one line", predictor).design(Points.of(part), part)
-        if len(np.unique(design[:, 1])) < 3:
+        x = predictor_values(predictor, Points.of(part), part)
+        if len(np.unique(x)) < 3:
             return None
-        errors.append(float(np.mean(sm.OLS(part.reward, design).fit().resid ** 2)))
+        line = np.polyfit(x, part.reward, 1)
+        errors.append(float(np.mean((part.reward - np.polyval(line, x)) ** 2)))
     return float(np.mean(errors))
 
 
@@ -123,8 +143,7 @@ def lack_of_fit(observed: Observations, model: Model) -> Test:
         return Test(
             "lack of fit", None, None, "All seeds of a trial agree to the last digit: they measure no noise."
         )
-    result = sm.WLS(observed.reward, design, weights=observed.seeds).fit()
-    ratio = float(np.sum(observed.seeds * result.resid**2) / spare / noise)
+    ratio = float(np.sum(_residual(design, observed) ** 2) / spare / noise)
     p = float(stats.f.sf(ratio, spare, observed.noise_df))
     fits = (
         "is as straight as the seeds' noise lets us see"

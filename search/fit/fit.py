@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from base.errors import InsufficientDataError
+from search.config.scale import UNIT, RewardScale, ScaleName, reward_scale
 from search.fit.diversity_effect import DiversityEffect, diversity_effect
 from search.fit.ensemble import Ensemble, fit_ensemble
 from search.fit.evidence import FitRow, Test, fit_table, lack_of_fit, paper_mse
@@ -25,6 +26,7 @@ class Fit:
     records: tuple[TrialRecord, ...]
     observed: Observations
     ensemble: Ensemble | None
+    scale: RewardScale = UNIT
 
     @cached_property
     def table(self) -> list[FitRow]:
@@ -69,39 +71,42 @@ class Fit:
         return "\n".join([self._slope_line(), self._left_out_line(), self.effect.sentence])
 
     def _slope_line(self) -> str:
-        row = self.row("shared slope", "diversity") or self.row("one line", "diversity")
-        if row is None:
-            return "Reward on diversity: these trials identify no slope (too few budget fractions)."
-        slope, low, high = next(iter(row.slopes.values()))
-        return (
-            f"Reward on diversity: slope {slope:.4f} (95% interval {low:.4f} to {high:.4f}), {row.structure}."
+        """The slope within each number of responses: over all of them D falls as responses rise."""
+        shared, each = self.row("shared slope", "diversity"), self.row("line per k", "diversity")
+        found = [row for row in (shared, each) if row is not None]
+        if not found:
+            return "Reward on diversity: these trials identify no slope within a number of responses."
+        best = min(found, key=lambda row: row.loo_rmse)
+        slopes = {f"{k} responses": values for k, values in best.slopes.items()}
+        if best is shared:
+            slopes = {"each number of responses": next(iter(best.slopes.values()))}
+        said = "; ".join(
+            f"{at} {b:+.4g} ({low:+.4g} to {high:+.4g})" for at, (b, low, high) in slopes.items()
         )
+        return f"Slope of reward on diversity (95% interval) within {said}."
 
     def _left_out_line(self) -> str:
         best: dict[str, float] = {}
         for row in self.table:
-            if row.loo_rmse is not None:
-                best[row.predictor] = min(row.loo_rmse, best.get(row.predictor, np.inf))
+            best[row.predictor] = min(row.loo_rmse, best.get(row.predictor, np.inf))
         if not best:
             return "Left-out error: too few trials to leave one out."
         ordered = sorted(best.items(), key=lambda item: item[1])
-        return (
-            "Left-out error (reward): "
-            + ", ".join(f"{name} {error:.4f}" for name, error in ordered[:5])
-            + "."
-        )
+        named = ", ".join(f"{name} {self.scale.text(error, more=1)}" for name, error in ordered[:5])
+        return f"Left-out error (reward): {named}."
 
 
-def fit_trials(records: Sequence[TrialRecord]) -> Fit:
+def fit_trials(records: Sequence[TrialRecord], scale: ScaleName = "unit") -> Fit:
     """Fit all models to finished trials; their order does not matter.
 
-    Raises NoGroundError for fewer than two trials, rewards that are not in [0, 1], or rewards that are
-    all the same.
+    Raises InsufficientDataError for fewer than two trials, rewards that are off `scale`, or rewards that
+    are all the same.
     """
-    observed = Observations.from_records(records)
+    on = reward_scale(scale, (reward for record in records for reward in record.rewards))
+    observed = Observations.from_records(records, on)
     if np.ptp([reward for record in records for reward in record.rewards]) == 0:
         raise InsufficientDataError(
             f"all {observed.count} trials have the same reward, {observed.reward[0]:g}, so nothing can be "
             "told apart: check that the reward model discriminates and that training changes the policy"
         )
-    return Fit(tuple(records), observed, fit_ensemble(observed))
+    return Fit(tuple(records), observed, fit_ensemble(observed), on)

@@ -77,23 +77,28 @@ class Forecast:
         within = self.weights @ self.gap_spreads(first, second) ** 2
         return float(within + self.weights @ (gaps - self.weights @ gaps) ** 2)
 
-    def prob_best(self, seed: int, draws: int = 4000) -> Floats:
-        """Probability of each split to be the best of all, by `draws` joint draws."""
+    def draws(self, seed: int, count: int = 4000) -> Floats:
+        """`count` joint draws of the rewards, [count, P]; the same for the same seed."""
         generator = np.random.default_rng(seed)
-        parts = generator.choice(len(self.weights), draws, p=self.weights)
-        wins = np.zeros(self.means.shape[1])
-        for part, count in zip(*np.unique(parts, return_counts=True), strict=True):
-            root = _root(self.covariances[part])
-            normal = generator.standard_normal((count, len(wins))) @ root.T
-            heavy = np.sqrt(self.dfs[part] / generator.chisquare(self.dfs[part], count))
-            drawn = self.means[part] + normal * heavy[:, None]
-            wins += np.bincount(drawn.argmax(axis=1), minlength=len(wins))
-        return wins / draws
+        shares = generator.multinomial(count, self.weights / self.weights.sum())
+        roots, found = _roots(self.covariances), []
+        for part in np.flatnonzero(shares):
+            normal = generator.standard_normal((shares[part], self.means.shape[1])) @ roots[part].T
+            heavy = np.sqrt(self.dfs[part] / generator.chisquare(self.dfs[part], shares[part]))
+            found.append(self.means[part] + normal * heavy[:, None])
+        return np.concatenate(found)
 
 
-def _root(covariance: Floats) -> Floats:
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0)))
+def _roots(covariances: Floats) -> Floats:
+    """Cholesky roots of singular covariances too: a hair is added to their diagonals."""
+    size = covariances.shape[1]
+    trace = np.trace(covariances, axis1=1, axis2=2)
+    hair = (1e-10 * trace / size + 1e-300)[:, None, None] * np.eye(size)
+    try:
+        return np.linalg.cholesky(covariances + hair)
+    except np.linalg.LinAlgError:  # rounding left an eigenvalue further below 0
+        values, vectors = np.linalg.eigh(covariances)
+        return np.asarray(vectors * np.sqrt(np.maximum(values, 0))[:, None, :])
 
 
 def format_probability(probability: float) -> str:

@@ -11,6 +11,8 @@ from search.fit.observations import Floats, Observations
 
 FULL_LEVERAGE = 1 - 1e-8
 SINGULAR = 1e-9
+# Lack-of-fit variance over seed variance: the grid that is averaged over, with its prior.
+RATIOS = {0.0: 0.8, 0.1: 0.05, 0.3: 0.05, 1.0: 0.05, 3.0: 0.05}
 # Rewards that lie exactly on a line leave rounding alone; below this nothing is told apart.
 LEAST_SQUARES = 1e-18
 
@@ -32,6 +34,14 @@ class Solution:
     likelihood: float  # restricted log-likelihood, comparable between ratios of one model
     left_out: Floats  # prediction error of each trial, the trial left out
     log_score: Floats  # log predictive density of each trial's mean, the trial left out
+
+
+def ratios(observed: Observations) -> list[tuple[float, float]]:
+    """Ratios of lack of fit to seed noise, each with its prior probability.
+
+    Without repeated seeds the two cannot be told apart: all residual counts as noise.
+    """
+    return list(RATIOS.items()) if observed.noise_df else [(0.0, 1.0)]
 
 
 def solve(

@@ -10,7 +10,14 @@ import numpy as np
 from search.fit.observations import Floats, Observations
 
 Structure = Literal[
-    "no slope", "one line", "shared slope", "line per k", "saturating", "saturating lines", "pooled lines"
+    "no slope",
+    "one line",
+    "shared slope",
+    "line per k",
+    "saturating",
+    "saturating lines",
+    "pooled lines",
+    "peaked",
 ]
 STRUCTURES: tuple[Structure, ...] = (
     "one line",
@@ -51,6 +58,7 @@ class Model:
     | saturating | a + c/k + b x |
     | saturating lines | a + c/k + (b + d/k) x |
     | pooled lines | a(k) + (b + d(k)) x, with d(k) drawn towards 0 |
+    | peaked | a(k) + b x + c x^2, which may rise and fall |
 
     Between tried k, a(k) and b(k) are interpolated in log k.
     """
@@ -80,6 +88,9 @@ class Model:
             return np.column_stack([factor, factor * x[:, None]])
         if self.structure == "pooled lines":
             return np.column_stack([factor, x, factor * x[:, None]])
+        if self.structure == "peaked":
+            centred = x - predictor_values(self.predictor, Points.of(tried), tried).mean()
+            return np.column_stack([factor, centred, centred**2])
         if self.structure == "saturating":
             return np.column_stack([one, inverse, x])
         return np.column_stack([one, inverse, x, x * inverse])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from base.errors import InsufficientDataError
+from search.config.scale import UNIT, RewardScale
 from search.trials.record import TrialRecord
 
 Floats = NDArray[np.float64]
@@ -33,14 +34,14 @@ class Observations:
     baselines: dict[str, Floats]
 
     @classmethod
-    def from_records(cls, records: Sequence[TrialRecord]) -> Observations:
+    def from_records(cls, records: Sequence[TrialRecord], scale: RewardScale = UNIT) -> Observations:
         """Check and collect; trials with the same split, selection and diversity stay apart."""
         if len(records) < 2:
             raise InsufficientDataError(
                 f"{len(records)} trial is no ground for a comparison: run at least two splits"
             )
         for record in records:
-            _check(record)
+            _check(record, scale)
         ordered = sorted(records, key=_canonical)
         shared = set.intersection(*(set(record.baselines) for record in ordered))
         return cls(
@@ -94,7 +95,7 @@ def _canonical(record: TrialRecord) -> tuple[object, ...]:
     return (record.responses, record.prompts, record.diversity, record.selection, sorted(record.rewards))
 
 
-def _check(record: TrialRecord) -> None:
+def _check(record: TrialRecord, scale: RewardScale) -> None:
     where = f"trial {record.trial!r} ({record.prompts:,} x {record.responses})"
     if record.prompts < 1 or record.responses < 1:
         raise InsufficientDataError(f"{where}: prompts and responses must be 1 or more")
@@ -105,5 +106,6 @@ def _check(record: TrialRecord) -> None:
             f"{where}: diversity {record.diversity} is not a finite number of 0 or more"
         )
     for reward in record.rewards:
-        if not isfinite(reward) or not 0 <= reward <= 1:
-            raise InsufficientDataError(f"{where}: reward {reward} is not a finite number within 0 and 1")
+        if not isfinite(reward) or not scale.holds(reward):
+            within = "" if scale.name == "any" else f" within {scale.low:g} and {scale.high:g}"
+            raise InsufficientDataError(f"{where}: reward {reward} is not a finite number{within}")

@@ -8,12 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from base.errors import InsufficientDataError
-from search.config.cost import CostModel, Split, feasible_splits
+from search.config.cost import CostModel, Split, feasible_splits, largest_split
 from search.fit.curve import DiversityCurve
 from search.fit.ensemble import direct_forecast
 from search.fit.fit import Fit
 from search.fit.forecast import Forecast
 from search.fit.models import Points
+from search.fit.observations import Observations
+
+# Without a line the answer is one of the tried splits: for a budget that one of them nearly spends.
+NEARLY_ALL = 0.9
+SMALLER = 6
 
 
 @dataclass(frozen=True)
@@ -36,38 +41,76 @@ class Question:
         return [k for k in sorted(set(self.responses)) if lowest <= k <= highest]
 
     def splits(self, fit: Fit) -> list[Split]:
-        """What to compare: for each known k the largest split within budget.
+        """What to compare: for each known k the largest split within budget, and smaller ones.
 
-        Where the trials identify no line, the tried splits instead that spend 90% of the budget or more.
+        The smaller ones cost what trials cost, and have no fewer prompts than trials with about as many
+        responses.
+        Where the trials identify no line only tried splits are left, and none at all unless one of them
+        spends 90% of the budget or more.
         """
-        if fit.ensemble is not None:
-            return feasible_splits(
-                self.cost_model, self.budget, responses=self.known(fit), max_prompts=self.max_prompts
-            )
-        return self._tried(fit)
+        tried = self._tried(fit)
+        if fit.ensemble is None:
+            spent = [self.cost_model.cost(split.prompts, split.responses) for split in tried]
+            return tried if max(spent, default=0.0) >= NEARLY_ALL * self.budget else []
+        known = self.known(fit)
+        found = {*tried, *self._feasible(self.budget, known)}
+        fewest = fewest_prompts(fit.observed, known)
+        for amount in self._smaller(tried):
+            found.update(s for s in self._feasible(amount, known) if s.prompts >= fewest[s.responses])
+        return sorted(found, key=lambda split: (split.responses, split.prompts))
+
+    def largest(self, responses: int) -> Split | None:
+        """The most prompts that the budget, and the pool, give with so many responses."""
+        return largest_split(self.cost_model, self.budget, responses, self.max_prompts)
+
+    def _feasible(self, amount: float, known: Sequence[int]) -> list[Split]:
+        return feasible_splits(self.cost_model, amount, responses=known, max_prompts=self.max_prompts)
 
     def _tried(self, fit: Fit) -> list[Split]:
-        found: dict[int, Split] = {}
-        random = ~fit.observed.varied
-        for n, k in zip(fit.observed.prompts[random], fit.observed.responses[random], strict=True):
-            split = Split(int(n), int(k))
-            share = self.cost_model.cost(split.prompts, split.responses) / self.budget
-            if 0.9 <= share <= 1 + 1e-12 and split.responses in self.responses:
-                found[split.responses] = max(split, found.get(split.responses, split))
-        return [found[k] for k in sorted(found)]
+        """The splits of trials with random prompts that can be had within the budget."""
+        observed, limit = fit.observed, self.budget * (1 + 1e-12)
+        tried = zip(observed.prompts[~observed.varied], observed.responses[~observed.varied], strict=True)
+        splits = sorted({Split(int(n), int(k)) for n, k in tried})
+        most = self.max_prompts or max((split.prompts for split in splits), default=0)
+        return [
+            s for s in splits
+            if s.responses in self.responses and s.prompts <= most
+            and self.cost_model.cost(s.prompts, s.responses) <= limit
+        ]  # fmt: skip
+
+    def _smaller(self, tried: Sequence[Split]) -> list[float]:
+        """At most SMALLER amounts under the budget that trials cost, a tenth apart, largest first."""
+        found: list[float] = []
+        for cost in sorted((self.cost_model.cost(s.prompts, s.responses) for s in tried), reverse=True):
+            if 0 < cost < 0.9 * (found[-1] if found else self.budget):
+                found.append(cost)
+        places = np.unique(np.linspace(0, len(found) - 1, min(len(found), SMALLER)).round().astype(int))
+        return [found[place] for place in places] if found else []
+
+
+def fewest_prompts(observed: Observations, responses: Sequence[int]) -> dict[int, float]:
+    """The fewest prompts tried with each number of responses; between tried numbers interpolated."""
+    least = [observed.prompts[observed.responses == k].min() for k in observed.levels]
+    found = np.exp(np.interp(np.log(responses), np.log(observed.levels), np.log(least)))
+    return {k: float(n) * (1 - 1e-9) for k, n in zip(responses, found, strict=True)}
+
+
+def points(splits: Sequence[Split], curve: DiversityCurve) -> Points:
+    """`splits` as the models see them, with the diversity of so many random prompts."""
+    return Points(
+        np.array([split.prompts for split in splits], float),
+        np.array([split.responses for split in splits], float),
+        np.array([curve.at(split.prompts) for split in splits], float),
+    )
 
 
 def predict(fit: Fit, splits: Sequence[Split], curve: DiversityCurve) -> Forecast:
     """Joint belief about the expected rewards of `splits`, in their order.
 
     Where the trials identify no line only tried splits can be predicted, from their own seeds; otherwise
-    NoGroundError says what to run.
+    InsufficientDataError says what to run.
     """
-    at = Points(
-        np.array([split.prompts for split in splits], float),
-        np.array([split.responses for split in splits], float),
-        np.array([curve.at(split.prompts)[0] for split in splits], float),
-    )
+    at = points(splits, curve)
     forecast = fit.ensemble.forecast(at) if fit.ensemble else direct_forecast(fit.observed, at)
     if forecast is None:
         raise InsufficientDataError(no_line(fit))

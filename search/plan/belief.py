@@ -6,23 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import stdtr
 
+from base.errors import InsufficientDataError
 from search.config.cost import Split
-from search.fit.ensemble import Ensemble, direct_forecast
-from search.fit.fit import fit_trials
-from search.fit.forecast import Forecast, format_probability
-from search.fit.models import Points
+from search.config.scale import ScaleName
+from search.fit.decision import Decision, decide
+from search.fit.ensemble import Ensemble
+from search.fit.fit import Fit, fit_trials
+from search.fit.forecast import format_probability
 from search.fit.question import Question
 from search.trials.record import TrialRecord
+
+# The draws behind `enough` and `alone` are the same at every look.
+SEED = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Belief:
-    """The best split and the one most likely to be better than it; rewards are expected rewards in [0, 1].
+    """The best split and the one most likely to be better than it; rewards are on the study's scale.
 
-    `alone` is the probability that no other split is better, `enough` that none is better by more than the
-    practical margin: each is one less the sum over the others, so both are lower bounds.
+    `prob_best` is the probability that no other split is better, `prob_within_margin` that none is better by
+    more than the practical margin: the figures that the recommendation gives for the same trials.
     """
 
     best: Split
@@ -31,8 +35,8 @@ class Belief:
     gap: float
     gap_95: tuple[float, float]
     probability_better: float
-    alone: float
-    enough: float
+    prob_best: float
+    prob_within_margin: float
     ensemble: Ensemble | None = field(repr=False, compare=False)
 
     def sentence(self) -> str:
@@ -41,56 +45,57 @@ class Belief:
             return f"{self.best} is the only split"
         low, high = self.gap_95
         return (
-            f"{self.best} leads {self.runner_up} by {self.gap:.4f} (95% interval {low:.4f} to {high:.4f}), "
+            f"{self.best} leads {self.runner_up} by {self.gap:.4g} (95% interval {low:.4g} to {high:.4g}), "
             f"better with probability {format_probability(self.probability_better)}"
         )
 
 
-def believe(records: Sequence[TrialRecord], question: Question, margin: float) -> Belief | None:
-    """The belief about the splits of `question`; None where the trials do not yet identify any.
+@dataclass(frozen=True)
+class Undecided:
+    """Why nothing is believed of the splits; `final` where no further trial would change that."""
 
-    Raises NoGroundError where they never will: rewards that are all the same, or are no rewards.
+    reason: str
+    final: bool = False
+
+    def sentence(self) -> str:
+        return self.reason
+
+
+TOO_EARLY = Undecided("too early to tell the splits apart")
+
+
+def believe(
+    records: Sequence[TrialRecord], question: Question, margin: float, scale: ScaleName = "unit"
+) -> Belief | Undecided:
+    """The belief about the splits of `question`, as far as the trials identify any.
+
+    It is finally undecided where rewards are all the same, or are no rewards.
     """
-    fit = fit_trials(records)
+    try:
+        fit = fit_trials(records, scale)
+    except InsufficientDataError as error:
+        return Undecided(str(error), final=True)
     splits = question.splits(fit)
-    if not splits:
-        return None
-    at = Points(
-        np.array([split.prompts for split in splits], float),
-        np.array([split.responses for split in splits], float),
-        np.array([question.curve.at(split.prompts)[0] for split in splits]),
-    )
-    ensemble = fit.ensemble
-    forecast = ensemble.forecast(at, own=True) if ensemble else direct_forecast(fit.observed, at)
-    if forecast is None:
-        return None
-    best = int(np.argmax(forecast.mean))
-    others = [i for i in range(len(splits)) if i != best]
-    worse = {i: _exceeds(forecast, i, best, margin) for i in others}
-    runner_up = max(others, key=lambda i: worse[i], default=None)
-    if runner_up is None:
-        return Belief(
-            best=splits[best], runner_up=None, reward=float(forecast.mean[best]), gap=0.0, gap_95=(0.0, 0.0),
-            probability_better=1.0, alone=1.0, enough=1.0, ensemble=fit.ensemble,
-        )  # fmt: skip
-    contrast = np.zeros((1, len(splits)))
-    contrast[0, best], contrast[0, runner_up] = 1, -1
-    low, high = forecast.combine(contrast).interval()
+    if not splits or (fit.ensemble is None and fit.observed.noise_variance is None):
+        return TOO_EARLY
+    return _belief(fit, decide(fit, question, splits, margin, SEED))
+
+
+def _belief(fit: Fit, decision: Decision) -> Belief:
+    forecast, second = decision.forecast, decision.runner_up
+    contrast = np.zeros((1, len(decision.splits)))
+    if second is not None:
+        contrast[0, 0], contrast[0, second] = 1, -1
+    gap = forecast.combine(contrast)
+    low, high = gap.interval()
     return Belief(
-        best=splits[best],
-        runner_up=splits[runner_up],
-        reward=float(forecast.mean[best]),
-        gap=float(forecast.mean[best] - forecast.mean[runner_up]),
+        best=decision.splits[0],
+        runner_up=None if second is None else decision.splits[second],
+        reward=float(forecast.mean[0]),
+        gap=float(gap.mean[0]),
         gap_95=(float(low[0]), float(high[0])),
-        probability_better=forecast.probability(best, runner_up),
-        alone=1 - sum(_exceeds(forecast, i, best, 0.0) for i in others),
-        enough=1 - sum(worse.values()),
+        probability_better=1.0 if second is None else forecast.probability(0, second),
+        prob_best=decision.alone,
+        prob_within_margin=decision.enough,
         ensemble=fit.ensemble,
     )
-
-
-def _exceeds(forecast: Forecast, first: int, second: int, margin: float) -> float:
-    """Probability that split `first` is better than `second` by more than `margin`."""
-    lead = forecast.means[:, first] - forecast.means[:, second] - margin
-    spread = np.maximum(forecast.gap_spreads(first, second), 1e-12)
-    return float(forecast.weights @ stdtr(forecast.dfs, lead / spread))

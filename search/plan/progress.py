@@ -1,4 +1,4 @@
-"""TODO"""
+"""What a study has done so far: all that a plan's decisions depend on."""
 
 from __future__ import annotations
 
@@ -7,51 +7,48 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from search.trials.design_point import Point
+from search.trials.design_point import DesignPoint, Trial
 from search.trials.record import TrialRecord
 
-# A place that failed so often is given up until the next run.
+# A point that failed so often is given up until the next run.
 FAILURES = 2
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a study has done so far.
+    """`finished` are records of trials, `failed` the trials that failed in this run, `interrupted` those that
+    an earlier run had started and not finished."""
 
-    `finished` are points with what they found, `failed` those that failed in this run, `interrupted` those
-    that an earlier run had started and not finished.
-    """
-
-    finished: Sequence[tuple[Point, TrialRecord]] = ()
-    running: Sequence[Point] = ()
-    failed: Sequence[Point] = ()
-    interrupted: Sequence[Point] = ()
+    finished: Sequence[TrialRecord] = ()
+    running: Sequence[Trial] = ()
+    failed: Sequence[Trial] = ()
+    interrupted: Sequence[Trial] = ()
 
     @cached_property
-    def started(self) -> list[Point]:
-        """Every point that was started, whatever became of it."""
-        return [*(point for point, _ in self.finished), *self.running, *self.failed]
+    def started(self) -> list[Trial]:
+        """Every trial that was started, whatever became of it."""
+        return [*(Trial(r.point, r.seeds) for r in self.finished), *self.running, *self.failed]
 
     @cached_property
-    def seeds(self) -> dict[Point, set[int]]:
-        """The seeds that each place was started with."""
-        found: dict[Point, set[int]] = {}
-        for point in self.started:
-            found.setdefault(point.place, set()).update(point.seeds)
+    def seeds(self) -> dict[DesignPoint, set[int]]:
+        """The seeds that each point was started with."""
+        found: dict[DesignPoint, set[int]] = {}
+        for trial in self.started:
+            found.setdefault(trial.point, set()).update(trial.seeds)
         return found
 
     @cached_property
-    def given_up(self) -> set[Point]:
-        """Places that failed so often that they are not tried again in this run."""
-        failures = Counter(point.place for point in self.failed)
-        return {place for place, count in failures.items() if count >= FAILURES}
+    def given_up(self) -> set[DesignPoint]:
+        """Points that failed so often that they are not tried again in this run."""
+        failures = Counter(trial.point for trial in self.failed)
+        return {point for point, count in failures.items() if count >= FAILURES}
 
     @cached_property
-    def settled(self) -> set[Point]:
-        """Places that are trained, in training, or given up."""
-        done = [*(point for point, _ in self.finished), *self.running]
-        return {point.place for point in done} | self.given_up
+    def settled(self) -> set[DesignPoint]:
+        """Points that are trained, in training, or given up."""
+        trained = {record.point for record in self.finished}
+        return trained | {trial.point for trial in self.running} | self.given_up
 
-    def seeds_at(self, place: Point) -> int:
-        """How often a place was trained to the end."""
-        return sum(len(point.seeds) for point, _ in self.finished if point.place == place)
+    def seeds_at(self, point: DesignPoint) -> int:
+        """How often a point was trained to the end."""
+        return sum(len(record.results) for record in self.finished if record.point == point)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -14,25 +15,25 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
+from base.sqlite import sqlite_uri
 from search.config.hyperparameters import Choices, Domain, Scalar
 from search.plan.space import Space
-from search.trials.design_point import Point, digest
+from search.trials.design_point import DesignPoint, Trial, digest
 
 # How long another writer may hold a sqlite file before this one gives up (s).
 LOCKED_S = 20
-UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
 T = TypeVar("T")
 
 
 class Proposals:
-    """Every trial of the study, told to Optuna, and the places that Optuna would try next.
+    """Every trial of the study, told to Optuna, and the points that Optuna would try next.
 
-    The folder's trials are the truth, and the database is brought in line with them when it is opened. A
-    database that fails later is left alone: the history goes on in memory, and the next run mends it.
+    The database is a projection of the folder's trials, made anew where it differs from them. One that fails
+    later is left alone: the history goes on in memory, and the next run mends it.
     """
 
     def __init__(
@@ -41,12 +42,12 @@ class Proposals:
         self.space, self._url, self._warn = space, url, warn
         # A changed space is another Optuna study: a parameter keeps its values for ever.
         shape = {name: str(domain) for name, domain in space.hyperparameters.items()} | {
-            "budget_fractions": space.budget_fractions
+            "budget_fractions": space.fractions
         }
         self._name = f"{space.config.name} {digest({'study': identity, 'space': shape})}"
         self._numbers: dict[str, int] = {}
-        self._log: dict[str, tuple[Point, float | None]] = {}
-        self._asked: tuple[Point, Any] | None = None
+        self._log: dict[str, tuple[Trial, float | None]] = {}
+        self._asked: tuple[DesignPoint, Any] | None = None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             self._study = self._open(_storage(url))
@@ -58,62 +59,66 @@ class Proposals:
         """Optuna's own view of its trials."""
         return list(self._study.trials)
 
-    def restore(self, finished: Mapping[str, tuple[Point, float]]) -> list[Point]:
-        """Bring the history in line with the finished trials, by key; returns those that were left running.
+    def restore(self, finished: Mapping[str, tuple[Trial, float]]) -> None:
+        """Make the history anew, from the finished trials by key, where the database holds another."""
+        self._log = dict(finished)
+        self._do(self._restore)
 
-        Each finished trial is in it once. What an earlier run left running is marked as failed.
-        """
-        return self._do(lambda: self._restore(finished))
+    def holds(self, point: DesignPoint) -> bool:
+        """Whether the point can be proposed: one that was tried before the space was changed may not."""
+        return self._coordinates(point) is not None
 
-    def propose(self, fixed: Mapping[str, Scalar]) -> Point:
-        """The place that Optuna would try next, with some of its coordinates `fixed` by name."""
+    def propose(self, fixed: Mapping[str, Scalar]) -> DesignPoint:
+        """The point that Optuna would try next, with some of its coordinates `fixed` by name."""
         return self._do(lambda: self._propose(fixed))
 
-    def start(self, key: str, point: Point) -> None:
+    def start(self, key: str, trial: Trial) -> None:
         """A trial begins, proposed or not."""
-        self._log[key] = (point, None)
-        self._do(lambda: self._start(key, point))
+        self._log[key] = (trial, None)
+        self._do(lambda: self._start(key, trial))
 
     def finish(self, key: str, reward: float | None) -> None:
         """A trial has ended, with its reward or, where it failed, with None."""
-        self._log[key] = (self._log[key][0], reward)
+        trial, _ = self._log.pop(key)
+        if reward is not None:
+            self._log[key] = (trial, reward)
         self._do(lambda: self._finish(key, reward))
 
-    def _restore(self, finished: Mapping[str, tuple[Point, float]]) -> list[Point]:
-        interrupted, known = [], set()
-        for trial in self._study.get_trials(deepcopy=False):
-            key = trial.user_attrs.get("trial")
-            if trial.state == TrialState.COMPLETE:
-                known.add(key)
-            elif trial.state in UNFINISHED:
-                self._study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-                if key is not None and key not in finished:
-                    interrupted.append(Point.from_dict(trial.user_attrs["point"]))
-        for key, (point, reward) in finished.items():
-            self._log[key] = (point, reward)
-            if key not in known:
-                self._add(key, point, reward)
+    def _restore(self) -> None:
+        held = [
+            (trial.user_attrs.get("trial"), trial.value if trial.state == TrialState.COMPLETE else None)
+            for trial in self._study.get_trials(deepcopy=False)
+        ]
+        if Counter(held) != Counter(
+            (key, reward) for key, (trial, reward) in self._log.items() if self.holds(trial.point)
+        ):
+            optuna.delete_study(study_name=self._name, storage=self._storage)
+            self._study = self._open(self._storage)
+            self._fill()
         # Drawn anew for each length of the history, so that a resumed study does not repeat its proposals.
-        self._study.sampler = _sampler(self.space, len(finished))
-        return [point for point in dict.fromkeys(interrupted) if self._holds(point)]
+        self._study.sampler = _sampler(self.space, len(self._log))
 
-    def _propose(self, fixed: Mapping[str, Scalar]) -> Point:
+    def _fill(self) -> None:
+        for key, (trial, reward) in self._log.items():
+            self._add(key, trial, reward)
+
+    def _propose(self, fixed: Mapping[str, Scalar]) -> DesignPoint:
         self._drop_asked()
         self._study.enqueue_trial(dict(fixed))
         trial = self._study.ask()
-        place = self.space.walk(lambda name, domain: trial._suggest(name, _distribution(domain)))
-        self._asked = (place, trial)
-        return place
+        point = self.space.walk(lambda name, domain: _suggest(trial, name, domain))
+        self._asked = (point, trial)
+        return point
 
-    def _start(self, key: str, point: Point) -> None:
-        if self._asked is not None and self._asked[0] == point.place:
-            trial = self._asked[1]
-            trial.set_user_attr("trial", key)
-            trial.set_user_attr("point", point.to_dict())
-            self._numbers[key], self._asked = trial.number, None
+    def _start(self, key: str, trial: Trial) -> None:
+        if self._asked is not None and self._asked[0] == trial.point:
+            asked = self._asked[1]
+            asked.set_user_attr("trial", key)
+            asked.set_user_attr("plan", trial.to_dict())
+            self._numbers[key], self._asked = asked.number, None
         else:
             self._drop_asked()
-            self._add(key, point, None)
+            self._add(key, trial, None)
 
     def _finish(self, key: str, reward: float | None) -> None:
         if (number := self._numbers.pop(key, None)) is not None:
@@ -126,27 +131,24 @@ class Proposals:
             self._study.tell(self._asked[1], state=TrialState.FAIL)
             self._asked = None
 
-    def _add(self, key: str, point: Point, reward: float | None) -> None:
+    def _add(self, key: str, trial: Trial, reward: float | None) -> None:
         """Put a trial into the history that Optuna has not proposed: finished, or else running."""
-        coordinates = self._coordinates(point)
+        coordinates = self._coordinates(trial.point)
         if coordinates is None:
-            return  # tried before the space was changed: it has no place in Optuna's
+            return  # tried before the space was changed: Optuna's space does not hold it
         self._study.add_trial(
             create_trial(
                 state=TrialState.RUNNING if reward is None else TrialState.COMPLETE,
                 value=reward,
                 params={name: value for name, (value, _) in coordinates.items()},
                 distributions={name: distribution for name, (_, distribution) in coordinates.items()},
-                user_attrs={"trial": key, "point": point.to_dict()},
+                user_attrs={"trial": key, "plan": trial.to_dict()},
             )
         )
         if reward is None:
             self._numbers[key] = self._study.get_trials(deepcopy=False)[-1].number
 
-    def _holds(self, point: Point) -> bool:
-        return self._coordinates(point) is not None
-
-    def _coordinates(self, point: Point) -> dict[str, tuple[Any, BaseDistribution]] | None:
+    def _coordinates(self, point: DesignPoint) -> dict[str, tuple[Any, BaseDistribution]] | None:
         """The point's value and Optuna's distribution by name; None where the space does not hold it."""
         values: dict[str, Any] = dict(point.hyperparameters)
         values |= {"responses": point.responses, "selection": point.selection, "strength": point.strength}
@@ -160,11 +162,12 @@ class Proposals:
             return value
 
         try:
-            return found if self.space.walk(follow) == point.place else None
+            return found if self.space.walk(follow) == point else None
         except LookupError:
             return None
 
-    def _open(self, storage: Any) -> Any:
+    def _open(self, storage: BaseStorage) -> Any:
+        self._storage = storage
         return optuna.create_study(
             storage=storage,
             study_name=self._name,
@@ -185,9 +188,8 @@ class Proposals:
             f"Optuna's database {self._url.rpartition('@')[2]} failed ({_cause(error)}): its "
             "history goes on in memory and is mended in the database by the next run of this study"
         )
-        self._study, self._asked, self._numbers = self._open(None), None, {}
-        for key, (point, reward) in self._log.items():
-            self._add(key, point, reward)
+        self._study, self._asked, self._numbers = self._open(InMemoryStorage()), None, {}
+        self._fill()
 
 
 def _cause(error: BaseException) -> str:
@@ -199,14 +201,24 @@ def _cause(error: BaseException) -> str:
 
 def database_url(asked: str, default: str) -> str:
     """Where Optuna keeps its study: `asked` with the environment's $NAMES filled in, else a sqlite file."""
-    return os.path.expandvars(asked) if asked else f"sqlite:///{default}"
+    return os.path.expandvars(asked) if asked else sqlite_uri(default)
 
 
-def _storage(url: str) -> Any:
+def _storage(url: str) -> BaseStorage:
     if not url:
-        return None
+        return InMemoryStorage()
     waits = {"connect_args": {"timeout": LOCKED_S}} if url.startswith("sqlite") else {}
     return RDBStorage(url, engine_kwargs=waits)
+
+
+def _suggest(trial: optuna.Trial, name: str, domain: Domain) -> Any:
+    match distribution := _distribution(domain):
+        case CategoricalDistribution():
+            return trial.suggest_categorical(name, distribution.choices)
+        case IntDistribution():
+            return trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
+        case FloatDistribution():
+            return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
 
 
 def _distribution(domain: Domain) -> BaseDistribution:

@@ -8,19 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from search.trials.design_point import Point
+from search.trials.design_point import Trial
 
 if TYPE_CHECKING:
-    from search.plan.belief import Belief
+    from search.plan.belief import Belief, Undecided
 
 
 @dataclass(frozen=True)
 class Train:
-    """Train `point` next, and why."""
+    """Run `trial` next, and why."""
 
-    point: Point
+    trial: Trial
     why: str
-    belief: Belief | str = ""
+    belief: Belief | Undecided | None = None
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Stop:
 
     reason: str
     decided: bool
-    belief: Belief | str = ""
+    belief: Belief | Undecided | None = None
 
 
 Step: TypeAlias = Train | Wait | Stop

@@ -8,9 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
+from numpy.typing import NDArray
 
-from search.advice.recommendation import Recommendation
+from search.advice.recommendation import Candidate, Recommendation
 from search.config.cost import Split
+from search.fit.curve import DiversityCurve
 from search.fit.fit import Fit
 from search.fit.observations import Floats
 from search.fit.question import Question, predict
@@ -21,6 +23,7 @@ MARKERS = "osD^vP*"
 DASHES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)), (0, (5, 1)), (0, (1, 1)))
 REWARD = "reward on held-out prompts"
 STEPS = 40
+PALE = 0.4
 
 
 def reward_by_size(fit: Fit, question: Question, base_reward: float | None, against: str) -> Figure:
@@ -29,65 +32,105 @@ def reward_by_size(fit: Fit, question: Question, base_reward: float | None, agai
     `against` is `diversity` or `prompts`: the paper's Figure 4c and 4a.
     """
     figure, axes = _canvas()
-    sizes = _between(float(fit.observed.prompts.min()), float(fit.observed.prompts.max()))
-    x = sizes
     if against == "diversity":
-        diversity = np.array([question.curve.at(n)[0] for n in sizes])
-        places = _steady(diversity)
-        sizes, x = sizes[places], diversity[places]
+        sizes, x = rising_branch(fit, question.curve)
+        past = fit.observed.prompts > sizes[-1]
+    else:
+        sizes = x = _between(float(fit.observed.prompts.min()), float(fit.observed.prompts.max()))
+        past = np.zeros(fit.observed.count, bool)
     for index, k in enumerate(fit.observed.levels):
         if fit.ensemble is not None:
             _band(axes, fit, question, [Split(int(n), k) for n in sizes], x, index)
-        _observed(axes, fit, k, index, against)
+        _observed(axes, fit, k, index, against, past)
     if against == "prompts":
         _log_axis(axes)
     axes.set_xlabel("prompts labelled (log scale)" if against == "prompts" else "diversity D of the prompts")
     _base_line(axes, base_reward)
     if fit.observed.varied.any():
         axes.plot([], [], "o", color="0.35", markerfacecolor="white", label="hollow: prompts chosen")
+    if past.any():
+        label = f"pale: over {int(sizes[-1]):,} prompts, where D falls"
+        axes.plot([], [], "o", color="0.35", alpha=PALE, label=label)
     _legend(axes)
     return figure
 
 
+def rising_branch(fit: Fit, curve: DiversityCurve) -> tuple[Floats, Floats]:
+    """The fewest random prompts with each diversity among the trials, and that diversity, increasing.
+
+    D may fall again as prompts are added (it does once no new bigram comes), so a line over all numbers of
+    prompts would turn back on itself.
+    """
+    observed = fit.observed
+    least = float(observed.diversity[~observed.varied].min()) if not observed.varied.all() else 0.0
+    sizes = _between(1.0, float(observed.prompts.max()), 20 * STEPS)
+    diversity = np.array([curve.at(n) for n in sizes])
+    step = max(float(np.ptp(diversity[diversity >= least])) / (4 * STEPS), 1e-12)
+    places: list[int] = []
+    for place in np.flatnonzero(diversity >= least * (1 - 1e-9)):
+        if not places or diversity[place] >= diversity[places[-1]] + step:
+            places.append(int(place))
+    if (peak := int(diversity.argmax())) > places[-1]:
+        places.append(peak)
+    return sizes[places], diversity[places]
+
+
 def reward_by_split(answer: Recommendation, base_reward: float | None) -> Figure:
-    """The budget's splits with their 95% intervals, best on top."""
-    figure, axes = _canvas(height=1.3 + 0.5 * len(answer.splits), grid="x")
-    for row, split in enumerate(reversed(answer.splits)):
+    """The best split of each number of responses with its 95% interval, best on top.
+
+    With fewer prompts than the budget pays for, that many are shown too.
+    """
+    shown = _shown(answer)
+    figure, axes = _canvas(height=1.3 + 0.42 * len(shown), grid="x")
+    for row, split in enumerate(reversed(shown)):
         best = split is answer.best
         colour = COLOURS[0] if best else "0.45"
         axes.plot(split.interval_95, (row, row), color=colour, linewidth=2.6 if best else 1.6)
         axes.plot(
-            split.predicted_reward, row, "o" if best else "D", color=colour, markersize=8 if best else 6
-        )
+            split.predicted_reward, row, "o" if best else "D", color=colour, markersize=8 if best else 6,
+            markerfacecolor=colour if split.tried else "white",
+        )  # fmt: skip
         axes.annotate(
-            f"{split.predicted_reward:.3f}", (split.predicted_reward, row), (0, 8), ha="center",
+            answer.scale.text(split.predicted_reward), (split.predicted_reward, row), (0, 6), ha="center",
             textcoords="offset points", fontsize=9, color=colour, weight="bold" if best else "normal",
         )  # fmt: skip
-    axes.set_yticks(range(len(answer.splits)), [str(split.split) for split in reversed(answer.splits)])
-    axes.set_ylim(-0.6, len(answer.splits) - 0.3)
+    names = [f"{split.split}   {split.cost:,.6g}" for split in reversed(shown)]
+    axes.set_yticks(range(len(shown)), names)
+    axes.set_ylim(-0.6, len(shown) - 0.3)
     if base_reward is not None:
         axes.axvline(base_reward, color="0.35", linewidth=1, linestyle=(0, (1, 2)))
         axes.annotate(" base model", (base_reward, -0.55), fontsize=8, color="0.35")
-    axes.set_xlabel(f"predicted {REWARD}, 95% interval")
-    axes.set_ylabel("prompts x responses")
+    axes.set_xlabel(f"predicted {REWARD}, 95% interval; hollow: not tried")
+    axes.set_ylabel(f"prompts x responses   {answer.unit}")
     return figure
 
 
+def _shown(answer: Recommendation) -> list[Candidate]:
+    """The best split of each number of responses, and the dearest of each where that is another."""
+    dearest: dict[int, Candidate] = {}
+    for split in answer.splits:
+        known = dearest.setdefault(split.responses, split)
+        dearest[split.responses] = split if split.cost > known.cost else known
+    chosen = {*answer.by_responses, *(split for split in dearest.values() if split.tried)}
+    return [split for split in answer.splits if split in chosen]
+
+
 def reward_by_budget(fit: Fit, question: Question) -> Figure | None:
-    """Predicted reward of each k over budget, shaded beyond the dearest trial; None without a line."""
+    """Predicted reward of each tried k with all prompts that a budget pays for, and the best within it.
+
+    Shaded beyond the dearest trial; None without a line.
+    """
     if fit.ensemble is None:
         return None
     figure, axes = _canvas()
     budgets = _budget_fractions(fit, question)
-    for index, k in enumerate(question.known(fit)):
-        found = [
-            (b, s)
-            for b in budgets
-            for s in question.at(float(b)).splits(fit)
-            if s.responses == k and s.prompts > 1
-        ]
+    for index, k in enumerate(k for k in question.known(fit) if k in fit.observed.levels):
+        found = [(b, s) for b in budgets if (s := question.at(float(b)).largest(k)) and s.prompts > 1]
         if found:
             _band(axes, fit, question, [s for _, s in found], np.array([b for b, _ in found]), index, label=k)
+    axes.plot(
+        *_best_within(fit, question, budgets), color="0.1", linewidth=1.2, label="best within the budget"
+    )
     axes.axvline(question.budget, color="0.2", linewidth=1)
     axes.annotate(" budget", (question.budget, 0.02), xycoords=("data", "axes fraction"), fontsize=9)
     limit = max(question.cost_model.cost(int(n), int(k)) for n, k in _tried(fit))
@@ -98,6 +141,16 @@ def reward_by_budget(fit: Fit, question: Question) -> Figure | None:
     axes.set_xlabel(f"budget ({question.cost_model.unit}, log scale)")
     _legend(axes)
     return figure
+
+
+def _best_within(fit: Fit, question: Question, budgets: Floats) -> tuple[Floats, Floats]:
+    """Budgets that buy anything, and the largest predicted reward within each: it never falls."""
+    best: dict[float, float] = {}
+    for budget in budgets:
+        splits = question.at(float(budget)).splits(fit)
+        if splits:
+            best[float(budget)] = float(predict(fit, splits, question.curve).mean.max())
+    return np.array(list(best)), np.maximum.accumulate(np.array(list(best.values())))
 
 
 def rewards_by_cost(answer: Recommendation) -> Figure:
@@ -124,7 +177,7 @@ def diversity_by_prompts(fit: Fit, question: Question) -> Figure:
     curve = question.curve
     axes.plot(curve.prompts, curve.diversity, color=COLOURS[0], linewidth=1.8, label="random prompts")
     beyond = _between(float(curve.prompts[-1]), float(curve.prompts[-1]) * 3)
-    axes.plot(beyond, [curve.at(n)[0] for n in beyond], color=COLOURS[0], linestyle="--", label="Heaps' law")
+    axes.plot(beyond, [curve.at(n) for n in beyond], color=COLOURS[0], linestyle="--", label="Heaps' law")
     for varied, face in ((False, COLOURS[0]), (True, "white")):
         here = fit.observed.varied == varied
         label = "trials, prompts chosen" if varied else "trials, random prompts"
@@ -177,42 +230,35 @@ def _band(
     label: int | None = None,
 ) -> None:
     forecast = predict(fit, splits, question.curve)
-    low, high = (np.clip(end, 0, 1) for end in forecast.interval())
+    low, high = (fit.scale.clip(end) for end in forecast.interval())
     colour, dash = COLOURS[index % 7], DASHES[index % 7]
     axes.fill_between(x, low, high, alpha=0.14, linewidth=0, color=colour)
     text = None if label is None else f"{label} responses"
     axes.plot(x, forecast.mean, linestyle=dash, linewidth=1.7, color=colour, label=text)
 
 
-def _steady(x: Floats) -> list[int]:
-    """Places of `x` that lie a fiftieth of its range or more from the place before.
-
-    D jumps back a little here and there as prompts are added, which would tear a band's edges.
-    """
-    places = [0]
-    for place in range(1, len(x)):
-        if abs(x[place] - x[places[-1]]) >= np.ptp(x) / 50:
-            places.append(place)
-    return places
-
-
-def _observed(axes: Axes, fit: Fit, k: int, index: int, against: str) -> None:
+def _observed(axes: Axes, fit: Fit, k: int, index: int, against: str, past: NDArray[np.bool_]) -> None:
+    """The trials of one k; hollow where prompts were chosen, pale where `past`."""
     observed = fit.observed
     noise = observed.noise_variance or 0.0
     colour, marker = COLOURS[index % 7], MARKERS[index % 7]
     for varied in (False, True):
-        here = (observed.responses == k) & (observed.varied == varied)
-        if not here.any():
-            continue
-        x: Floats = getattr(observed, against)[here]
-        y = observed.reward[here]
-        axes.errorbar(x, y, np.sqrt(noise / observed.seeds[here]), fmt="none", color=colour, elinewidth=1)
         label = None if varied else f"{k} responses"
-        axes.plot(x, y, marker, color=colour, markerfacecolor="white" if varied else colour, label=label)
+        for beyond in (False, True):
+            here = (observed.responses == k) & (observed.varied == varied) & (past == beyond)
+            if not here.any():
+                continue
+            x: Floats = getattr(observed, against)[here]
+            y, error = observed.reward[here], np.sqrt(noise / observed.seeds[here])
+            pale = PALE if beyond else 1.0
+            axes.errorbar(x, y, error, fmt="none", color=colour, elinewidth=1, alpha=pale)
+            face = "white" if varied else colour
+            axes.plot(x, y, marker, color=colour, markerfacecolor=face, alpha=pale, label=label)
+            label = None
 
 
-def _between(low: float, high: float) -> Floats:
-    return np.unique(np.geomspace(max(low, 1), max(high, 1), STEPS).round())
+def _between(low: float, high: float, steps: int = STEPS) -> Floats:
+    return np.unique(np.geomspace(max(low, 1), max(high, 1), steps).round())
 
 
 def _tried(fit: Fit) -> set[tuple[float, float]]:

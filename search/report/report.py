@@ -2,47 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from base.files import write_whole
+from search.advice.analysis import StudyAnalysis
+from search.advice.cheapest import noise_lines, ways_to_decide
 from search.advice.recommendation import Recommendation
-from search.config.cost import CostModel
 from search.fit.curve import DiversityCurve
 from search.fit.evidence import paper_mse
 from search.fit.fit import Fit
 from search.fit.forecast import format_probability
+from search.fit.noise import noise_budget, trainings_of
 from search.fit.question import Question
 from search.report import markup, plots
 from search.trials.record import TrialRecord
 
 
-def write_report(
-    folder: Path,
-    *,
-    name: str,
-    records: Sequence[TrialRecord],
-    fit: Fit,
-    recommendation: Recommendation,
-    curve: DiversityCurve,
-    base_reward: float | None,
-    cost_model: CostModel,
-    notes: Mapping[str, str],
-) -> Path:
+def write_report(folder: Path, study: StudyAnalysis) -> Path:
     """Write report.html in `folder` and PNGs in `folder`/plots; returns the path of the HTML.
 
-    `notes` are shown by name among the assumptions: the model, the pool, the seed, what was dropped.
+    The study must have a fit and a recommendation.
     """
+    fit, recommendation, base_reward = study.fit, study.recommendation, study.base_reward
+    assert fit is not None and recommendation is not None
     tried = fit.observed.levels
-    known = tuple(range(tried[0], tried[-1] + 1))
-    question = Question(recommendation.budget, cost_model, curve, known, recommendation.max_prompts)
+    question = replace(study.question, responses=tuple(range(tried[0], tried[-1] + 1)))
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     draw = _Pictures(folder / "plots")
     body = [
-        _answer(name, recommendation, base_reward),
+        _answer(study.name, recommendation, base_reward),
         markup.heading("Reward on diversity"),
         markup.pictures(_by_size(draw, fit, question, base_reward)),
         *map(markup.paragraph, _readings(fit)),
@@ -54,22 +48,25 @@ def write_report(
         *_cost_lines(recommendation),
         markup.heading("Diversity of the pool"),
         markup.pictures(
-            [draw.one(plots.diversity_by_prompts(fit, question), "diversity", _curve_caption(curve))]
+            [draw.one(plots.diversity_by_prompts(fit, question), "diversity", _curve_caption(question.curve))]
         ),
         *_domains(draw, fit),
+        *_noise(study.records, recommendation),
         markup.heading("Models compared"),
         *_models(fit),
         markup.heading("Trials"),
-        _trial_table(records, fit),
+        _trial_table(study.records, fit),
         markup.heading("What was assumed"),
-        markup.bullets([*recommendation.assumptions, *(f"{key}: {value}" for key, value in notes.items())]),
+        markup.bullets(
+            [*recommendation.assumptions, *(f"{key}: {value}" for key, value in study.notes.items())]
+        ),
     ]
     path = folder / "report.html"
-    path.write_text(markup.page(f"{name}: apportion", [part for part in body if part]), encoding="utf-8")
+    write_whole(path, markup.page(f"{study.name}: apportion", [part for part in body if part]))
     return path
 
 
-MODELS_SHOWN, WEIGHTS_SHOWN = 16, 8
+MODELS_SHOWN, WEIGHTS_SHOWN, SPLITS_SHOWN = 16, 8, 24
 COST_CAPTION = (
     "The same trials under other prices. Equal annotations and equal comparisons get what the recommended "
     "split costs under them."
@@ -89,11 +86,11 @@ class _Pictures:
 
 
 def _answer(name: str, answer: Recommendation, base_reward: float | None) -> str:
-    best, runner = answer.best, answer.runner_up
+    best, runner, text = answer.best, answer.runner_up, answer.scale.text
     low, high = best.interval_95
     facts = [
-        ("predicted reward", f"{best.predicted_reward:.3f}"),
-        ("95% interval", f"{low:.3f} to {high:.3f}"),
+        ("predicted reward", text(best.predicted_reward)),
+        ("95% interval", f"{text(low)} to {text(high)}"),
         ("cost", f"{best.cost:,.10g} of {answer.budget:,.10g} {answer.unit}"),
     ]
     if runner is not None and answer.probability_better is not None:
@@ -101,19 +98,21 @@ def _answer(name: str, answer: Recommendation, base_reward: float | None) -> str
             (f"beats {runner.split}", f"with probability {format_probability(answer.probability_better)}")
         )
     if base_reward is not None:
-        facts.append(
-            ("over the base model", f"{best.predicted_reward - base_reward:+.3f} (it has {base_reward:.3f})")
-        )
+        lift = text(best.predicted_reward - base_reward, sign=True)
+        facts.append(("over the base model", f"{lift} (it has {text(base_reward)})"))
     facts.append(("trials, seeds", f"{answer.trials}, {answer.seeds} in all"))
     return (
-        f'<h1>{escape(name)}</h1><div class="answer"><div class="split">Label {best.prompts:,} prompts x '
-        f"{best.responses} responses</div>{markup.terms(facts)}</div>"
+        f'<h1>{escape(name)}</h1><div class="answer"><div class="split">{escape(answer.headline())}</div>'
+        f"{markup.paragraph(answer.reading())}{markup.terms(facts)}</div>"
         f"{markup.bullets(answer.warnings(), 'warnings')}"
     )
 
 
 def _by_size(draw: _Pictures, fit: Fit, question: Question, base_reward: float | None) -> list[str]:
-    text = "Points: mean over seeds with standard error. Lines and bands: prediction and its 95% interval."
+    text = (
+        "Points: mean over seeds with standard error. Lines and bands: prediction and its 95% interval for "
+        "random prompts (on diversity: for the fewest prompts that have it)."
+    )
     return [
         draw.one(plots.reward_by_size(fit, question, base_reward, against), f"reward_on_{against}", text)
         for against in ("diversity", "prompts")
@@ -121,14 +120,20 @@ def _by_size(draw: _Pictures, fit: Fit, question: Question, base_reward: float |
 
 
 def _readings(fit: Fit) -> list[str]:
-    return [fit.effect.sentence, fit.linear.verdict]
+    return [*fit.summary().splitlines(), fit.linear.verdict]
 
 
 def _by_split(
     draw: _Pictures, fit: Fit, question: Question, answer: Recommendation, base_reward: float | None
 ) -> list[str]:
-    split = "The largest split of this budget for each number of responses; the recommended one on top."
-    over = "Predicted reward over budget, each number of responses with all the prompts that it pays for."
+    split = (
+        "The best split within this budget for each number of responses, and the one that spends it all; "
+        "the recommended one on top."
+    )
+    over = (
+        "Predicted reward over budget: each number of responses with all the prompts that it pays for, and "
+        "the best split within the budget, which may leave some of it."
+    )
     return [
         draw.one(plots.reward_by_split(answer, base_reward), "reward_by_split", split),
         draw.one(plots.reward_by_budget(fit, question), "reward_by_budget", over),
@@ -137,27 +142,27 @@ def _by_split(
 
 def _split_table(answer: Recommendation) -> str:
     head = [
-        "split",
-        "cost",
-        "diversity",
-        "predicted",
-        "95% interval",
-        "best with probability",
-        "prompts / most tried",
-    ]
+        "split", "cost", "diversity", "predicted", "95% interval", "best with probability",
+        f"better by {answer.margin:.3g} with probability", "tried", "prompts / most tried",
+    ]  # fmt: skip
+    text = answer.scale.text
     rows = [
         [
             str(s.split),
             f"{s.cost:,.10g}",
             f"{s.diversity:.2f}",
-            f"{s.predicted_reward:.4f}",
-            f"{s.interval_95[0]:.4f} to {s.interval_95[1]:.4f}",
+            text(s.predicted_reward, more=1),
+            f"{text(s.interval_95[0], more=1)} to {text(s.interval_95[1], more=1)}",
             format_probability(s.probability_best),
+            "" if s is answer.best or not s.tried else format_probability(s.exceeds),
+            "yes" if s.tried else "",
             f"{s.prompts_beyond:.2f}",
         ]
-        for s in answer.splits
+        for s in answer.splits[:SPLITS_SHOWN]
     ]
-    return markup.table(head, rows, best=0)
+    left = len(answer.splits) - len(rows)
+    more = markup.paragraph(f"{left} more are in recommendation.json.", "quiet") if left > 0 else ""
+    return markup.table(head, rows, best=0) + more
 
 
 def _cost_lines(answer: Recommendation) -> list[str]:
@@ -177,6 +182,15 @@ def _domains(draw: _Pictures, fit: Fit) -> list[str]:
     return [markup.heading("By domain"), markup.pictures([shown])] if shown else []
 
 
+def _noise(records: Sequence[TrialRecord], answer: Recommendation) -> list[str]:
+    """Where the noise of a trial comes from; nothing where seeds' rewards are not known prompt by prompt."""
+    noise = noise_budget(trainings_of(records))
+    if noise is None:
+        return []
+    lines = noise_lines(noise, ways_to_decide(answer, noise, records), answer)
+    return [markup.heading("Where the noise comes from"), markup.bullets(lines)]
+
+
 def _models(fit: Fit) -> list[str]:
     head = ["model", "coefficients", "left-out error", "AICc"]
     weights = {m.model.name: m.weight for m in fit.ensemble.members} if fit.ensemble else {}
@@ -184,7 +198,7 @@ def _models(fit: Fit) -> list[str]:
         [
             r.model,
             str(r.coefficients),
-            _figure(r.loo_rmse, ".4f"),
+            fit.scale.text(r.loo_rmse, more=1),
             _figure(r.aicc, ".1f"),
         ]
         for r in fit.table[:MODELS_SHOWN]
@@ -233,8 +247,8 @@ def _trial_table(records: Sequence[TrialRecord], fit: Fit) -> str:
             r.selection + (f" {r.strength:g}" if r.strength else ""),
             f"{r.cost:,.10g}",
             f"{r.diversity:.3f}",
-            f"{r.reward:.4f}",
-            "" if noise is None else f"{np.sqrt(noise / len(r.seeds)):.4f}",
+            fit.scale.text(r.reward, more=1),
+            "" if noise is None else fit.scale.text(np.sqrt(noise / len(r.seeds)), more=1),
             str(len(r.seeds)),
             *(f"{r.baselines[name]:.4g}" for name in baselines),
         ]

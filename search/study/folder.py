@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,8 @@ from filelock import FileLock, Timeout
 from base.errors import ConfigError
 from base.files import write_whole
 from search.config.study import StudyConfig
-from search.execution.trial import TrialOutcome
-from search.trials.design_point import Point, digest
+from search.trials.design_point import digest
 from search.trials.record import TrialRecord
-from trainers.spec import SeedResult
 from trainers.workers.store import discard
 
 # Fields that may change between two runs of one study, because no finished trial depends on them.
@@ -39,7 +36,8 @@ FREE = (
 
 
 class StudyFolder:
-    """`config.yaml`, `study.json`, one file a finished trial under `trials/`, and the study's results.
+    """`config.yaml`, `study.json`, a file for each finished trial under `trials/` and for each that was ever
+    started under `attempts/`, and the study's results.
 
     `checkpoints` and `policies` are where workers keep those of running trials, and what they have trained:
     URIs or folders that all nodes of a cluster see.
@@ -48,12 +46,14 @@ class StudyFolder:
     def __init__(self, path: Path, checkpoints: str = "", policies: str = "") -> None:
         self.path = path.absolute()
         self.trials = self.path / "trials"
+        self.attempts = self.path / "attempts"
         self.ray = self.path / "ray"
         self.checkpoints = checkpoints or str(self.ray)
         self.reward_model = self.path / "reward_model"
         self.optuna = self.path / "optuna.db"
         self.policies = policies or str(self.path / "policies")
         self.logs = self.path / "logs"
+        self.samples = self.path / "system_metrics.jsonl"
         self.pool = self.path / "pool"
 
     @contextmanager
@@ -110,9 +110,9 @@ class StudyFolder:
         os.rename(self.path, target)
         return target
 
-    def save(self, outcome: TrialOutcome) -> None:
+    def save(self, record: TrialRecord) -> None:
         """Keep a finished trial; the file is whole or absent, whatever happens meanwhile."""
-        write_whole(self.trials / f"{outcome.record.trial}.json", json.dumps(asdict(outcome), indent=1))
+        write_whole(self.trials / f"{record.trial}.json", json.dumps(record.to_dict(), indent=1))
 
     def keep_reward_model(self, files: Mapping[str, bytes]) -> None:
         """Keep the files of the fitted reward model."""
@@ -124,25 +124,35 @@ class StudyFolder:
         """The files of the fitted reward model by name; none where none was fitted."""
         return {path.name: path.read_bytes() for path in self.reward_model.glob("*")}
 
-    def prune_policies(self, outcomes: Iterable[TrialOutcome]) -> None:
+    def prune_policies(self, records: Iterable[TrialRecord]) -> None:
         """Of the policies that these trials saved keep one: the best seed's of the best trial, by reward.
 
         One that cannot be reached now is deleted when the next trial ends.
         """
-        for _, policy in saved_policies(outcomes)[:-1]:
-            place, _, name = policy.rpartition("/")
+        for _, policy in saved_policies(records)[:-1]:
+            folder, _, name = policy.rpartition("/")
             with suppress(OSError):
-                discard(place, name)
+                discard(folder, name)
 
-    def outcomes(self) -> dict[str, TrialOutcome]:
+    def records(self) -> dict[str, TrialRecord]:
         """The finished trials in the folder, by key."""
-        return {
-            path.stem: _outcome(json.loads(path.read_text())) for path in sorted(self.trials.glob("*.json"))
-        }
+        return {path.stem: self.record(path.stem) for path in sorted(self.trials.glob("*.json"))}
+
+    def record(self, trial: str) -> TrialRecord:
+        """One of them."""
+        return TrialRecord.from_dict(json.loads((self.trials / f"{trial}.json").read_text()))
+
+    def finished(self) -> dict[str, int]:
+        """Their keys alone, each with when its file was written (ms since 1970)."""
+        return {path.stem: path.stat().st_mtime_ns // 1_000_000 for path in self.trials.glob("*.json")}
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write `value` to the file `name`, whole."""
         write_whole(self.path / name, json.dumps(value, indent=2) + "\n")
+
+    def note_study(self, **values: Any) -> None:
+        """Add to what `study.json` says, or replace it by name."""
+        self.write_json("study.json", {**(self.read_json("study.json") or {}), **values})
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """The content of the file `name`, or None where there is none."""
@@ -150,19 +160,19 @@ class StudyFolder:
         return json.loads(path.read_text()) if path.exists() else None
 
 
-def saved_policies(outcomes: Iterable[TrialOutcome]) -> list[tuple[str, str]]:
-    """Trial and place of each policy that these trials saved, the best seed's of the best trial last."""
+def saved_policies(records: Iterable[TrialRecord]) -> list[tuple[str, str]]:
+    """Trial and location of each policy that these trials saved, the best seed's of the best trial last."""
     saved = [
-        (outcome.record.reward, seed.reward, outcome.record.trial, seed.policy)
-        for outcome in outcomes
-        for seed in outcome.seeds
-        if seed.policy
+        (record.reward, result.reward, record.trial, result.policy)
+        for record in records
+        for result in record.results
+        if result.policy
     ]
     return [(trial, policy) for *_, trial, policy in sorted(saved)]
 
 
 def study_identity(config: StudyConfig, pool_digest: str) -> str:
-    """Stands for all that a trial's result depends on besides its point."""
+    """Stands for all that a trial's result depends on besides its design point and seeds."""
     fields = {
         name: value
         for name, value in _flat(config.model_dump(mode="json")).items()
@@ -176,14 +186,3 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in tree.items():
         leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return leaves
-
-
-def _outcome(value: dict[str, Any]) -> TrialOutcome:
-    record = value["record"]
-    for name in ("seeds", "rewards"):
-        record[name] = tuple(record[name])
-    seeds = [
-        SeedResult(**{**seed, "rewards": tuple(seed["rewards"]), "answers": tuple(seed["answers"])})
-        for seed in value["seeds"]
-    ]
-    return TrialOutcome(record=TrialRecord(**record), point=Point.from_dict(value["point"]), seeds=seeds)

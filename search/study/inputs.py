@@ -1,4 +1,4 @@
-"""What a study is made of, read and checked before Ray: the pool, its tokens, its diversity by size."""
+"""What a study reads and checks before Ray starts: the pool, its tokens, its diversity by size."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ from search.study.folder import StudyFolder
 from search.terminal.display import Display
 from search.trials.design_point import digest_of_list
 from trainers.models import load_light_tokenizer, resolve_model
+from trainers.prompt_format import Rendering
 
 CURVE_POINTS, CURVE_DRAWS = 200, 8
 GREEDY_TOKENS = 50_000_000  # of a pool on disk, for selections other than random
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class Inputs:
     """The prompts, of which `dev` choose checkpoints, and the tokens and the curve of those to train on."""
 
     pool: Pool
@@ -55,7 +56,12 @@ def check_models(config: StudyConfig) -> None:
 
 
 def read_pool(config: StudyConfig, folder: StudyFolder, display: Display) -> tuple[Pool, str]:
-    """The study's pool and a digest of its content; raises PoolError or ConfigError where it cannot serve."""
+    """The study's pool and a digest of its content; raises PoolError or ConfigError where it cannot serve.
+
+    Prompts that the model's chat template refuses are bad rows like others.
+    """
+    tokenizer = load_light_tokenizer(resolve_model(config.model.name))
+    refusal = Rendering(tokenizer, config.model.prompt_format).refusal
     with display.stage(f"reading pool {config.pool.path}"):
         pool, report = load_pool(
             config.pool,
@@ -65,6 +71,7 @@ def read_pool(config: StudyConfig, folder: StudyFolder, display: Display) -> tup
             cluster=Cluster(
                 partial(visited, config.cluster, folder.logs / "ray.log"), config.cluster.shared()
             ),
+            refusal=refusal,
         )
     for line in report.lines():
         display.say(f"  {line}")
@@ -111,12 +118,12 @@ def diversity_curve(pool: Pool, tokens: TokenTable, *, seed: int) -> DiversityCu
     The first of them are those that the study's seeds draw from; at up to CURVE_POINTS numbers of prompts.
     """
     seeds = range(seed, seed + CURVE_DRAWS)
-    places = np.unique(np.geomspace(1, len(tokens), CURVE_POINTS).round().astype(int))
+    sizes = np.unique(np.geomspace(1, len(tokens), CURVE_POINTS).round().astype(int))
     orders = (ranking(keys_of(pool.train), one) for one in seeds)
-    scores = np.mean([nested_diversity_at(tokens, order, places) for order in orders], axis=0)
-    return DiversityCurve(prompts=tuple(places.tolist()), diversity=tuple(scores.tolist()))
+    scores = np.mean([nested_diversity_at(tokens, order, sizes) for order in orders], axis=0)
+    return DiversityCurve(prompts=tuple(sizes.tolist()), diversity=tuple(scores.tolist()))
 
 
 def _widest(config: StudyConfig, max_prompts: int) -> int:
     """Prompts of the split with the most of them."""
-    return max(place.prompts for place in Space(config, max_prompts=max_prompts).grid())
+    return max(point.prompts for point in Space(config, max_prompts=max_prompts).grid())

@@ -1,50 +1,51 @@
-"""Everything that is written down when something happens to a trial: folder, tracker, terminal."""
+"""What is written when something happens to a trial: to the folder and the terminal."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from search.config.study import StudyConfig
-from search.execution.trial import TrialOutcome
-from search.study.folder import StudyFolder, saved_policies
+from search.execution.trial import WORK
+from search.study.folder import StudyFolder
 from search.terminal.display import Display
-from search.tracking.tracker import Scalar, Status, StepPoint, Tracker
-from search.trials.design_point import Point
+from search.tracking.projection import Projection
+from search.trials.attempts import Attempts
+from search.trials.design_point import Trial
 from search.trials.record import TrialRecord, pooled
 from search.trials.trials_csv import write_trials
-from trainers.spec import Prepared
-from trainers.training.telemetry import summed
+from trainers.spec import Prepared, SeedResult
 from trainers.workers.store import discard
 
 
 class Ledger:
-    """The study's book, kept in the driver. The conductor tells it of every trial."""
+    """Persists every trial in the study's folder, shows it in the terminal, and has the tracker follow."""
 
     def __init__(
-        self, config: StudyConfig, folder: StudyFolder, display: Display, tracker: Tracker, *, identity: str
+        self,
+        config: StudyConfig,
+        folder: StudyFolder,
+        display: Display,
+        projection: Projection,
+        attempts: Attempts,
     ) -> None:
-        self.config, self.folder, self.display, self.tracker = config, folder, display, tracker
-        self.identity = identity
-        self.checkpoints = folder.checkpoints
-        self.outcomes = folder.outcomes()
+        self.config, self.folder, self.display, self.projection = config, folder, display, projection
+        self._attempts, self.identity = attempts, attempts.study
+        self.finished_trials = folder.records()
         self.failures: dict[str, str] = {}
         self.base_reward: float | None = None
         self.reward_report: Mapping[str, Any] | None = None
         self._read_base()
-        self._open: dict[str, Point] = {}
 
     @property
     def records(self) -> list[TrialRecord]:
-        """One record for each split, selection and setting, all its repetitions together."""
-        return pooled(outcome.record for outcome in self.outcomes.values())
+        """One record for each split, draw and hyperparameters, all repetitions together."""
+        return pooled(self.finished_trials.values())
 
     @property
     def _count(self) -> str:
-        return f"[{len(self.outcomes) + len(self.failures)}/{self.config.search.trials}]"
+        return f"[{len(self.finished_trials) + len(self.failures)}/{self.config.search.trials}]"
 
     def keep_base(self, prepared: Prepared) -> None:
         """Write down what is known before the first trial."""
@@ -58,138 +59,66 @@ class Ledger:
         if kept and kept["identity"] == self.identity:
             self.base_reward, self.reward_report = kept["base"]["reward"], kept["reward_report"]
 
-    def reward_lines(self) -> list[str]:
-        """What a fitted reward model is worth, one figure a line; nothing where none was fitted."""
-        shown = {
-            name: f"{value:.3f}" if isinstance(value, float) else value
+    def reward_notes(self) -> dict[str, str]:
+        """What a fitted reward model is worth, by name; nothing where none was fitted."""
+        return {
+            f"reward model {name.replace('_', ' ')}": f"{value:.3f}"
+            if isinstance(value, float)
+            else str(value)
             for name, value in (self.reward_report or {}).items()
+            if value != ""
         }
-        return [
-            f"reward model {name.replace('_', ' ')}: {value}" for name, value in shown.items() if value != ""
-        ]
 
-    @contextmanager
-    def study_run(self, params: Mapping[str, Scalar], tags: Mapping[str, str]) -> Iterator[None]:
-        """The study's run in the tracker: closed as FINISHED, FAILED or, when interrupted, KILLED."""
-        self.tracker.start_study(name=self.config.name, params=params, tags=tags)
-        self._catch_up()
-        status: Status = "FAILED"
-        try:
-            yield
-            status = "FINISHED"
-        except (KeyboardInterrupt, SystemExit):
-            status = "KILLED"
-            raise
-        finally:
-            for key in list(self._open):
-                self.tracker.finish_trial(key, metrics={}, status="KILLED")
-            metrics = {} if self.base_reward is None else {"base_reward": self.base_reward}
-            self.tracker.finish_study(metrics=metrics, status=status)
-            self.tracker.close(self.config.tracking.close_timeout)
+    @property
+    def interrupted(self) -> list[Trial]:
+        """What an earlier run had planned or started and not finished, in that order."""
+        left = [one for one in self._attempts.unfinished() if one.key not in self.finished_trials]
+        return [one.trial for one in left]
 
-    def _catch_up(self) -> None:
-        """Tell the tracker what became of the trials that a killed study left open there."""
-        for key in self.tracker.unfinished():
-            if key in self.outcomes:
-                self._tell(self.outcomes[key])
-            else:
-                self.tracker.finish_trial(key, metrics={}, status="KILLED")
+    def planned(self, trial: Trial) -> None:
+        """A trial is the next to run."""
+        self._attempts.planned(trial.key(self.identity), trial)
 
-    def started(self, point: Point) -> None:
+    def started(self, trial: Trial) -> None:
         """A trial is about to run."""
-        key = point.key(self.identity)
-        self._open[key] = point
-        self.display.say(
-            f"trial {point.label} started: {len(point.seeds)} seeds, budget fraction {point.budget_fraction:g}"
-        )
-        words = {name: value for name, value in point.hyperparameters if isinstance(value, str)}
-        tags = {"study": self.config.name, "selection": point.selection, **words}
-        self.tracker.start_trial(key, params=_params(point), tags=tags, name=point.label)
+        self._attempts.started(trial.key(self.identity), trial)
+        self.projection.changed()
+        spent = f"budget fraction {trial.point.budget_fraction:g}"
+        self.display.say(f"trial {trial.label} started: {len(trial.seeds)} seeds, {spent}")
 
-    def finished(self, outcome: TrialOutcome) -> None:
+    def seed_ended(self, key: str, result: SeedResult) -> None:
+        """One seed of a running trial has ended; called in another thread."""
+        if self._attempts.seed_ended(key, result):
+            self.projection.changed()
+
+    def finished(self, record: TrialRecord) -> None:
         """A trial has ended well: keep it, before anything else."""
-        record = outcome.record
-        self.folder.save(outcome)
-        self.outcomes[record.trial] = outcome
-        self._tidy(outcome)
-        self._open.pop(record.trial, None)
+        self.folder.save(record)
+        self.finished_trials[record.trial] = record
+        self._attempts.ended(record.trial, "FINISHED")
+        self.projection.changed()
+        self._tidy(record)
         write_trials(self.folder.path / "trials.csv", self.records)
-        self.display.say(f"{self._count} {outcome.point.label}: {_result(record)}")
-        self._tell(outcome)
+        self.display.say(f"{self._count} {record.point.label}: {_result(record)}")
 
-    def _tell(self, outcome: TrialOutcome) -> None:
-        """The tracker's part of a finished trial."""
-        record = outcome.record
-        for seed in outcome.seeds:
-            self.tracker.log_steps(record.trial, _step_points(seed.seed, seed.history))
-        metrics = _metrics(record, self.base_reward) | summed(seed.telemetry for seed in outcome.seeds)
-        self.tracker.finish_trial(record.trial, metrics=metrics, status="FINISHED")
-
-    def register_best(self) -> None:
-        """Hand the best policy to the tracker's model registry, where the configuration asks for it."""
-        name, saved = self.config.tracking.register_as, saved_policies(self.outcomes.values())
-        if name and saved:
-            trial, policy = saved[-1]
-            self.tracker.register_policy(policy, key=trial, name=name)
-
-    def _tidy(self, outcome: TrialOutcome) -> None:
-        """Say what the trial's trainings have to say, and delete what a finished trial needs no longer."""
-        for note in sorted({note for seed in outcome.seeds for note in seed.notes}):
-            self.display.say(f"  {outcome.point.label}: {note}")
-        if self.config.checkpoints.keep_policies == "best":
-            self.folder.prune_policies(self.outcomes.values())
-        try:
-            discard(self.checkpoints, f"trial-{outcome.record.trial}")
-        except OSError as error:
-            self.display.say(f"  its checkpoints could not be deleted from {self.checkpoints}: {error}")
-
-    def failed(self, point: Point, reason: str) -> None:
+    def failed(self, trial: Trial, reason: str) -> None:
         """A trial has ended badly; the others go on."""
-        key = point.key(self.identity)
-        self._open.pop(key, None)
-        self.failures[point.label] = reason
-        self.display.say(f"{self._count} {point.label} FAILED: {reason}")
-        self.tracker.finish_trial(key, metrics={}, status="FAILED")
+        self._attempts.ended(trial.key(self.identity), "FAILED")
+        self.projection.changed()
+        self.failures[trial.label] = reason
+        self.display.say(f"{self._count} {trial.label} FAILED: {reason}")
 
-
-def _params(point: Point) -> dict[str, Scalar]:
-    """Numbers alone: MLflow's parallel coordinates leave out a parameter that is a word somewhere."""
-    numbers = {name: value for name, value in point.hyperparameters if not isinstance(value, str)}
-    return {
-        **numbers,
-        "prompts": point.prompts,
-        "responses": point.responses,
-        "budget_fraction": point.budget_fraction,
-        "strength": point.strength,
-        "seeds": len(point.seeds),
-    }
-
-
-def _metrics(record: TrialRecord, base_reward: float | None) -> dict[str, float]:
-    metrics = {
-        "reward": record.reward,
-        "diversity": record.diversity,
-        "cost": record.cost,
-        "seconds": record.seconds,
-    }
-    if record.reward_se is not None:
-        metrics["reward_se"] = record.reward_se
-    if base_reward is not None:
-        metrics["lift"] = record.reward - base_reward
-    metrics |= {f"rivals.{name}": value for name, value in record.baselines.items()}
-    return metrics | {f"domain.{name}": value for name, value in record.domain_rewards.items()}
-
-
-def _step_points(seed: int, history: Any) -> list[StepPoint]:
-    now = int(time.time() * 1000)
-    return [
-        StepPoint(
-            step=int(row["step"]),
-            metrics={f"seed_{seed}.{name}": value for name, value in row.items() if name != "step"},
-            timestamp_ms=now,
-        )
-        for row in history
-    ]
+    def _tidy(self, record: TrialRecord) -> None:
+        """Show the notes of the trial's trainings, and delete what a finished trial no longer needs."""
+        for note in sorted({note for result in record.results for note in result.notes}):
+            self.display.say(f"  {record.point.label}: {note}")
+        if self.config.checkpoints.keep_policies == "best":
+            self.folder.prune_policies(self.finished_trials.values())
+        checkpoints = self.folder.checkpoints
+        try:
+            discard(checkpoints, f"{WORK}{record.trial}")
+        except OSError as error:
+            self.display.say(f"  its checkpoints could not be deleted from {checkpoints}: {error}")
 
 
 def _result(record: TrialRecord) -> str:

@@ -12,15 +12,15 @@ from base.errors import ConfigError
 
 EVERY_S = 5.0
 # Ray's state is of no use elsewhere, and a large pool is read again. A database in use cannot be copied, nor
-# need it be: MLflow's events lie in `tracking`, and Optuna's history is made again from the trials.
+# need it be: what MLflow and Optuna hold is made again from this folder.
 LEFT_OUT = ("ray", "pool", "mlartifacts")
 
 
-class Place:
+class Mirror:
     """Where one study lies in the storage: results under `study`, and what workers keep there themselves.
 
     A `fresh` study gets a folder of its own beside the earlier ones (`name`, `name.2`, `name.3`, ...), of
-    which the last is the one that goes on. Raises ConfigError where the storage cannot be reached.
+    which the last is the current one. Raises ConfigError where the storage cannot be reached.
     """
 
     def __init__(self, storage: str, name: str, *, fresh: bool) -> None:
@@ -84,11 +84,11 @@ class Place:
 
     def _put(self, path: Path, target: str) -> None:
         """Copy one file so that nobody who reads `target` meets half of it."""
-        place, _, name = target.rpartition("/")
-        self._files.create_dir(place, recursive=True)
+        parent, _, name = target.rpartition("/")
+        self._files.create_dir(parent, recursive=True)
         # An object store shows whole objects alone, and cannot rename; a folder is the other way round.
         local = self._files.type_name == "local"
-        partial = f"{place}/.{name}.partial" if local else target
+        partial = f"{parent}/.{name}.partial" if local else target
         with path.open("rb") as source, self._files.open_output_stream(partial) as out:
             out.upload(source)
         if local:
@@ -96,17 +96,17 @@ class Place:
 
 
 @contextmanager
-def mirrored(folder: Path, place: Place | None, say: Callable[[str], None]) -> Iterator[None]:
-    """Keep `place` a few seconds behind `folder` while the block runs, and level with it at its end.
+def mirrored(folder: Path, mirror: Mirror | None, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep `mirror` a few seconds behind `folder` while the block runs, and level with it at its end.
 
-    Trouble is told once and never ends a study: what could not be copied is tried again.
+    Trouble is reported once and never ends a study: what could not be copied is tried again.
     """
-    if place is None:
+    if mirror is None:
         yield
         return
-    if brought := place.pull(folder):
-        say(f"{brought} files of this study were brought back from {place.uri}")
-    stop, copier = threading.Event(), _Copier(place, folder, say)
+    if brought := mirror.pull(folder):
+        say(f"{brought} files of this study were brought back from {mirror.uri}")
+    stop, copier = threading.Event(), _Copier(mirror, folder, say)
     thread = threading.Thread(target=copier.follow, args=(stop,), daemon=True)
     thread.start()
     try:
@@ -115,14 +115,14 @@ def mirrored(folder: Path, place: Place | None, say: Callable[[str], None]) -> I
         stop.set()
         thread.join()
         if copier.push():
-            say(f"the study is also in {place.uri}")
+            say(f"the study is also in {mirror.uri}")
 
 
 class _Copier:
-    """Copies a folder, and tells of trouble when it begins."""
+    """Copies a folder, and reports trouble once."""
 
-    def __init__(self, place: Place, folder: Path, say: Callable[[str], None]) -> None:
-        self._place, self._folder, self._say = place, folder, say
+    def __init__(self, mirror: Mirror, folder: Path, say: Callable[[str], None]) -> None:
+        self._mirror, self._folder, self._say = mirror, folder, say
         self._told = False
 
     def follow(self, stop: threading.Event) -> None:
@@ -131,10 +131,10 @@ class _Copier:
 
     def push(self) -> bool:
         try:
-            self._place.push(self._folder)
+            self._mirror.push(self._folder)
         except OSError as error:
             if not self._told:
-                self._say(f"copying to {self._place.uri} fails, and is tried again: {error}")
+                self._say(f"copying to {self._mirror.uri} fails, and is tried again: {error}")
             self._told = True
             return False
         self._told = False

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pools.subset import set_apart
 from pools.types import Pool
+from search.advice.analysis import StudyAnalysis
 from search.cluster.connection import start_ray, stop_ray
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
 from search.plan.plan import Plan
 from search.plan.space import Space
-from search.study.conclusion import StudyResult, conclude
+from search.study.conclusion import conclude
 from search.study.conductor import Conductor
 from search.study.folder import StudyFolder, study_identity
 from search.study.inputs import (
-    Material,
+    Inputs,
     check_models,
     check_selections,
     diversity_curve,
@@ -24,14 +23,15 @@ from search.study.inputs import (
 )
 from search.study.interrupts import stoppable
 from search.study.ledger import Ledger
+from search.study.summary import show_result
+from search.study.tracked import tracked
 from search.study.training import train_all
 from search.terminal.display import Display
-from search.tracking.mlflow_tracker import open_tracker
 from search.tracking.tracker import Dataset
 
 
-def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> StudyResult:
-    """Run every trial of `config` that `folder` does not hold yet, then fit, recommend and report.
+def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> StudyAnalysis:
+    """Run every trial of `config` that `folder` does not hold yet, then write and print what they show.
 
     All that can be wrong with the input is found before Ray starts. When it is stopped (Ctrl-C, SIGTERM)
     finished trials are kept, runs are marked KILLED, Ray ends, and KeyboardInterrupt is raised.
@@ -43,33 +43,30 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
     for note in space.notes():
         display.say(f"  note: {note}")
     folder.adopt(config)
-    identity = study_identity(config, pool_digest)
-    tracker = open_tracker(config.tracking, folder.path)
-    ledger = Ledger(config, folder, display, tracker, identity=identity)
-    if ledger.outcomes:
-        display.say(
-            f"{len(ledger.outcomes)} finished trials of an earlier run are kept (--fresh starts over)"
-        )
-    tags = {"pool": pool.name, "model": config.model.name, "identity": identity}
-    with stoppable() as arm, ledger.study_run(_study_params(config), tags):
-        tracker.log_dataset(_dataset(config, pool, pool_digest))
+    if kept := len(folder.finished()):
+        display.say(f"{kept} finished trials of an earlier run are kept (--fresh starts over)")
+    identity, dataset = study_identity(config, pool_digest), _dataset(config, pool, pool_digest)
+    with stoppable() as arm, tracked(folder, config, identity, dataset) as (projection, attempts):
+        ledger = Ledger(config, folder, display, projection, attempts)
         tokens = tokenize_pool(config, pool, display)
         check_selections(config, tokens)
         curve = diversity_curve(pool, tokens, seed=config.seed)
         folder.write_json("curve.json", curve.to_dict())
-        material = Material(pool=pool, dev=dev, tokens=tokens, curve=curve)
+        inputs = Inputs(pool=pool, dev=dev, tokens=tokens, curve=curve)
         conductor = open_plan(space, curve, ledger)
-        if not conductor.look_ahead() and ledger.base_reward is not None:
+        if conductor.look_ahead() or ledger.base_reward is None:
+            with display.stage("starting Ray"):
+                start_ray(config.cluster, folder.logs / "ray.log")
+            try:
+                arm()
+                train_all(config, inputs, ledger, conductor)
+            finally:
+                stop_ray()
+        else:
             display.say("nothing is left to train")
-            return conclude(material, ledger, conductor)
-        with display.stage("starting Ray"):
-            start_ray(config.cluster, folder.logs / "ray.log")
-        try:
-            arm()
-            train_all(material, ledger, conductor)
-        finally:
-            stop_ray()
-        return conclude(material, ledger, conductor)
+        study = conclude(config, inputs, ledger, conductor)
+    show_result(display, study, ledger)
+    return study
 
 
 def open_plan(space: Space, curve: DiversityCurve, ledger: Ledger) -> Conductor:
@@ -79,18 +76,6 @@ def open_plan(space: Space, curve: DiversityCurve, ledger: Ledger) -> Conductor:
     url = database_url(space.config.search.storage, str(ledger.folder.optuna))
     proposals = Proposals(space, identity=ledger.identity, url=url, warn=ledger.display.say)
     return Conductor(Plan(space, curve), proposals, ledger, ledger.display)
-
-
-def _study_params(config: StudyConfig) -> dict[str, Any]:
-    return {
-        "budget": config.budget,
-        "unit": config.cost.unit,
-        "seed": config.seed,
-        "model": config.model.name,
-        "algorithm": config.trainer.algorithm.name,
-        config.trainer.matching: getattr(config.trainer, config.trainer.matching),
-        "reward": config.reward.kind,
-    }
 
 
 def _dataset(config: StudyConfig, pool: Pool, pool_digest: str) -> Dataset:

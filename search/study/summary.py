@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from search.config.hyperparameters import shown
@@ -12,41 +13,50 @@ from search.terminal.display import Display
 from search.trials.record import TrialRecord
 
 if TYPE_CHECKING:
-    from search.study.conclusion import StudyResult
+    from search.advice.analysis import StudyAnalysis
+    from search.study.ledger import Ledger
 
 
-def show_result(display: Display, result: StudyResult, folder: StudyFolder) -> None:
-    """Print the table of trials, the fit with its interval, the recommendation, and how to see more."""
-    base = result.ledger.base_reward or 0.0
+# Lines of the last screen that trials may take: all of it fits 30 lines of 100 columns.
+TRIALS_SHOWN = 8
+
+
+def show_result(display: Display, study: StudyAnalysis, ledger: Ledger) -> None:
+    """Print the recommendation, the fit with its interval, the best trials, and where to see more."""
     display.say()
-    display.console.print(trials_table(result.ledger.records, base))
-    for label, reason in result.ledger.failures.items():
-        display.say(f"failed: {label}: {reason}")
-    if result.fit and result.recommendation:
-        display.say(result.fit.summary())
+    if study.fit and study.recommendation:
+        display.say(study.recommendation.sentence())
         display.say()
-        display.say(result.recommendation.sentence())
+        display.say(study.fit.summary().splitlines()[0])
+        display.say(study.fit.effect.sentence)
     else:
-        display.say(f"No recommendation: {result.why_not}")
-    display.say()
-    if pending := result.ledger.tracker.pending():
+        display.say(f"No recommendation: {study.why_not}")
+    shown = sorted(ledger.records, key=lambda record: -record.reward)[:TRIALS_SHOWN]
+    display.console.print(trials_table(shown, study.base_reward or 0.0))
+    if left := len(ledger.records) - len(shown):
+        display.say(f"{left} more trials are in {ledger.folder.path / 'trials.csv'}")
+    for label, reason in list(ledger.failures.items())[:FAILURES_SHOWN]:
+        display.say(f"failed: {label}: {reason}")
+    if pending := ledger.projection.pending():
         display.say(pending)
-    display.say(f"report: {folder.path / 'report.html'}")
-    display.say(f"MLflow: {result.ledger.tracker.where()}")
+    display.say(f"report: {ledger.folder.path / 'report.html'}")
+    display.say(f"MLflow: {ledger.projection.where()}")
+
+
+FAILURES_SHOWN = 2
 
 
 def show_stopped(display: Display, folder: StudyFolder) -> None:
-    """Say what an interrupted study leaves and how to go on."""
+    """Say what an interrupted study leaves and how to resume."""
     kept = len(list(folder.trials.glob("*.json")))
     display.say()
-    display.say(
-        f"stopped: {kept} finished trials are kept in {folder.path}; the same command goes on from there"
-    )
+    display.say(f"stopped: {kept} finished trials are kept in {folder.path}; the same command resumes it")
 
 
 def trials_table(records: list[TrialRecord], base_reward: float) -> Table:
-    """One row a trial, and the base model's reward as the line to compare with."""
-    table = Table(title="trials", caption=f"base model: reward {base_reward:.4f}")
+    """One row a trial, best first, and the base model's reward as the line to compare with."""
+    caption = f"base model: reward {base_reward:.4f}"
+    table = Table(title="best trials", caption=caption, box=SIMPLE_HEAD, pad_edge=False)
     for column in (
         "prompts",
         "responses",

@@ -71,17 +71,17 @@ class Display:
         stop = threading.Event()
         live = Live(console=self.console, auto_refresh=False, transient=True)
 
-        def draw(now: Standing, told: Rows | None) -> None:
-            live.update(drawn(now, told), refresh=True)
+        def draw(now: Standing, reported: Rows | None) -> None:
+            live.update(drawn(now, reported), refresh=True)
 
         show, every = (draw, LIVE_EVERY_S) if self.console.is_interactive else (self._news(), PLAIN_EVERY_S)
 
         def watch() -> None:
             while not stop.wait(every):
-                now, told = _read(standing), _read(rows)
+                now, reported = _read(standing), _read(rows)
                 with self._lock:
                     if now and not stop.is_set():
-                        show(now, told)
+                        show(now, reported)
 
         thread = threading.Thread(target=watch, daemon=True)
         try:
@@ -100,15 +100,15 @@ class Display:
         """Says of what it is shown the lines that it has not said last time."""
         said: dict[str, str] = {}
 
-        def tell(now: Standing, told: Rows | None) -> None:
-            lines = facts(now) | notes(now, told)
+        def print_lines(now: Standing, reported: Rows | None) -> None:
+            lines = facts(now) | notes(now, reported)
             for name, line in lines.items():
                 if said.get(name) != line:
                     self.say(f"  {line}{time_left(now) if name == TRIALS else ''}")
             said.clear()
             said.update(lines)
 
-        return tell
+        return print_lines
 
 
 T = TypeVar("T")

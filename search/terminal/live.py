@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-Row = Mapping[str, float]  # what a running trial has told, as on `search.execution.board`
+Row = Mapping[str, float]  # a running trial's latest figures, as on `search.execution.board`
 Rows = Mapping[str, Row]
 BAR = 16  # characters
 TRIALS = "trials"  # names the line that counts them
@@ -31,7 +31,7 @@ class Standing:
     """Where a study stands. `trials` is how many there may be; rewards lie in [0, 1].
 
     `best` is the label and the mean reward of the best point so far. `seconds_left` is an upper estimate,
-    None where nothing tells.
+    None where it is unknown.
     """
 
     finished: int
@@ -59,14 +59,14 @@ def facts(standing: Standing) -> dict[str, str]:
 
 
 def time_left(standing: Standing) -> str:
-    """`; at most about 12 min left`, or nothing where nothing tells."""
+    """`; at most about 12 min left`, or nothing where it is unknown."""
     return f"; at most about {_span(standing.seconds_left)} left" if standing.seconds_left else ""
 
 
 def notes(standing: Standing, rows: Rows | None) -> dict[str, str]:
-    """A line for each running trial, by its label; without those that have told nothing yet."""
-    told = {trial.label: _note(trial, _own(trial, rows or {})) for trial in standing.running}
-    return {label: f"{label}: {note}" for label, note in told.items() if note}
+    """A line for each running trial, by its label; without those that have reported nothing yet."""
+    found = {trial.label: _note(trial, _own(trial, rows or {})) for trial in standing.running}
+    return {label: f"{label}: {note}" for label, note in found.items() if note}
 
 
 def drawn(standing: Standing, rows: Rows | None) -> RenderableType:
@@ -84,7 +84,7 @@ def drawn(standing: Standing, rows: Rows | None) -> RenderableType:
 
 
 def _own(trial: Running, rows: Rows) -> Row:
-    """The trial's row; a row that an earlier trial of the same point left behind tells of other seeds."""
+    """The trial's row; a row that an earlier trial of the same point left behind is of other seeds."""
     row = rows.get(trial.label, {})
     return row if "seed" not in row or row["seed"] in trial.seeds else {}
 

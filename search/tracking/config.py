@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from base.errors import ConfigError
 from base.settings import Settings
+from base.sqlite import sqlite_path, sqlite_uri
 
 ENVIRONMENT = "MLFLOW_TRACKING_URI"
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
@@ -61,7 +62,7 @@ class TrackingConfig(Settings):
     close_timeout: float = Field(
         default=15.0,
         ge=0,
-        description="longest wait, at the end, for a slow server; the rest stays spooled (s)",
+        description="longest wait, at the end, for a slow server; the next run sends what is missing (s)",
     )
 
     # Checked as a whole, and input hidden: an error about a field quotes it, which here might be a password.
@@ -98,11 +99,10 @@ def redact(text: str) -> str:
 
 def tracking_uri(config: TrackingConfig, folder: Path, environ: Mapping[str, str] = os.environ) -> str:
     """The URI that a study in `folder` is tracked at; a sqlite file's path comes out absolute."""
-    uri = config.uri or environ.get(ENVIRONMENT, "") or f"sqlite:///{folder / 'mlflow.db'}"
-    if uri.startswith("sqlite:///"):
-        # Train's workers and `mlflow ui` run in other directories.
-        return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
-    return uri
+    uri = config.uri or environ.get(ENVIRONMENT, "") or sqlite_uri(folder / "mlflow.db")
+    path = sqlite_path(uri)
+    # Train's workers and `mlflow ui` run in other directories.
+    return uri if path is None else sqlite_uri(path.absolute())
 
 
 def where_to_look(uri: str, experiment_id: str = "") -> str:

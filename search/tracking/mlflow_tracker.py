@@ -1,194 +1,194 @@
-"""The one file that talks to MLflow: delivers a study's spooled events to a server or a database.
-
-`python -m search.tracking.mlflow_tracker FOLDER` sends what a study's folder still holds.
-"""
+"""A study in MLflow: one run for the study, one nested run for each trial."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import re
-import shlex
-import sys
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
-from base.errors import ApportionError, ConfigError
-from search.tracking.config import ENVIRONMENT, TrackingConfig, redact, tracking_uri, where_to_look
-from search.tracking.spool import Event, Spool, recorded_target
-from search.tracking.spooled import Rejected, SpooledTracker
-from search.tracking.tracker import MemoryTracker, Scalar, Status, StepPoint, Tracker
+from base.sqlite import sqlite_path, sqlite_uri
+from search.tracking.config import redact, where_to_look
+from search.tracking.tracker import (
+    STUDY,
+    Rejected,
+    SavedPolicy,
+    StepPoint,
+    TrackedRun,
+    UploadFailed,
+    numbers,
+    plain,
+)
 
 T = TypeVar("T")
-STUDY_TAG, KEY_TAG = "apportion.study", "apportion.key"
-EXPERIMENT = "experiment"  # travels among the tags of `start_study`: a spool is replayed without a config
-EXPERIMENT_ID = ":experiment"  # stands among the ids of runs; no trial has such a key
+# What a run is found by, the digest of what it was last given in full, and up to which sample it has them.
+STUDY_TAG, KEY_TAG, DIGEST_TAG, SAMPLES_TAG = (
+    f"apportion.{name}" for name in ("study", "key", "digest", "samples")
+)
 LIMITS = {"params": 100, "tags": 100, "metrics": 1000}  # of one call of MLflow's log_batch
 DIGEST_LENGTH = 36  # longest digest of a dataset that MLflow keeps
 _PERMANENT = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST"}
 _CHATTER = ("mlflow", "alembic", "urllib3")
 _ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the spool is the retry; MLflow's own takes four minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the projection retries; MLflow's own takes four minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
-def open_tracker(config: TrackingConfig, folder: Path) -> Tracker:
-    """The tracker of the study in `folder`; returns at once, MLflow is imported in a background thread."""
-    return MemoryTracker() if config.uri == "none" else MlflowTracker(config, folder)
+@dataclass
+class _Known:
+    """A run that MLflow has."""
+
+    run: str
+    digest: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
 
 
-class MlflowTracker(SpooledTracker):
-    """Shows a study in MLflow: one run for the study, one nested run for each trial.
+class MlflowTracker:
+    """Shows the study whose identity is `study` in MLflow, in an experiment that is made where it is missing.
 
-    `folder` is the study's; its subfolder `tracking` holds the spool, what MLflow printed and what it
-    refused. Raises ApportionError where another process is using that folder.
+    Runs are found by tags before they are created, and carry the digest of what they were given: all that
+    makes repeating harmless lies in MLflow itself. `artifacts` is the URI for files, None where the server
+    has a store of its own. What MLflow prints goes to `log`.
     """
 
-    def __init__(self, config: TrackingConfig, folder: Path) -> None:
-        self._folder, self._experiment = folder.absolute(), config.experiment
-        uri = tracking_uri(config, self._folder)
-        spool = Spool(spool_folder(folder), target=redact(uri))
-        log = _log_file(spool_folder(folder) / "mlflow.log")
-        super().__init__(
-            spool,
-            lambda: MlflowSink(uri, study=spool.study, folder=self._folder, log=log),
-            where=lambda: where_to_look(uri, spool.ids.get(EXPERIMENT_ID, "")),
-            note=lambda text: _write(log, text),
-        )
-        self._sampler = SystemMetrics(self, config.system_metrics_interval)
-        self._samples = config.log_system_metrics
-
-    def start_study(self, *, name: str, params: Mapping[str, Scalar], tags: Mapping[str, str]) -> None:
-        super().start_study(name=name, params=params, tags={**tags, EXPERIMENT: self._experiment or name})
-        if self._samples and not self._sampler.is_alive():
-            self._sampler.start()
-
-    def finish_study(self, *, metrics: Mapping[str, float | None], status: Status) -> None:
-        self._sampler.stop.set()
-        super().finish_study(metrics=metrics, status=status)
-
-    def close(self, timeout_s: float) -> bool:
-        self._sampler.stop.set()
-        return super().close(timeout_s)
-
-    def pending(self) -> str:
-        waiting = super().pending()
-        command = shlex.join([sys.executable, "-m", "search.tracking.mlflow_tracker", str(self._folder)])
-        return waiting and f"{waiting}. Resuming the study sends them; so does: {command}"
-
-
-class MlflowSink:
-    """Carries out events through an `MlflowClient`. Runs are found by tags before they are created."""
-
-    def __init__(self, uri: str, *, study: str, folder: Path, log: logging.Handler) -> None:
+    def __init__(
+        self, uri: str, *, study: str, experiment: str, artifacts: str | None, log: logging.Handler
+    ) -> None:
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         from mlflow.tracking import MlflowClient
 
         for source in _CHATTER:
             logging.getLogger(source).handlers, logging.getLogger(source).propagate = [log], False
-        self._study = study
+        self._uri, self._study, self._experiment, self._artifacts = uri, study, experiment, artifacts
         _create_database(uri)
         self._client = MlflowClient(tracking_uri=uri)
-        served = uri.startswith("http") or uri == "databricks"
-        self._artifacts = None if served else (folder / "mlartifacts").as_uri()
-        self._handlers = {
-            "start_study": self._start_study,
-            "start_trial": self._start_trial,
-            "log_steps": self._log_steps,
-            "finish": self._finish,
-            "log_artifact": self._log_artifact,
-            "log_dataset": self._log_dataset,
-            "register_policy": self._register_policy,
-        }
+        self._experiment_id = ""
+        self._runs: dict[str, _Known] = {}
 
-    def knows(self, ids: Mapping[str, str]) -> bool:
+    def known(self) -> Mapping[str, str]:
+        if STUDY not in self._runs or not self._active(STUDY):
+            self._experiment_id = self._open_experiment()
+            self._runs = self._search()
+        return {key: known.digest for key, known in self._runs.items()}
+
+    def put(self, run: TrackedRun) -> None:
         from mlflow.exceptions import MlflowException
 
-        if "" not in ids:
-            return True
         try:
-            return bool(self._client.get_run(ids[""]).info.lifecycle_stage == "active")
+            self._put(run)
+        except MlflowException as error:
+            if error.error_code not in _PERMANENT or not self._active(
+                run.key if run.key in self._runs else STUDY
+            ):
+                raise
+            raise Rejected(str(error)) from error
+        self._keep_files(run)
+        self._client.set_tag(self._runs[run.key].run, DIGEST_TAG, run.digest)
+        self._runs[run.key].digest = run.digest
+
+    def sampled(self) -> int:
+        if STUDY not in self._runs:
+            return 0
+        return int(self._client.get_run(self._runs[STUDY].run).data.tags.get(SAMPLES_TAG, 0))
+
+    def sample(self, points: Sequence[StepPoint]) -> None:
+        if study := self._runs.get(STUDY):
+            self._log(study.run, metrics=_metrics(points))
+            self._client.set_tag(study.run, SAMPLES_TAG, str(points[-1].step + 1))
+
+    def where(self) -> str:
+        return where_to_look(self._uri, self._experiment_id)
+
+    def _active(self, key: str) -> bool:
+        """Whether MLflow still has the run that stands for `key`."""
+        from mlflow.exceptions import MlflowException
+
+        if key not in self._runs:
+            return False
+        try:
+            return bool(self._client.get_run(self._runs[key].run).info.lifecycle_stage == "active")
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return False
 
-    def apply(self, event: Event, ids: dict[str, str]) -> None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self._handlers[event["do"]](event, ids)
-        except MlflowException as error:
-            if error.error_code not in _PERMANENT or event["do"] == "start_study" or not self.knows(ids):
-                raise
-            raise Rejected(str(error)) from error
-        except (KeyError, TypeError, FileNotFoundError) as error:
-            raise Rejected(f"{type(error).__name__}: {error}") from error
-
-    def _open_experiment(self, name: str) -> str:
-        experiment = self._client.get_experiment_by_name(name)
+    def _open_experiment(self) -> str:
+        experiment = self._client.get_experiment_by_name(self._experiment)
         if experiment is None:
             tags = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on its runs
-            return str(self._client.create_experiment(name, artifact_location=self._artifacts, tags=tags))
+            return str(
+                self._client.create_experiment(self._experiment, artifact_location=self._artifacts, tags=tags)
+            )
         if experiment.lifecycle_stage == "deleted":
             self._client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)
 
-    def _start_study(self, event: Event, ids: dict[str, str]) -> None:
-        tags = dict(event["tags"])
-        experiment = tags.pop(EXPERIMENT)
-        if "" not in ids:
-            ids[EXPERIMENT_ID] = self._open_experiment(experiment)
-        self._start("", event, {**tags, "role": "study"}, ids)
+    def _search(self) -> dict[str, _Known]:
+        """The study's runs by key; of two, made because an answer came too late, the later one is deleted."""
+        found: dict[str, _Known] = {}
+        page: Any = None
+        while page is None or page.token:
+            page = self._client.search_runs(
+                [self._experiment_id],
+                f"tags.`{STUDY_TAG}` = '{self._study}'",
+                order_by=["attributes.start_time ASC"],
+                page_token=page.token if page else None,
+            )
+            for run in page:
+                key, digest = run.data.tags[KEY_TAG], run.data.tags.get(DIGEST_TAG, "")
+                one, other = found.get(key), _Known(run.info.run_id, digest, run.data.params)
+                found[key] = one if one and (one.digest or not digest) else other
+                if one:
+                    self._client.delete_run((other if found[key] is one else one).run)
+        return found
 
-    def _start_trial(self, event: Event, ids: dict[str, str]) -> None:
-        own_tags = {"role": "trial", "mlflow.parentRunId": _known(ids, "")}
-        self._start(event["key"], event, {**event["tags"], **own_tags}, ids)
+    def _put(self, run: TrackedRun) -> None:
+        """Everything but files."""
+        from mlflow.entities import Metric, Param, RunTag
 
-    def _start(self, key: str, event: Event, tags: Mapping[str, str], ids: dict[str, str]) -> None:
-        from mlflow.entities import Param, RunTag
-
-        run = ids.get(key) or next(iter(self._with_key(key, ids)), None)
-        present = self._reopen(run) if run else {}
-        run = ids[key] = run or self._create(key, event, ids)
-        missing = {_name(k): str(v) for k, v in event["params"].items() if _name(k) not in present}
+        known = self._runs.get(run.key) or self._create(run)
+        params = {_name(name): value for name, value in plain(run.params).items()}
+        missing = {name: value for name, value in params.items() if name not in known.params}
+        time_ms = run.started_ms if run.ended_ms is None else run.ended_ms
+        finals = [Metric(_name(name), value, time_ms, 0) for name, value in numbers(run.metrics).items()]
         self._log(
-            run,
+            known.run,
             params=[Param(name, value) for name, value in missing.items()],
-            tags=[RunTag(_name(name), str(value)) for name, value in tags.items()],
+            tags=[RunTag(_name(name), value) for name, value in self._tags(run).items()],
+            metrics=_metrics(run.steps) + finals,
         )
+        known.params = {**params, **known.params}
+        self._log_dataset(known.run, run)
+        if run.status == "RUNNING":
+            self._client.update_run(known.run, status=run.status)
+        else:
+            self._client.set_terminated(known.run, status=run.status, end_time=run.ended_ms)
 
-    def _reopen(self, run: str) -> dict[str, str]:
-        """The parameters that the run has."""
-        self._client.update_run(run, status="RUNNING")
-        return dict(self._client.get_run(run).data.params)
+    def _tags(self, run: TrackedRun) -> dict[str, str]:
+        if run.key == STUDY:
+            return {**plain(run.tags), "role": "study"}
+        return {**plain(run.tags), "role": "trial", "mlflow.parentRunId": self._runs[STUDY].run}
 
-    def _create(self, key: str, event: Event, ids: Mapping[str, str]) -> str:
-        run = self._client.create_run(
-            ids[EXPERIMENT_ID],
-            start_time=event["time_ms"],
-            run_name=event["name"],
-            tags={STUDY_TAG: self._study, KEY_TAG: key or "study"},
+    def _create(self, run: TrackedRun) -> _Known:
+        if run.key != STUDY and STUDY not in self._runs:
+            raise Rejected("the run of its study is not shown")
+        created = self._client.create_run(
+            self._experiment_id,
+            start_time=run.started_ms,
+            run_name=run.name,
+            tags={STUDY_TAG: self._study, KEY_TAG: run.key},
         )
-        return str(run.info.run_id)
-
-    def _with_key(self, key: str, ids: Mapping[str, str]) -> list[str]:
-        runs = self._client.search_runs(
-            [ids[EXPERIMENT_ID]],
-            f"tags.`{STUDY_TAG}` = '{self._study}' and tags.`{KEY_TAG}` = '{key or 'study'}'",
-            order_by=["attributes.start_time ASC"],
-        )
-        return [run.info.run_id for run in runs]
+        self._runs[run.key] = _Known(str(created.info.run_id))
+        return self._runs[run.key]
 
     def _log(self, run: str, **entities: Sequence[Any]) -> None:
         """`log_batch` in as few calls as its limits allow."""
@@ -196,33 +196,32 @@ class MlflowSink:
         for call in zip_longest(*chunks):
             self._client.log_batch(run, synchronous=True, **dict(filter(None, call)))
 
-    def _log_steps(self, event: Event, ids: dict[str, str]) -> None:
-        from mlflow.entities import Metric
+    def _log_dataset(self, run_id: str, run: TrackedRun) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        for key, points in event["series"].items():
-            if key not in ids:
-                continue
-            metrics = [
-                Metric(_name(name), value, time_ms, step)
-                for step, time_ms, values in points
-                for name, value in values.items()
-            ]
-            self._log(ids[key], metrics=metrics)
+        if run.dataset is None:
+            return
+        dataset = Dataset(
+            name=run.dataset.name,
+            digest=run.dataset.digest[:DIGEST_LENGTH],
+            source_type="local",
+            source=json.dumps({"uri": redact(run.dataset.source)}),
+            profile=json.dumps(run.dataset.profile),
+        )
+        tags = [InputTag("mlflow.data.context", run.dataset.context)]
+        self._client.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
 
-    def _finish(self, event: Event, ids: dict[str, str]) -> None:
-        from mlflow.entities import Metric
-
-        run = _known(ids, event["key"])
-        values = event["metrics"].items()
-        self._log(run, metrics=[Metric(_name(k), v, event["time_ms"], 0) for k, v in values])
-        self._client.set_terminated(run, status=event["status"], end_time=event["time_ms"])
-        # A run whose creation was answered too late was created again.
-        for twin in self._with_key(event["key"], ids):
-            if twin != run:
-                self._client.delete_run(twin)
-
-    def _log_artifact(self, event: Event, ids: dict[str, str]) -> None:
-        self._upload(_known(ids, event["key"]), Path(event["path"]))
+    def _keep_files(self, run: TrackedRun) -> None:
+        try:
+            for path in run.files:
+                self._upload(self._runs[run.key].run, path)
+            if run.policy:
+                self._register(self._runs[run.key].run, run.policy)
+        except FileNotFoundError as error:
+            raise Rejected(f"{type(error).__name__}: {error}") from error
+        except Exception as error:
+            self._active(STUDY)  # raises where the service itself is in trouble
+            raise UploadFailed(f"{type(error).__name__}: {error}") from error
 
     def _upload(self, run: str, path: Path) -> None:
         if path.is_dir():
@@ -232,24 +231,10 @@ class MlflowSink:
         else:
             raise FileNotFoundError(path)
 
-    def _log_dataset(self, event: Event, ids: dict[str, str]) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        note = event["dataset"]
-        dataset = Dataset(
-            name=note["name"],
-            digest=note["digest"][:DIGEST_LENGTH],
-            source_type="local",
-            source=json.dumps({"uri": note["source"]}),
-            profile=json.dumps(note["profile"]),
-        )
-        tags = [InputTag("mlflow.data.context", note["context"])]
-        self._client.log_inputs(_known(ids, ""), datasets=[DatasetInput(dataset, tags)])
-
-    def _register_policy(self, event: Event, ids: dict[str, str]) -> None:
+    def _register(self, run: str, policy: SavedPolicy) -> None:
         from mlflow.exceptions import MlflowException
 
-        run, source, name = _known(ids, event["key"]), event["path"], event["name"]
+        source, name = policy.place.removeprefix("file://"), policy.name
         if "://" not in source:
             self._upload(run, Path(source))
             source = f"{self._client.get_run(run).info.artifact_uri}/{Path(source).name}"
@@ -262,51 +247,21 @@ class MlflowSink:
             self._client.create_model_version(name, source, run_id=run, await_creation_for=0)
 
 
-class SystemMetrics(threading.Thread):
-    """Samples the use of this machine, under the names that MLflow's page of system metrics reads."""
-
-    def __init__(self, tracker: SpooledTracker, interval_s: float) -> None:
-        super().__init__(name="system-metrics", daemon=True)
-        self._tracker, self._interval = tracker, interval_s
-        self.stop = threading.Event()
-
-    def run(self) -> None:
-        step = 0
-        monitors: list[Any] = []
-        while not self.stop.wait(self._interval):
-            monitors = monitors or _monitors()
-            values: dict[str, float] = {}
-            for monitor in monitors:
-                monitor.collect_metrics()
-                values.update(monitor.aggregate_metrics())
-                monitor.clear_metrics()
-            metrics = {f"system/{name}": value for name, value in values.items()}
-            now = int(time.time() * 1000)
-            self._tracker.log_steps(None, [StepPoint(step=step, metrics=metrics, timestamp_ms=now)])
-            step += 1
+def log_file(path: Path) -> logging.Handler:
+    """A handler that writes to the file `path`, once there is something to write, and leaves out secrets."""
+    handler = logging.FileHandler(path, delay=True)
+    handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    return handler
 
 
-def replay(folder: Path, config: TrackingConfig | None = None, *, timeout_s: float = 60.0) -> int:
-    """Send what the study in `folder` has spooled, to where it was bound; how many events still wait.
-
-    Another place is taken from `config.uri` or MLFLOW_TRACKING_URI, and then receives the study whole.
-    """
-    target = recorded_target(spool_folder(folder))
-    config = config or TrackingConfig()
-    if not (config.uri or os.environ.get(ENVIRONMENT)):
-        if "***" in target:
-            raise ConfigError(f"the study was tracked at {target}: set {ENVIRONMENT} to it, secrets included")
-        config = config.model_copy(update={"uri": target})
-    if not (spool_folder(folder) / "events.jsonl").exists():
-        raise ApportionError(f"{folder} holds no tracked study: {spool_folder(folder)} is missing")
-    tracker = MlflowTracker(config, folder)
-    tracker.close(timeout_s)
-    return tracker.waiting
+def write(log: logging.Handler, text: str) -> None:
+    """Add a line to a log."""
+    log.handle(logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, None, None))
 
 
-def spool_folder(folder: Path) -> Path:
-    """Where the study in `folder` keeps its spool."""
-    return folder.absolute() / "tracking"
+class _Redacting(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
 
 
 def _create_database(uri: str) -> None:
@@ -316,19 +271,23 @@ def _create_database(uri: str) -> None:
     """
     from mlflow.tracking import MlflowClient
 
-    path = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///") or path.exists():
+    path = sqlite_path(uri)
+    if path is None or path.exists():
         return
     partial = path.with_name(f"{path.name}.partial")
     partial.unlink(missing_ok=True)
-    MlflowClient(tracking_uri=f"sqlite:///{partial}").search_experiments(max_results=1)
+    MlflowClient(tracking_uri=sqlite_uri(partial)).search_experiments(max_results=1)
     os.replace(partial, path)
 
 
-def _known(ids: Mapping[str, str], key: str) -> str:
-    if key not in ids:
-        raise Rejected("it was never started")
-    return ids[key]
+def _metrics(points: Sequence[StepPoint]) -> list[Any]:
+    from mlflow.entities import Metric
+
+    return [
+        Metric(_name(name), value, int(point.timestamp_ms), int(point.step))
+        for point in points
+        for name, value in numbers(point.metrics).items()
+    ]
 
 
 def _name(text: str) -> str:
@@ -341,38 +300,3 @@ def _chunks(items: Sequence[T], size: int) -> Iterator[list[T]]:
     rest = iter(items)
     while chunk := list(islice(rest, size)):
         yield chunk
-
-
-def _monitors() -> list[Any]:
-    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
-    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
-    from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
-
-    monitors: list[Any] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
-    with contextlib.suppress(Exception):  # no NVIDIA GPU, or no library to ask it
-        monitors.append(GPUMonitor())
-    return monitors
-
-
-class _Redacting(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
-
-
-def _log_file(path: Path) -> logging.Handler:
-    handler = logging.FileHandler(path, delay=True)
-    handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    return handler
-
-
-def _write(log: logging.Handler, text: str) -> None:
-    log.handle(logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, None, None))
-
-
-if __name__ == "__main__":
-    try:
-        left = replay(Path(sys.argv[1]))
-    except (ApportionError, IndexError) as error:
-        sys.exit(f"usage: python -m search.tracking.mlflow_tracker FOLDER ({error})")
-    sys.exit(f"{left} events still wait" if left else 0)

@@ -1,23 +1,37 @@
-"""What a study tells a tracking service, and the in-memory twin that tests and dry runs use.
+"""What a tracking service shows of a study, and the in-memory twin that tests and dry runs use.
 
-A tracker is told of things as they happen, by one process, and never answers back: no call waits for a
-service, and none of them fails because a service does.
+A tracker is a projection: it is given each run whole, as the study's folder holds it now, and brings what
+the service shows in line. Repeating a call changes nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, SupportsFloat, TypeAlias
 
+from search.tracking.config import redact
+
 Scalar: TypeAlias = str | int | float | bool
-Status: TypeAlias = Literal["FINISHED", "FAILED", "KILLED"]
+Status: TypeAlias = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+STUDY = "study"  # the key of the study's own run; a trial's is a digest of what it trains
+
+
+class Rejected(Exception):
+    """A service will never accept this run as it is."""
+
+
+class UploadFailed(Exception):
+    """A run is shown, but its files could not be stored: services keep files in a store of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepPoint:
-    """Metrics of one step; `timestamp_ms` is Unix time in milliseconds, fixed when the step was taken."""
+    """Metrics of one step; `timestamp_ms` is Unix time in milliseconds, the same whenever it is sent."""
 
     step: int
     metrics: Mapping[str, float | None]
@@ -26,7 +40,7 @@ class StepPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """The pool that a study drew on: `digest` identifies its content, `profile` counts what it holds."""
+    """The pool that a run drew on: `digest` identifies its content, `profile` counts what it holds."""
 
     name: str
     digest: str
@@ -35,143 +49,134 @@ class Dataset:
     context: str = "training"
 
 
-class Tracker(Protocol):
-    """Where a study and its trials are shown.
+@dataclass(frozen=True, kw_only=True)
+class SavedPolicy:
+    """A trained policy, in a folder or at a URI, that becomes a version of the registered model `name`."""
 
-    A trial is known by its `key`, a hash of its configuration: starting a key again goes on with the run
-    it has (a resumed study, a point topped up with more seeds) and never makes a second one. Likewise a
-    second `start_study` on the same folder reopens the study's run. Parameters are written once: the
-    first value stays. Repeating a call changes nothing. A call for a key that was never started is
-    dropped. A metric's name belongs either to a series of steps or to the final figures, not to both;
-    a metric that is None is left out.
+    place: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedRun:
+    """All that is shown of a study (its key is STUDY) or of one of its trials; times in ms since 1970.
+
+    A metric's name belongs either to `steps` or to the final `metrics`, not to both; one that is None is
+    left out. `files` may be folders.
     """
 
-    def start_study(self, *, name: str, params: Mapping[str, Scalar], tags: Mapping[str, str]) -> None:
-        """Open the study's run."""
+    key: str
+    name: str
+    status: Status
+    started_ms: int
+    ended_ms: int | None = None
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    steps: Sequence[StepPoint] = ()
+    dataset: Dataset | None = None
+    files: Sequence[Path] = ()
+    policy: SavedPolicy | None = None
 
-    def start_trial(
-        self, key: str, *, params: Mapping[str, Scalar], tags: Mapping[str, str], name: str = ""
-    ) -> None:
-        """Open the trial's run beneath the study's; `name` is what people read, by default the key."""
+    @cached_property
+    def digest(self) -> str:
+        """Stands for the whole content, that of the files included."""
+        found = hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=str).encode())
+        for path in self.files:
+            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                found.update(file.read_bytes() if file.is_file() else b"")
+        return found.hexdigest()[:16]
 
-    def unfinished(self) -> Sequence[str]:
-        """The keys of the trials that were started and not finished, by this process or one before it."""
 
-    def log_steps(self, key: str | None, points: Sequence[StepPoint]) -> None:
-        """Add points to the series of a trial, or of the study itself where `key` is None."""
+class Tracker(Protocol):
+    """A service that shows a study. Every method may block, and raise when the service is in trouble.
 
-    def finish_trial(self, key: str, *, metrics: Mapping[str, float | None], status: Status) -> None:
-        """Write the final figures of a trial and close its run."""
+    A trial's run is found again by its `key`, whoever made it: there is never a second one. Parameters are
+    written once, so that the first value stays; of two values of a final metric the later counts.
+    """
 
-    def log_artifact(self, path: Path, *, key: str | None = None) -> None:
-        """Keep a file, or a folder with all it holds, with the trial, or with the study (None)."""
+    def known(self) -> Mapping[str, str]:
+        """The keys of the runs that the service has, with the digest of what it was last given in full."""
 
-    def log_dataset(self, dataset: Dataset) -> None:
-        """Note which pool the study drew on."""
+    def put(self, run: TrackedRun) -> None:
+        """Show `run`, a trial beneath its study, which comes first. Raises Rejected or UploadFailed."""
 
-    def register_policy(self, place: str, *, key: str, name: str) -> None:
-        """Register a trained policy as a version of `name`.
+    def sampled(self) -> int:
+        """Up to which step, not included, the service has samples of the study's machine."""
 
-        A folder is kept with its trial; what lies at a URI stays where it is, and the version points there.
-        """
-
-    def finish_study(self, *, metrics: Mapping[str, float | None], status: Status) -> None:
-        """Write the study's final figures and close its run."""
-
-    def flush(self, timeout_s: float) -> bool:
-        """Wait at most `timeout_s` seconds until all is delivered; whether it was."""
-
-    def close(self, timeout_s: float) -> bool:
-        """`flush`, then end what works in the background. Nothing may be called afterwards."""
-
-    def pending(self) -> str:
-        """What is not delivered yet, why, and how to deliver it, for a person to read; empty if nothing."""
+    def sample(self, points: Sequence[StepPoint]) -> None:
+        """Add such samples to the study's run; those that are there already are left alone."""
 
     def where(self) -> str:
         """The command or address that shows this study, for the terminal."""
 
 
 @dataclass
-class TrackedRun:
-    """What a tracker knows of one study or trial. `steps` maps a metric to its (step, value) in order."""
+class ShownRun:
+    """What a service shows of one run. `steps` maps a metric to its (step, value) in order."""
 
     name: str
-    params: dict[str, Scalar] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     steps: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    artifacts: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    datasets: list[str] = field(default_factory=list)
     status: str = "RUNNING"
 
 
 class MemoryTracker:
-    """A tracker that only remembers: the twin of the real ones, held to the same conformance suite."""
+    """A tracker that only remembers: the twin of the real one, held to the same conformance suite."""
 
     def __init__(self) -> None:
-        self.study: TrackedRun | None = None
-        self.trials: dict[str, TrackedRun] = {}
-        self.datasets: list[Dataset] = []
+        self.runs: dict[str, ShownRun] = {}
         self.registered: dict[str, list[str]] = {}
+        self._digests: dict[str, str] = {}
+        self._sampled = 0
 
-    def start_study(self, *, name: str, params: Mapping[str, Scalar], tags: Mapping[str, str]) -> None:
-        self.study = _opened(self.study or TrackedRun(name), params, {**tags, "role": "study"})
+    @property
+    def trials(self) -> dict[str, ShownRun]:
+        """The trials' runs by key."""
+        return {key: run for key, run in self.runs.items() if key != STUDY}
 
-    def start_trial(
-        self, key: str, *, params: Mapping[str, Scalar], tags: Mapping[str, str], name: str = ""
-    ) -> None:
-        run = self.trials.setdefault(key, TrackedRun(name or key))
-        _opened(run, params, {**tags, "role": "trial"})
+    def known(self) -> Mapping[str, str]:
+        return dict(self._digests)
 
-    def unfinished(self) -> Sequence[str]:
-        return [key for key, run in self.trials.items() if run.status == "RUNNING"]
+    def put(self, run: TrackedRun) -> None:
+        if run.key != STUDY and STUDY not in self.runs:
+            raise Rejected("the run of its study is not shown")
+        shown = self.runs.setdefault(run.key, ShownRun(run.name))
+        shown.params = plain(run.params) | shown.params
+        shown.tags |= plain(run.tags) | {"role": "study" if run.key == STUDY else "trial"}
+        shown.metrics |= numbers(run.metrics)
+        shown.status = run.status
+        self._add(shown, run.steps)
+        names = [path.name for path in run.files]
+        if run.policy and "://" not in run.policy.place:
+            names.append(Path(run.policy.place).name)
+        shown.files = sorted({*shown.files, *names})
+        if run.dataset:
+            shown.datasets = sorted({*shown.datasets, run.dataset.name})
+        if run.policy and run.key not in self.registered.setdefault(run.policy.name, []):
+            self.registered[run.policy.name].append(run.key)
+        self._digests[run.key] = run.digest
 
-    def log_steps(self, key: str | None, points: Sequence[StepPoint]) -> None:
-        if run := self._run(key):
-            for point in points:
-                for name, value in numbers(point.metrics).items():
-                    series = run.steps.setdefault(name, [])
-                    if (point.step, value) not in series:
-                        series.append((point.step, value))
+    def sampled(self) -> int:
+        return self._sampled
 
-    def finish_trial(self, key: str, *, metrics: Mapping[str, float | None], status: Status) -> None:
-        self._finish(key, metrics, status)
-
-    def finish_study(self, *, metrics: Mapping[str, float | None], status: Status) -> None:
-        self._finish(None, metrics, status)
-
-    def log_artifact(self, path: Path, *, key: str | None = None) -> None:
-        if (run := self._run(key)) and path.name not in run.artifacts:
-            run.artifacts.append(path.name)
-
-    def log_dataset(self, dataset: Dataset) -> None:
-        if dataset not in self.datasets:
-            self.datasets.append(dataset)
-
-    def register_policy(self, place: str, *, key: str, name: str) -> None:
-        if "://" not in place:
-            self.log_artifact(Path(place), key=key)
-        if key in self.trials and key not in self.registered.setdefault(name, []):
-            self.registered[name].append(key)
-
-    def flush(self, timeout_s: float) -> bool:
-        return True
-
-    def close(self, timeout_s: float) -> bool:
-        return True
-
-    def pending(self) -> str:
-        return ""
+    def sample(self, points: Sequence[StepPoint]) -> None:
+        self._add(self.runs[STUDY], points)
+        self._sampled = points[-1].step + 1
 
     def where(self) -> str:
         return "nowhere: this study was tracked in memory only"
 
-    def _run(self, key: str | None) -> TrackedRun | None:
-        return self.study if key is None else self.trials.get(key)
-
-    def _finish(self, key: str | None, metrics: Mapping[str, float | None], status: Status) -> None:
-        if run := self._run(key):
-            run.metrics.update(numbers(metrics))
-            run.status = status
+    def _add(self, shown: ShownRun, points: Sequence[StepPoint]) -> None:
+        for point in points:
+            for name, value in numbers(point.metrics).items():
+                series = shown.steps.setdefault(name, [])
+                if (point.step, value) not in series:
+                    series.append((point.step, value))
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
@@ -179,8 +184,6 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {k: float(v) for k, v in values.items() if isinstance(v, SupportsFloat)}
 
 
-def _opened(run: TrackedRun, params: Mapping[str, Scalar], tags: Mapping[str, str]) -> TrackedRun:
-    run.params = {**params, **run.params}
-    run.tags.update(tags)
-    run.status = "RUNNING"
-    return run
+def plain(values: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters or tags as text, secrets of URIs left out."""
+    return {k: redact(str(v)) for k, v in values.items()}

@@ -1,67 +1,85 @@
-"""TODO"""
+"""What a study trains: design points, and the trials that train one of them once per seed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
 
 from search.config.cost import Split
 from search.config.hyperparameters import Scalar, shown
-from search.config.study import Selection
+
+Hyperparameters: TypeAlias = tuple[tuple[str, Scalar], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
-    """What distinguishes one trial from another: a split, reached by spending a share of the budget.
+class DesignPoint:
+    """What distinguishes one trial from another: a split, how its prompts are drawn, and hyperparameters.
 
-    `hyperparameters` are the trainer's fields that the study searches, as sorted pairs of name and value. Without
-    `seeds` it is a place that may be trained, and trained again with further seeds.
+    `budget_fraction` is the share of the study's budget that bought the split; None for a trial that was
+    read from a table without one. `hyperparameters` are sorted pairs of name and value.
     """
 
     prompts: int
     responses: int
-    budget_fraction: float
-    selection: Selection = "random"
+    budget_fraction: float | None = None
+    selection: str = "random"
     strength: float = 0.0
-    hyperparameters: tuple[tuple[str, Scalar], ...] = ()
-    seeds: tuple[int, ...] = ()
+    hyperparameters: Hyperparameters = ()
 
     @property
     def label(self) -> str:
-        """A short name for people: `120 x 4`, with selection and settings where there are any."""
+        """A short name for people: `120 x 4`, with selection and hyperparameters where there are any."""
         parts = [f"{self.prompts:,} x {self.responses}"]
         if self.selection != "random":
             parts.append(self.selection if self.strength == 1 else f"{self.selection} {self.strength:g}")
         return " ".join(parts + shown(dict(self.hyperparameters)))
 
     @property
-    def place(self) -> Point:
-        """The point without its seeds."""
-        return replace(self, seeds=())
-
-    @property
     def split(self) -> Split:
         return Split(self.prompts, self.responses)
 
-    def key(self, identity: str) -> str:
-        """The trial's name: a digest of this point within the study that `identity` stands for."""
-        fields = asdict(self)
-        if not self.hyperparameters:
-            del fields["hyperparameters"]  # so that a study that searches none keeps its names
-        return digest({"study": identity, **fields})
+    @property
+    def draw(self) -> tuple[str, float]:
+        """How its prompts are drawn: the selection and its strength."""
+        return self.selection, self.strength
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `from_dict` reads them."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Point:
+    def from_dict(cls, value: Mapping[str, Any]) -> DesignPoint:
         """The inverse of `to_dict`, and of its way through JSON."""
-        hyperparameters = tuple((name, setting) for name, setting in value.get("hyperparameters", ()))
-        return cls(**{**value, "hyperparameters": hyperparameters, "seeds": tuple(value["seeds"])})
+        pairs = tuple((name, setting) for name, setting in value["hyperparameters"])
+        return cls(**{**value, "hyperparameters": pairs})
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A design point to be trained once for each seed."""
+
+    point: DesignPoint
+    seeds: tuple[int, ...]
+
+    @property
+    def label(self) -> str:
+        return self.point.label
+
+    def key(self, identity: str) -> str:
+        """The trial's name: a digest of its point and seeds within the study that `identity` stands for."""
+        return digest({"study": identity, **self.to_dict()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `from_dict` reads them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Trial:
+        """The inverse of `to_dict`, and of its way through JSON."""
+        return cls(DesignPoint.from_dict(value["point"]), tuple(value["seeds"]))
 
 
 def digest(value: Any) -> str:

@@ -1,37 +1,67 @@
-"""What one finished trial leaves behind: the row that the fit, the tables and the tracker all read."""
+"""What one finished trial leaves behind: the record that the fit, the tables and the tracker all read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean, stdev
+from typing import Any
+
+from search.config.cost import Split
+from search.config.hyperparameters import Scalar
+from search.trials.design_point import DesignPoint
+from trainers.spec import SeedResult
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """One trial: a split, a selection and a setting, trained once for each seed.
+    """A design point, trained once for each entry of `results`.
 
-    `rewards` holds one mean held-out reward in [0, 1] per entry of `seeds`. `diversity` is D of the
-    selected prompts (Song et al. 2024), averaged over the seeds where each seed draws its own subset;
-    `baselines` holds the other prompt statistics by name, `domain_rewards` the mean reward by prompt domain.
-    `hyperparameters` holds the trainer's fields that the study searches, by name.
-    `cost` is what the labels of this split cost, in the unit of the study's cost model.
+    `trial` is its key within the study. `cost` is what the labels of its split cost, in the unit of the
+    study's cost model. `diversity` is D of the selected prompts (Song et al. 2024), `baselines` holds what
+    it is compared with, by name; both are averaged over the seeds' draws. `seconds` is the time it took.
     """
 
     trial: str
-    prompts: int
-    responses: int
+    point: DesignPoint
     cost: float
     diversity: float
-    seeds: tuple[int, ...]
-    rewards: tuple[float, ...]
-    selection: str = "random"
-    strength: float = 0.0
-    hyperparameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    results: tuple[SeedResult, ...]
     baselines: Mapping[str, float] = field(default_factory=dict)
-    domain_rewards: Mapping[str, float] = field(default_factory=dict)
-    trained_tokens: int = 0
     seconds: float = 0.0
+
+    @property
+    def prompts(self) -> int:
+        return self.point.prompts
+
+    @property
+    def responses(self) -> int:
+        return self.point.responses
+
+    @property
+    def split(self) -> Split:
+        return self.point.split
+
+    @property
+    def selection(self) -> str:
+        return self.point.selection
+
+    @property
+    def strength(self) -> float:
+        return self.point.strength
+
+    @property
+    def hyperparameters(self) -> dict[str, Scalar]:
+        return dict(self.point.hyperparameters)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(result.seed for result in self.results)
+
+    @property
+    def rewards(self) -> tuple[float, ...]:
+        """The mean held-out reward of each seed."""
+        return tuple(result.reward for result in self.results)
 
     @property
     def reward(self) -> float:
@@ -41,36 +71,52 @@ class TrialRecord:
     @property
     def reward_se(self) -> float | None:
         """Standard error of `reward` over the seeds; None for a single seed, which says nothing of noise."""
-        if len(self.rewards) < 2:
+        if len(self.results) < 2:
             return None
-        return float(stdev(self.rewards) / len(self.rewards) ** 0.5)
+        return float(stdev(self.rewards) / len(self.results) ** 0.5)
+
+    @property
+    def domain_rewards(self) -> dict[str, float]:
+        """Mean reward by domain of the held-out prompts, over the seeds."""
+        return {
+            domain: fmean(result.domain_rewards[domain] for result in self.results)
+            for domain in self.results[0].domain_rewards
+        }
+
+    @property
+    def trained_tokens(self) -> int:
+        return sum(result.trained_tokens for result in self.results)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As kept in the study's folder, and read by `from_dict`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> TrialRecord:
+        """The inverse of `to_dict`, and of its way through JSON."""
+        results = tuple(map(SeedResult.from_dict, value["results"]))
+        return cls(**{**value, "point": DesignPoint.from_dict(value["point"]), "results": results})
 
 
 def pooled(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """One record for each split, selection and setting: its repetitions are further seeds of one trial."""
-    merged: dict[tuple[object, ...], TrialRecord] = {}
+    """One record for each split, draw and hyperparameters: repetitions are further seeds of one trial."""
+    merged: dict[DesignPoint, TrialRecord] = {}
     for record in records:
-        hyperparameters = tuple(sorted(record.hyperparameters.items()))
-        name = (record.prompts, record.responses, record.selection, record.strength, hyperparameters)
+        name = replace(record.point, budget_fraction=None)
         merged[name] = _together(merged[name], record) if name in merged else record
     return sorted(merged.values(), key=lambda record: (record.cost, record.responses, record.selection))
 
 
 def _together(one: TrialRecord, other: TrialRecord) -> TrialRecord:
-    seeds = len(one.seeds), len(other.seeds)
+    seeds = len(one.results), len(other.results)
 
     def mean(a: float, b: float) -> float:
         return (a * seeds[0] + b * seeds[1]) / sum(seeds)
 
     return replace(
         one,
-        seeds=one.seeds + other.seeds,
-        rewards=one.rewards + other.rewards,
+        results=one.results + other.results,
         diversity=mean(one.diversity, other.diversity),
         baselines={name: mean(value, other.baselines[name]) for name, value in one.baselines.items()},
-        domain_rewards={
-            name: mean(value, other.domain_rewards[name]) for name, value in one.domain_rewards.items()
-        },
-        trained_tokens=one.trained_tokens + other.trained_tokens,
         seconds=one.seconds + other.seconds,
     )

@@ -5,20 +5,25 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from base.errors import InsufficientDataError
+from search.config.scale import ScaleName, guess_scale
+from search.trials.design_point import DesignPoint
 from search.trials.record import TrialRecord
+from trainers.spec import SeedResult
 
 REQUIRED = ("prompts", "responses", "diversity", "reward")
 OPTIONAL = ("trial", "seed", "selection", "strength", "cost", "trained_tokens", "seconds")
-BASELINE, DOMAIN, HYPERPARAMETER = "rival:", "domain:", "setting:"
+BASELINE, DOMAIN, HYPERPARAMETER = "baseline:", "domain:", "hyperparameter:"
+OF_TRIAL = ("trial", "prompts", "responses", "diversity", "selection", "strength", "cost", "seconds")
 
 
 def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
-    """Write one row per trial and seed; rivals, domain rewards and settings get columns of their own."""
+    """Write one row per trial and seed; baselines, domains and hyperparameters get columns of their own."""
     baselines = sorted({name for record in records for name in record.baselines})
     domains = sorted({name for record in records for name in record.domain_rewards})
     hyperparameters = sorted({name for record in records for name in record.hyperparameters})
@@ -38,11 +43,13 @@ def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
 
 
 def _rows(record: TrialRecord) -> Iterable[dict[str, Any]]:
-    shared = {name: getattr(record, name) for name in ("trial", *OPTIONAL[2:], *REQUIRED[:3])}
+    shared = {name: getattr(record, name) for name in OF_TRIAL}
     shared |= {HYPERPARAMETER + name: value for name, value in record.hyperparameters.items()}
     shared |= {BASELINE + name: value for name, value in record.baselines.items()}
-    shared |= {DOMAIN + name: value for name, value in record.domain_rewards.items()}
-    return ({**shared, "seed": s, "reward": r} for s, r in zip(record.seeds, record.rewards, strict=True))
+    for result in record.results:
+        of_seed = {name: getattr(result, name) for name in ("seed", "reward", "trained_tokens")}
+        domains = {DOMAIN + name: value for name, value in result.domain_rewards.items()}
+        yield shared | of_seed | domains
 
 
 def read_trials(path: Path) -> list[TrialRecord]:
@@ -56,33 +63,63 @@ def read_trials(path: Path) -> list[TrialRecord]:
     except (OSError, UnicodeDecodeError) as error:
         raise InsufficientDataError(f"cannot read trials from {path}: {error}") from error
     reader = csv.DictReader(text.splitlines())
-    missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
-    if missing:
-        raise InsufficientDataError(
-            f"{path}: no column {', '.join(missing)}; a CSV of trials needs {', '.join(REQUIRED)}"
-        )
+    reader.fieldnames = [_known(name) for name in reader.fieldnames or ()]
+    _check_columns(path, reader.fieldnames)
     groups: dict[tuple[object, ...], list[_Row]] = {}
     for values in reader:
-        row = _Row(path, reader.line_num, values)
-        groups.setdefault(row.identity(), []).append(row)
+        if any(value and str(value).strip() for value in values.values()):  # spreadsheets leave blank rows
+            row = _Row(path, reader.line_num, values)
+            groups.setdefault(row.identity(), []).append(row)
+    for rows in groups.values():
+        _refuse_repeats(rows)
     if not groups:
         raise InsufficientDataError(f"{path} holds no trial, only a heading")
     return [_record(rows, number) for number, rows in enumerate(groups.values(), 1)]
+
+
+def _known(name: str) -> str:
+    """A column's name, of one that is known whatever its case and the spaces around it."""
+    plain = name.strip().lower()
+    return plain if plain in (*REQUIRED, *OPTIONAL) else name.strip()
+
+
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    missing = [name for name in REQUIRED if name not in names]
+    if not missing:
+        return
+    there = f"the columns are {', '.join(names)}" if names else "it is empty"
+    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+        there += "; values must be parted by commas, and numbers written with a point"
+    raise InsufficientDataError(
+        f"{path}: no column {', '.join(missing)}; a CSV of trials needs {', '.join(REQUIRED)}, and {there}"
+    )
+
+
+def _refuse_repeats(rows: Sequence[_Row]) -> None:
+    """A seed that comes twice in a trial would count as one more seed."""
+    first: dict[str, _Row] = {}
+    for row in rows:
+        seed = row.text("seed")
+        if seed and (other := first.setdefault(seed, row)) is not row:
+            raise InsufficientDataError(
+                f"{row.where}: repeats line {other.line}, the same trial with seed {seed}; leave one of them out, "
+                "or give each seed of a trial a number of its own"
+            )
 
 
 class _Row:
     """One line of the file, read with the line and column in every complaint."""
 
     def __init__(self, path: Path, line: int, values: Mapping[str | None, Any]) -> None:
-        self.where, self.values = f"{path}, line {line}", values
+        self.where, self.line, self.values = f"{path}, line {line}", line, values
         if None in values:
             raise InsufficientDataError(f"{self.where}: more values than columns: {values[None]}")
 
     def text(self, name: str, default: str = "") -> str:
         return str(self.values.get(name) or default).strip()
 
-    def number(self, name: str, default: float | None = None) -> float:
-        text = self.text(name)
+    def number(self, name: str, default: float | None = None, text: str | None = None) -> float:
+        text = self.text(name) if text is None else text
         if not text and default is not None:
             return default
         try:
@@ -109,6 +146,15 @@ class _Row:
         names = [name for name in self.values if name and name.startswith(HYPERPARAMETER) and self.text(name)]
         return {name[len(HYPERPARAMETER) :]: _number_or_word(self.text(name)) for name in names}
 
+    def result(self, index: int) -> SeedResult:
+        """The row as the result of a seed, by default the one that `index` stands for."""
+        return SeedResult(
+            seed=self.count("seed", index),
+            reward=self.reward(),
+            domain_rewards=self.prefixed(DOMAIN),
+            trained_tokens=self.count("trained_tokens", 0),
+        )
+
     def identity(self) -> tuple[object, ...]:
         shape = (self.count("prompts"), self.count("responses"))
         if self.text("trial"):
@@ -121,29 +167,55 @@ class _Row:
         )
 
     def reward(self) -> float:
-        value = self.number("reward")
-        if not 0 <= value <= 1:
-            raise InsufficientDataError(f"{self.where}, column reward: {value} is not within 0 and 1")
-        return value
+        """The reward on its own scale; a trailing % is only its unit."""
+        return self.number("reward", text=self.text("reward").removesuffix("%").strip())
+
+    def error(self) -> float | None:
+        """The standard error of a row that is a mean over unnamed seeds; None without such a column."""
+        if not self.text("reward_se"):
+            return None
+        error = self.number("reward_se")
+        if error < 0:
+            raise InsufficientDataError(f"{self.where}, column reward_se: {error:g} is negative")
+        return error
+
+    def results(self, index: int) -> list[SeedResult]:
+        """One result, or where only a mean and its standard error are given two that have both.
+
+        A mean with an error counts as two seeds: the fewest that have a standard error.
+        """
+        result, error = self.result(index), self.error()
+        if error is None:
+            return [result]
+        return [
+            replace(result, seed=2 * index + second, reward=result.reward + sign * error)
+            for second, sign in enumerate((-1, 1))
+        ]
+
+
+def scale_of(path: Path, records: Sequence[TrialRecord]) -> ScaleName:
+    """The scale of the rewards in a CSV of trials, by its % signs or by the range of its rewards."""
+    if "%" in path.read_text(encoding="utf-8-sig"):
+        return "percent"
+    return guess_scale(reward for record in records for reward in record.rewards)
 
 
 def _record(rows: Sequence[_Row], number: int) -> TrialRecord:
     first = rows[0]
-    prompts, responses = first.count("prompts"), first.count("responses")
-    return TrialRecord(
-        trial=first.text("trial", f"row {number}"),
-        prompts=prompts,
-        responses=responses,
-        cost=first.number("cost", prompts * responses),
-        diversity=sum(row.number("diversity") for row in rows) / len(rows),
-        seeds=tuple(row.count("seed", index) for index, row in enumerate(rows)),
-        rewards=tuple(row.reward() for row in rows),
+    point = DesignPoint(
+        prompts=first.count("prompts"),
+        responses=first.count("responses"),
         selection=first.text("selection", "random"),
         strength=first.number("strength", 0),
-        hyperparameters=first.hyperparameters(),
+        hyperparameters=tuple(sorted(first.hyperparameters().items())),
+    )
+    return TrialRecord(
+        trial=first.text("trial", f"row {number}"),
+        point=point,
+        cost=first.number("cost", point.prompts * point.responses),
+        diversity=sum(row.number("diversity") for row in rows) / len(rows),
+        results=tuple(result for index, row in enumerate(rows) for result in row.results(index)),
         baselines=first.prefixed(BASELINE),
-        domain_rewards=first.prefixed(DOMAIN),
-        trained_tokens=first.count("trained_tokens", 0),
         seconds=first.number("seconds", 0),
     )
 

@@ -10,7 +10,7 @@ import ray
 import yaml
 
 from base.errors import ConfigError
-from search.cluster.capacity import concurrent_trials, largest, places
+from search.cluster.capacity import concurrent_trials, largest, trials_held
 from search.cluster.connection import how_to_see
 from search.config.study import StudyConfig
 from trainers.config.trainer import ResourcesConfig
@@ -58,7 +58,7 @@ def at_a_time(config: StudyConfig) -> int:
 )
 def test_workers_lie_whole_on_a_machine(resources: dict[str, float], fits: int) -> None:
     nodes = [({"CPU": 2.0, "GPU": 1.0}, 1), ({"CPU": 2.0}, 1)]
-    assert places(nodes, ResourcesConfig.model_validate(resources)) == fits
+    assert trials_held(nodes, ResourcesConfig.model_validate(resources)) == fits
 
 
 def test_a_cluster_is_taken_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.tiny_models import byte_tokenizer, tiny_llama
 
 from metrics.config import RewardConfig
 from metrics.reward.fitted import fit_sample
@@ -18,9 +18,6 @@ from trainers.spec import TrialSetup
 from trainers.trial.evaluator import Evaluator
 from trainers.trial.job import prepare
 from trainers.workers.local import LocalContext
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "trainers_tests"))
-from tiny_models import byte_tokenizer, tiny_llama
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import search.study.mirror
 from base.errors import ConfigError
 from search.cluster.config import ClusterConfig
-from search.study.mirror import Place, mirrored
+from search.study.mirror import Mirror, mirrored
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
     for name, text in {
         "config.yaml": "name: smoke",
         "trials/a.json": "{}",
-        "tracking/events.jsonl": "1\n",
+        "attempts/a.json": "{}",
         "reward_model/head.json": "{}",
         "ray/tune/state": "x",
         "mlflow.db": "x",
@@ -43,24 +43,24 @@ def names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-KEPT = {"config.yaml", "trials/a.json", "tracking/events.jsonl", "reward_model/head.json"}
+KEPT = {"config.yaml", "trials/a.json", "attempts/a.json", "reward_model/head.json"}
 
 
 def test_a_new_head_gets_everything_back(folder: Path, storage: str, tmp_path: Path) -> None:
     said: list[str] = []
-    with mirrored(folder, Place(storage, "smoke", fresh=False), said.append):
+    with mirrored(folder, Mirror(storage, "smoke", fresh=False), said.append):
         (folder / "trials" / "b.json").write_text('{"late": 1}')
     assert said == [f"the study is also in {storage}/smoke"]
     new = tmp_path / "new head" / "smoke"
     new.mkdir(parents=True)
-    with mirrored(new, Place(storage, "smoke", fresh=False), said.append):
+    with mirrored(new, Mirror(storage, "smoke", fresh=False), said.append):
         assert names(new) == KEPT | {"trials/b.json"}
     assert (new / "trials" / "b.json").read_text() == '{"late": 1}'
     assert "5 files of this study were brought back" in said[1]
 
 
 def test_a_folder_that_holds_a_study_is_left_alone(folder: Path, storage: str) -> None:
-    place = Place(storage, "smoke", fresh=False)
+    place = Mirror(storage, "smoke", fresh=False)
     place.push(folder)
     (folder / "config.yaml").write_text("name: newer")
     assert place.pull(folder) == 0
@@ -68,7 +68,7 @@ def test_a_folder_that_holds_a_study_is_left_alone(folder: Path, storage: str) -
 
 
 def test_a_copy_that_was_cut_short_is_brought_back_again(folder: Path, storage: str, tmp_path: Path) -> None:
-    place = Place(storage, "smoke", fresh=False)
+    place = Mirror(storage, "smoke", fresh=False)
     place.push(folder)
     half = tmp_path / "half"
     (half / "trials").mkdir(parents=True)
@@ -80,7 +80,7 @@ def test_a_copy_that_was_cut_short_is_brought_back_again(folder: Path, storage: 
 def test_files_follow_within_seconds(folder: Path, storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search.study.mirror, "EVERY_S", 0.05)
     copy = Path(storage.removeprefix("file://")) / "smoke" / "study" / "trials" / "c.json"
-    with mirrored(folder, Place(storage, "smoke", fresh=False), lambda _: None):
+    with mirrored(folder, Mirror(storage, "smoke", fresh=False), lambda _: None):
         (folder / "trials" / "c.json").write_text("1")
         deadline = time.monotonic() + 20
         while not copy.exists() and time.monotonic() < deadline:
@@ -89,7 +89,7 @@ def test_files_follow_within_seconds(folder: Path, storage: str, monkeypatch: py
 
 
 def test_only_what_changed_is_copied(folder: Path, storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = Place(storage, "smoke", fresh=False)
+    place = Mirror(storage, "smoke", fresh=False)
     place.push(folder)
     copied: list[str] = []
     monkeypatch.setattr(place, "_put", lambda path, target: copied.append(path.name))
@@ -101,9 +101,9 @@ def test_only_what_changed_is_copied(folder: Path, storage: str, monkeypatch: py
 
 
 def test_a_fresh_study_leaves_the_earlier_one(folder: Path, storage: str, tmp_path: Path) -> None:
-    first = Place(storage, "smoke", fresh=False)
+    first = Mirror(storage, "smoke", fresh=False)
     first.push(folder)
-    second = Place(storage, "smoke", fresh=True)
+    second = Mirror(storage, "smoke", fresh=True)
     assert (first.uri, second.uri) == (f"{storage}/smoke", f"{storage}/smoke.2")
     assert second.checkpoints == f"{storage}/smoke.2/checkpoints"
     assert second.policies == f"{storage}/smoke.2/policies"
@@ -111,7 +111,7 @@ def test_a_fresh_study_leaves_the_earlier_one(folder: Path, storage: str, tmp_pa
     (folder / "config.yaml").write_text("name: second")
     second.push(folder)
     new = tmp_path / "new"
-    assert Place(storage, "smoke", fresh=False).pull(new) == len(KEPT)
+    assert Mirror(storage, "smoke", fresh=False).pull(new) == len(KEPT)
     assert (new / "config.yaml").read_text() == "name: second"
 
 
@@ -119,7 +119,7 @@ def test_trouble_is_told_once_and_tried_again(
     folder: Path, storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search.study.mirror, "EVERY_S", 0.02)
-    place, said = Place(storage, "smoke", fresh=False), []
+    place, said = Mirror(storage, "smoke", fresh=False), []
     attempts = 0
 
     def fails(path: Path, target: str) -> None:
@@ -139,7 +139,7 @@ def test_trouble_is_told_once_and_tried_again(
 def test_storage_that_cannot_be_used_is_refused_before_anything_starts(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot use the shared storage"):
-        Place(f"{tmp_path}/file/below", "smoke", fresh=False)
+        Mirror(f"{tmp_path}/file/below", "smoke", fresh=False)
 
 
 @pytest.mark.parametrize(

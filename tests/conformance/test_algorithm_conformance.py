@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import get_args
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 
 from trainers.algorithms.base import Algorithm
 from trainers.algorithms.registry import make_algorithm
-from trainers.config.algorithm import AlgorithmConfig, AlgorithmName
+from trainers.config.algorithm import LOSSES, AlgorithmConfig
 from trainers.policy.batching import Ranking, collate
 from trainers.policy.policy import ResponseLogps
 
-NAMES = get_args(AlgorithmName)
 CONFIGS = [
-    *[AlgorithmConfig(name=name) for name in NAMES],
+    *[AlgorithmConfig(name=name) for name in LOSSES],
     AlgorithmConfig(name="sft", sft_target="weighted", sft_temperature=0.3),
     *[AlgorithmConfig(name="dpo", pairing=p) for p in ("adjacent", "all", "best_low")],
     AlgorithmConfig(name="simpo", pairing="margin", min_margin=0.1, max_margin=0.6),
@@ -51,10 +50,17 @@ def logps_of(chosen: list[Ranking], seed: int, dtype: torch.dtype = torch.float6
 
 @each_config
 def test_config_and_algorithm_agree(config: AlgorithmConfig) -> None:
+    assert make_algorithm(config).name == config.name
+
+
+@each_config
+def test_the_reference_is_needed_exactly_where_it_is_asked_for(config: AlgorithmConfig) -> None:
     algorithm = make_algorithm(config)
-    assert algorithm.name == config.name
-    assert algorithm.min_responses == config.min_responses
-    assert algorithm.uses_reference == config.uses_reference
+    chosen = prepared(algorithm, rankings(7))
+    logps = logps_of(chosen, 7)
+    other = [replace(each, reference=tuple(-9.0 * i for i in range(len(each.scores)))) for each in chosen]
+    loss, changed = (float(algorithm.loss(logps, collate(each)).total) for each in (chosen, other))
+    assert (loss != changed) == algorithm.uses_reference
 
 
 @each_config

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pools.config import PoolConfig
-from pools.readers import DatasetSource, JsonlSource, MemorySource, ParquetSource, PoolSource
+from pools.readers import DatasetSource, MemorySource, ParquetSource, PoolSource, TextSource
 from pools.sources import assemble
 
 Rows = list[dict[str, Any]]
@@ -31,14 +31,14 @@ ROWS = [example(number) for number in range(2500)]
 def jsonl(rows: Rows, folder: Path) -> PoolSource:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return JsonlSource(path)
+    return TextSource(path)
 
 
 def jsonl_gz(rows: Rows, folder: Path) -> PoolSource:
     path = folder / "rows.jsonl.gz"
     with gzip.open(path, "wt") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\r\n" for row in rows)
-    return JsonlSource(path)
+    return TextSource(path)
 
 
 def parquet(rows: Rows, folder: Path) -> PoolSource:

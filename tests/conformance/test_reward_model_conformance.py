@@ -5,22 +5,22 @@ import random
 from pathlib import Path
 
 import pytest
-
-from base.errors import RewardError
-from metrics.config import RewardConfig
-from metrics.reward.base import RewardModel
-from metrics.reward.fitted import fit_reward_model, fit_sample
-from metrics.reward.memory import MemoryReward
-from metrics.reward.registry import load_reward_model
-from pools.demo.grammar import make_prompts
-from pools.demo.requests import EXAMPLES
-from pools.types import Message, Prompt
-from tests.metrics_tests.tiny_rewards import (
+from support.memory_reward import MemoryReward
+from support.tiny_rewards import (
     examples_rewarding,
     save_base_model,
     save_decoder_reward,
     save_encoder_reward,
 )
+
+from base.errors import RewardError
+from metrics.config import RewardConfig
+from metrics.reward.base import RewardModel
+from metrics.reward.fitted import fit_reward_model, fit_sample
+from metrics.reward.registry import load_reward_model
+from pools.demo.grammar import make_prompts
+from pools.demo.requests import EXAMPLES
+from pools.types import Message, Prompt
 
 PROMPTS = make_prompts(EXAMPLES, train=12, held_out=0, seed=5)[0]
 RESPONSES = [

@@ -16,7 +16,7 @@ from base.errors import PoolError
 from pools.across import Cluster
 from pools.config import PoolConfig
 from pools.prompts import PromptFiles
-from pools.readers import FilesSource, JsonlSource, open_source
+from pools.readers import FilesSource, TextSource, open_source
 from pools.sources import load_pool
 from pools.types import Message, Prompt
 from search.cluster.connection import visited
@@ -90,7 +90,7 @@ def test_the_name_is_that_of_the_folder(tmp_path: Path, pattern: str, name: str)
 
 def test_a_file_with_the_letters_of_a_pattern_is_that_file(tmp_path: Path) -> None:
     (tmp_path / "p[1].jsonl").write_text(jsonl([example(1)]))
-    assert isinstance(open_source(str(tmp_path / "p[1].jsonl")), JsonlSource)
+    assert isinstance(open_source(str(tmp_path / "p[1].jsonl")), TextSource)
 
 
 @pytest.mark.parametrize(
@@ -112,13 +112,13 @@ def test_a_folder_with_splits_is_left_to_datasets(
     ("path", "message"),
     [
         ("{0}/*.json?", "/.*[?]: no file matches; a pool's files end in one of .jsonl, .jsonl.gz"),
-        ("{0}/*.csv", "/rows.csv is no file of a pool, which ends in one of .jsonl"),
+        ("{0}/*.xlsx", "/rows.xlsx is no file of a pool, which ends in one of .jsonl"),
         ("https://host/pool.jsonl", "expected s3://BUCKET/PATH or gs://BUCKET/PATH, a path, or a hub id"),
         ("s3:///pool.jsonl", "expected s3://BUCKET/PATH"),
     ],
 )
 def test_what_is_no_pool_is_refused(tmp_path: Path, path: str, message: str) -> None:
-    (tmp_path / "rows.csv").write_text("prompt\n")
+    (tmp_path / "rows.xlsx").write_text("prompt\n")
     with pytest.raises(PoolError, match=message):
         load_pool(PoolConfig(path=path.format(tmp_path)), seed=0)
 
@@ -165,4 +165,6 @@ def test_the_digest_is_that_of_all_fields(folder: Path) -> None:
     turns = (Message("system", "s"), Message("user", "u"))
     for prompt in (first.prompt, Prompt(turns, "d", {"deep": [1, {"a": None}]})):
         each = replace(first, prompt=prompt)
-        assert digest(each.to_dict()) == digest(asdict(each))
+        assert digest(each.to_dict()) == digest({k: v for k, v in asdict(each).items() if k != "compared"})
+        part = replace(each, compared=((0, 1),))
+        assert digest(part.to_dict()) == digest(asdict(part)) != digest(each.to_dict())

@@ -111,7 +111,7 @@ def test_two_files_of_different_formats():
         path=str(FIXTURES / "hh_rlhf.jsonl"), held_out_path=str(FIXTURES / "shp.jsonl"), name="mixed"
     )
     pool, report = load_pool(config, seed=0)
-    assert (len(pool.train), len(pool.held_out), pool.name) == (2, 2, "mixed")
+    assert (len(pool.train), len(pool.held_out), pool.name) == (3, 2, "mixed")
     assert report.rows == 7
 
 

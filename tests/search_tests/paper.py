@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from factories import planned, record
 
 from benchmarks.paper import STUDIES
 from search.fit.curve import DiversityCurve
@@ -34,9 +35,9 @@ def like_paper() -> list[TrialRecord]:
     curve = like_paper_curve()
     levels, slopes = {2: 0.527, 3: 0.541, 4: 0.548}, {2: 0.0070, 3: 0.0062, 4: 0.0050}
     return [
-        trial(n, k, (levels[k] + slopes[k] * (d - 18.0) + 0.0006 * (-1) ** (place + k),), diversity=d)
+        trial(n, k, (levels[k] + slopes[k] * (d - 18.0) + 0.0006 * (-1) ** (row + k),), diversity=d)
         for k in levels
-        for place, (n, d) in enumerate(zip(curve.prompts, curve.diversity, strict=True))
+        for row, (n, d) in enumerate(zip(curve.prompts, curve.diversity, strict=True))
     ]
 
 
@@ -44,11 +45,10 @@ def trial(
     prompts: int, responses: int, rewards: tuple[float, ...], diversity: float | None = None, **more: Any
 ) -> TrialRecord:
     """One trial whose diversity, unless given, is 2 log prompts."""
-    return TrialRecord(
-        trial=more.pop("trial", f"{prompts}x{responses}"), prompts=prompts, responses=responses,
-        cost=prompts * responses, diversity=2 * float(np.log(prompts)) if diversity is None else diversity,
-        seeds=tuple(range(len(rewards))), rewards=rewards, **more,
-    )  # fmt: skip
+    fields = {name: more.pop(name) for name in ("selection", "strength", "hyperparameters") if name in more}
+    drawn = planned(prompts, responses, range(len(rewards)), **fields)
+    d = 2 * float(np.log(prompts)) if diversity is None else diversity
+    return record(drawn, *rewards, key=more.pop("trial", f"{prompts}x{responses}"), diversity=d, **more)
 
 
 def study(

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+from factories import record
 from rich.console import Console
+from tracked_studies import nowhere
 
 from search.config.cost import Split
 from search.config.study import StudyConfig
-from search.execution.trial import TrialOutcome
 from search.fit.curve import DiversityCurve
 from search.plan.plan import Plan
 from search.plan.proposals import Proposals
@@ -20,10 +21,9 @@ from search.study.conductor import Conductor
 from search.study.folder import StudyFolder
 from search.study.ledger import Ledger
 from search.terminal.display import Display
-from search.tracking.tracker import MemoryTracker
-from search.trials.design_point import Point
+from search.trials.attempts import Attempts
+from search.trials.design_point import Trial
 from search.trials.record import TrialRecord
-from trainers.spec import SeedResult
 
 CONFIG = StudyConfig.model_validate(
     {
@@ -44,33 +44,24 @@ class Life:
         display, folder, space = Display(self.console), StudyFolder(path / "study"), Space(CONFIG)
         folder.path.mkdir(exist_ok=True)
         folder.adopt(CONFIG)
-        self.ledger = Ledger(CONFIG, folder, display, MemoryTracker(), identity="study")
+        self.ledger = Ledger(CONFIG, folder, display, nowhere(), Attempts(folder.attempts, "study"))
         self.proposals = Proposals(space, identity="study", url=f"sqlite:///{folder.optuna}")
         self.conductor = Conductor(Plan(space, CURVE), self.proposals, self.ledger, display)
 
-    def train(self, point: Point) -> TrialOutcome:
-        key = point.key("study")
-        generator = np.random.default_rng([int(key, 16), *point.seeds])
+    def train(self, trial: Trial) -> TrialRecord:
+        key, point = trial.key("study"), trial.point
+        generator = np.random.default_rng([int(key, 16), *trial.seeds])
         mean = 0.3 + 0.02 * point.responses + 0.01 * float(np.log(point.prompts / 1000))
-        seeds = [
-            SeedResult(
-                seed=seed, reward=float(mean + generator.normal(0, 0.003)), rewards=(mean,), answers=("a",)
-            )
-            for seed in point.seeds
-        ]
-        record = TrialRecord(
-            trial=key, prompts=point.prompts, responses=point.responses, cost=0, seeds=point.seeds,
-            diversity=CURVE.at(point.prompts)[0], rewards=tuple(seed.reward for seed in seeds),
-        )  # fmt: skip
-        return TrialOutcome(record=record, point=point, seeds=seeds)
+        rewards = [float(mean + generator.normal(0, 0.003)) for _ in trial.seeds]
+        return record(trial, *rewards, key=key, cost=0, diversity=CURVE.at(point.prompts))
 
-    def run(self, trials: int = 100) -> list[Point]:
+    def run(self, trials: int = 100) -> list[Trial]:
         """Train up to so many points, one at a time."""
-        done: list[Point] = []
+        done: list[Trial] = []
         while len(done) < trials and isinstance(step := self.conductor.next(), Train):
-            self.conductor.started(step.point)
-            self.conductor.finished(self.train(step.point))
-            done.append(step.point)
+            self.conductor.started(step.trial)
+            self.conductor.finished(self.train(step.trial))
+            done.append(step.trial)
         return done
 
     def optuna_keys(self) -> list[str]:
@@ -89,10 +80,10 @@ def test_a_killed_study_goes_on_where_it_was_and_ends_as_if_it_had_not_been(tmp_
 
     second = Life(killed)
     after = second.run()
-    assert after[0] == lost.point
+    assert after[0] == lost.trial
     assert before + after == undisturbed
     assert isinstance(second.conductor.stopped, Stop) and second.conductor.stopped.decided
-    assert sorted(second.optuna_keys()) == sorted(second.ledger.outcomes)
+    assert sorted(second.optuna_keys()) == sorted(second.ledger.finished_trials)
     assert "RUNNING" not in {t.state.name for t in second.proposals.trials}
 
     third = Life(killed)
@@ -115,17 +106,17 @@ def test_every_trial_says_what_is_believed_and_why_it_goes_on(tmp_path: Path) ->
 
 def test_it_waits_while_the_pilot_runs_and_is_not_asked_again_until_something_ends(tmp_path: Path) -> None:
     life = Life(tmp_path)
-    running: list[Point] = []
+    running: list[Trial] = []
     while isinstance(step := life.conductor.next(), Train):
-        running.append(step.point)
+        running.append(step.trial)
     assert len(running) == 6 and isinstance(step, Wait) and isinstance(life.conductor.next(), Wait)
     life.conductor.failed(running[0], "the worker died")
     again = life.conductor.next()
-    assert isinstance(again, Train) and again.point.place == running[0].place
+    assert isinstance(again, Train) and again.trial.point == running[0].point
     assert isinstance(life.conductor.next(), Wait)
-    for point in (again.point, *running[1:]):
-        life.conductor.finished(life.train(point))
-    assert isinstance(step := life.conductor.next(), Train) and step.point.budget_fraction == 1.0
+    for trial in (again.trial, *running[1:]):
+        life.conductor.finished(life.train(trial))
+    assert isinstance(step := life.conductor.next(), Train) and step.trial.point.budget_fraction == 1.0
     states = [t.state.name for t in life.proposals.trials]
     assert states.count("FAIL") == 1 and states.count("COMPLETE") == 6
 
@@ -134,14 +125,14 @@ def test_the_terminal_is_shown_what_runs_what_was_best_and_what_is_believed(tmp_
     life = Life(tmp_path)
     first = life.conductor.next()
     assert isinstance(first, Train) and life.conductor.standing(2).running == []
-    life.conductor.started(first.point)
-    assert [trial.label for trial in life.conductor.standing(2).running] == [first.point.label]
-    life.conductor.finished(life.train(first.point))
+    life.conductor.started(first.trial)
+    assert [trial.label for trial in life.conductor.standing(2).running] == [first.trial.label]
+    life.conductor.finished(life.train(first.trial))
     life.run(6)
     lost = life.conductor.next()
     assert isinstance(lost, Train)
-    life.conductor.started(lost.point)
-    life.conductor.failed(lost.point, "the worker died")
+    life.conductor.started(lost.trial)
+    life.conductor.failed(lost.trial, "the worker died")
     life.conductor.next()
 
     seen = life.conductor.standing(2)

@@ -15,19 +15,17 @@ def heaps(exponent: float) -> DiversityCurve:
 @pytest.mark.parametrize("exponent", [0.3, 0.5, 0.7])
 def test_heaps_law_is_continued_beyond_what_was_measured(exponent: float) -> None:
     curve = heaps(exponent)
-    diversity, extrapolated = curve.at(80_000)
-    assert extrapolated
-    assert diversity == pytest.approx(80_000 ** (exponent - 0.5))
+    assert curve.at(80_000) == pytest.approx(80_000 ** (exponent - 0.5))
     assert curve.growth == pytest.approx(exponent - 0.5, abs=1e-9)
 
 
 def test_below_the_first_size_it_is_extrapolated_too() -> None:
-    assert heaps(0.6).at(10) == (pytest.approx(10**0.1), True)
+    assert heaps(0.6).at(10) == pytest.approx(10**0.1)
 
 
 def test_measured_sizes_come_back() -> None:
     curve = like_paper_curve()
-    assert [curve.at(n) for n in curve.prompts] == [(pytest.approx(d), False) for d in curve.diversity]
+    assert [curve.at(n) for n in curve.prompts] == [pytest.approx(d) for d in curve.diversity]
     assert DiversityCurve.from_dict(curve.to_dict()) == curve
 
 

@@ -11,6 +11,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+from factories import planned, record
 from rich.console import Console
 
 from search.execution.board import Board
@@ -243,7 +244,10 @@ def test_an_output_that_takes_nothing_more_ends_nothing(error: OSError, terminal
 
 
 def test_a_closed_pipe_and_an_old_encoding_end_nothing() -> None:
-    code = "from search.display import Display; d = Display(); d.say('± 0.1'); d.say('x' * 99999); d.say('y')"
+    code = (
+        "from search.terminal.display import Display; d = Display(); "
+        "d.say('± 0.1'); d.say('x' * 99999); d.say('y')"
+    )
     told = subprocess.run(
         [sys.executable, "-c", f"{code}; import sys; print('alive', file=sys.stderr)"],
         env={**os.environ, "PYTHONIOENCODING": "ascii"}, stdout=_closed(), stderr=subprocess.PIPE, text=True,
@@ -255,3 +259,11 @@ def _closed() -> int:
     read, write = os.pipe()
     os.close(read)
     return write
+
+
+def test_the_results_of_seeds_that_ended_are_fetched_once() -> None:
+    board, results = Board(), record(planned(4, 2), 0.4, 0.6).results
+    board.seed_ended("trial-abc", results[0])
+    assert board.ended_seeds() == [("trial-abc", results[0])] and board.ended_seeds() == []
+    board.seed_ended("trial-abc", results[1])
+    assert board.ended_seeds() == [("trial-abc", results[1])]

@@ -86,7 +86,7 @@ def test_leave_one_out_formulas_equal_refitting() -> None:
 
 
 def test_weights_and_scale_agree_with_a_fit_to_every_seed() -> None:
-    records = [replace(t, rewards=t.rewards[:count], seeds=t.seeds[:count])
+    records = [replace(t, results=t.results[:count])
                for t, count in zip(study(5, seeds=4), (1, 2, 4, 3, 4, 2, 1, 4, 3), strict=True)]  # fmt: skip
     observed = Observations.from_records(records)
     model = Model("shared slope", "diversity")
@@ -153,7 +153,7 @@ def test_rivals_stand_in_the_table_unless_they_do_not_vary() -> None:
 @given(order=st.permutations(range(9)), seed=st.integers(0, 50))
 def test_order_of_trials_and_of_seeds_changes_nothing(order: list[int], seed: int) -> None:
     records = study(seed)
-    shuffled = [replace(records[i], rewards=records[i].rewards[::-1]) for i in order]
+    shuffled = [replace(records[i], results=records[i].results[::-1]) for i in order]
     first, second = fit_trials(records).to_dict(), fit_trials(shuffled).to_dict()
     assert json.dumps(first) == json.dumps(second)
 

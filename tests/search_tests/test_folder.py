@@ -5,30 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from factories import planned, record
 
 from base.errors import ConfigError
 from search.config.study import StudyConfig
-from search.execution.trial import TrialOutcome
 from search.study.folder import StudyFolder, study_identity
-from search.trials.design_point import Point
 from search.trials.record import TrialRecord
-from trainers.spec import SeedResult
 
 
 def config(**changes: object) -> StudyConfig:
     return StudyConfig.model_validate({"budget": 48, "pool": {"path": "demo"}, **changes})
 
 
-def outcome(key: str = "abc") -> TrialOutcome:
-    record = TrialRecord(
-        trial=key, prompts=12, responses=4, cost=48, diversity=3.5, seeds=(0, 1), rewards=(0.4, 0.5)
-    )
-    seeds = [
-        SeedResult(seed=s, reward=r, rewards=(r,), answers=("é",), history=[{"step": 1.0, "loss": 2.0}])
-        for s, r in ((0, 0.4), (1, 0.5))
-    ]
-    point = Point(prompts=12, responses=4, budget_fraction=1.0, seeds=(0, 1))
-    return TrialOutcome(record=record, point=point, seeds=seeds)
+def finished(key: str = "abc") -> TrialRecord:
+    history = [{"step": 1.0, "loss": 2.0}]
+    trial = planned(12, 4, budget_fraction=1.0)
+    return record(trial, 0.4, 0.5, key=key, diversity=3.5, answers=("é",), history=history)
 
 
 @pytest.fixture
@@ -40,23 +32,23 @@ def folder(tmp_path: Path) -> StudyFolder:
 
 
 def test_a_trial_comes_back_as_it_was_saved(folder: StudyFolder) -> None:
-    folder.save(outcome())
-    assert folder.outcomes() == {"abc": outcome()}
+    folder.save(finished())
+    assert folder.records() == {"abc": finished()}
 
 
 def test_a_half_written_trial_is_not_taken_for_one(folder: StudyFolder) -> None:
     (folder.trials / ".abc.json.partial").write_text('{"record": {')
-    assert folder.outcomes() == {}
+    assert folder.records() == {}
 
 
 def test_a_changed_study_is_refused_by_the_field_that_changed(folder: StudyFolder) -> None:
-    folder.save(outcome())
+    folder.save(finished())
     with pytest.raises(ConfigError, match=r"trainer.learning_rate = 2e-05, not 0.1.*--fresh"):
         folder.adopt(config(trainer={"learning_rate": 0.1}))
 
 
 def test_what_no_trial_depends_on_may_change(folder: StudyFolder) -> None:
-    folder.save(outcome())
+    folder.save(finished())
     changed = config(search={"trials": 9}, resources={"cpus_per_worker": 2}, tracking={"uri": "none"})
     folder.adopt(changed)
     assert study_identity(changed, "pool") == study_identity(config(), "pool")
@@ -79,8 +71,8 @@ def test_a_second_study_in_the_folder_is_refused_while_the_first_runs(folder: St
 
 
 def test_setting_aside_loses_nothing(folder: StudyFolder) -> None:
-    folder.save(outcome())
+    folder.save(finished())
     moved = folder.set_aside()
     assert moved is not None and moved.name == "study.1"
-    assert StudyFolder(moved).outcomes() == {"abc": outcome()}
+    assert StudyFolder(moved).records() == {"abc": finished()}
     assert folder.set_aside() is None

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from factories import planned, record
 
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
-from search.plan.plan import Plan
+from search.plan.pilot import pilot
+from search.plan.plan import Plan, seeded
 from search.plan.progress import Progress
-from search.plan.space import Space, seeded
+from search.plan.space import Space
 from search.plan.step import Step, Stop, Train, Wait
-from search.trials.design_point import Point
-from search.trials.record import TrialRecord
+from search.trials.design_point import DesignPoint, Trial
 
 SIZES = (10, 100, 1_000, 10_000, 100_000)
 CURVE = DiversityCurve(SIZES, tuple(2 * float(np.log(n)) for n in SIZES))
@@ -30,10 +31,10 @@ def plan(*, budget: float = 4800, max_prompts: int = 100_000, **search: Any) -> 
     return Plan(Space(StudyConfig.model_validate(tree), max_prompts=max_prompts), CURVE)
 
 
-def first_place(of: Plan) -> Callable[[Mapping[str, Any]], Point]:
+def first_place(of: Plan) -> Callable[[Mapping[str, Any]], DesignPoint]:
     """A proposer without an opinion: the first value of whatever is not fixed."""
 
-    def propose(fixed: Mapping[str, Any]) -> Point:
+    def propose(fixed: Mapping[str, Any]) -> DesignPoint:
         return of.space.walk(lambda name, domain: fixed.get(name, domain.middle))
 
     return propose
@@ -42,7 +43,7 @@ def first_place(of: Plan) -> Callable[[Mapping[str, Any]], Point]:
 class Study:
     """A study run by hand, one trial at a time, with Gaussian noise about a truth."""
 
-    def __init__(self, of: Plan, reward: Callable[[Point], float], noise: float = 0.003) -> None:
+    def __init__(self, of: Plan, reward: Callable[[Trial], float], noise: float = 0.003) -> None:
         self.plan, self.reward, self.noise = of, reward, noise
         self.generator = np.random.default_rng(3)
         self.progress = Progress()
@@ -52,53 +53,54 @@ class Study:
         self.steps.append(self.plan.next(self.progress, first_place(self.plan)))
         return self.steps[-1]
 
-    def finish(self, point: Point) -> None:
-        rewards = tuple(
-            float(self.reward(point) + e) for e in self.generator.normal(0, self.noise, len(point.seeds))
+    def finish(self, trial: Trial) -> None:
+        noise = self.generator.normal(0, self.noise, len(trial.seeds))
+        rewards = [float(self.reward(trial) + e) for e in noise]
+        tokens = 1000 // len(rewards)
+        found = record(
+            trial, *rewards, diversity=CURVE.at(trial.point.prompts), trained_tokens=tokens, seconds=1800
         )
-        record = TrialRecord(
-            trial=point.key("study"), prompts=point.prompts, responses=point.responses, cost=0,
-            diversity=CURVE.at(point.prompts)[0], seeds=point.seeds, rewards=rewards,
-            selection=point.selection, strength=point.strength, hyperparameters=dict(point.hyperparameters),
-            trained_tokens=1000, seconds=1800,
-        )  # fmt: skip
-        self.progress = Progress(finished=[*self.progress.finished, (point, record)])
+        self.progress = Progress(finished=[*self.progress.finished, found])
 
     def run(self) -> Stop:
         while isinstance(step := self.next(), Train):
-            self.finish(step.point)
+            self.finish(step.trial)
         assert isinstance(step, Stop)
         return step
 
     @property
-    def trained(self) -> list[Point]:
-        return [step.point for step in self.steps if isinstance(step, Train)]
+    def trained(self) -> list[Trial]:
+        return [step.trial for step in self.steps if isinstance(step, Train)]
+
+    @property
+    def points(self) -> list[DesignPoint]:
+        return [trial.point for trial in self.trained]
 
 
-def rising(point: Point) -> float:
+def rising(trial: Trial) -> float:
     """More responses win clearly."""
-    return 0.3 + 0.02 * point.responses + 0.01 * float(np.log(point.prompts / 1000))
+    return 0.3 + 0.02 * trial.point.responses + 0.01 * float(np.log(trial.point.prompts / 1000))
 
 
-def equal(point: Point) -> float:
+def equal(trial: Trial) -> float:
     """All splits of one budget are worth the same."""
-    return 0.4 + 0.01 * float(np.log(point.prompts * point.responses / 1000))
+    return 0.4 + 0.01 * float(np.log(trial.point.prompts * trial.point.responses / 1000))
 
 
 def test_cheap_spends_come_first_and_cover_every_number_of_responses() -> None:
     study = Study(plan(), rising)
     study.run()
-    assert [(p.responses, p.budget_fraction) for p in study.trained[:6]] == [
+    assert [(p.responses, p.budget_fraction) for p in study.points[:6]] == [
         (2, 0.125), (3, 0.125), (4, 0.125), (2, 0.5), (3, 0.5), (4, 0.5),
     ]  # fmt: skip
-    assert study.trained[6].budget_fraction == 1.0
+    assert study.points[6].budget_fraction == 1.0
 
 
 def test_it_stops_when_the_best_is_separated_and_both_were_trained_at_the_whole_budget() -> None:
     study = Study(plan(), rising)
     stop = study.run()
     assert stop.decided and stop.reason.startswith("decided: 1,200 x 4 leads 1,600 x 3")
-    whole = {p.responses for p in study.trained if p.budget_fraction == 1.0}
+    whole = {p.responses for p in study.points if p.budget_fraction == 1.0}
     assert {3, 4} <= whole and len(study.trained) < 24
 
 
@@ -110,7 +112,7 @@ def test_it_stops_at_splits_that_are_equal_within_the_margin_and_says_so() -> No
 def test_no_split_is_trained_twice_with_one_seed() -> None:
     study = Study(plan(trials=14, confidence=0.999, practical_margin=0), equal)
     stop = study.run()
-    seeds = [(p.place, seed) for p in study.trained for seed in p.seeds]
+    seeds = [(p.point, seed) for p in study.trained for seed in p.seeds]
     assert not stop.decided and "search.trials (14) is reached" in stop.reason
     assert len(study.trained) == 14 and len(seeds) == 28 == len(set(seeds))
 
@@ -128,7 +130,7 @@ def test_every_limit_ends_the_study_with_its_name(limit: dict[str, Any], trials:
 
 def test_more_seeds_for_a_pilot_place_hold_up_nobody() -> None:
     study = Study(plan(budget_fractions=[0.5, 1.0]), equal, noise=0.05)
-    places = study.plan.pilot(())
+    places = pilot(study.plan.space, ())
     for place in places:
         study.finish(seeded(study.plan.config, place, []))
     again = seeded(study.plan.config, places[-1], range(5))
@@ -138,14 +140,14 @@ def test_more_seeds_for_a_pilot_place_hold_up_nobody() -> None:
 
 def test_the_pilot_is_small_where_there_are_many_responses_and_ways_of_drawing() -> None:
     many = plan(responses=list(range(2, 17)), selections=["random", "diverse"], strengths=[0.5, 1.0])
-    places = many.pilot(())
+    places = pilot(many.space, ())
     assert len({p.responses for p in places}) == 5 and {2, 16} <= {p.responses for p in places}
     assert len(places) == 12
     assert [(p.selection, p.strength) for p in places[-2:]] == [("diverse", 0.5), ("diverse", 1.0)]
 
 
 def test_with_two_spends_the_ends_identify_the_line() -> None:
-    places = plan(budget_fractions=[0.5, 1.0]).pilot(())
+    places = pilot(plan(budget_fractions=[0.5, 1.0]).space, ())
     assert [(p.responses, p.budget_fraction) for p in places] == [
         (2, 0.5),
         (3, 0.5),
@@ -157,11 +159,13 @@ def test_with_two_spends_the_ends_identify_the_line() -> None:
 
 def test_trials_run_side_by_side_and_nothing_is_decided_before_they_end() -> None:
     study = Study(plan(), rising)
-    running: list[Point] = []
+    running: list[Trial] = []
     while isinstance(step := study.plan.next(Progress(running=running), first_place(study.plan)), Train):
-        running.append(step.point)
+        running.append(step.trial)
     assert isinstance(step, Wait)
-    assert [p.place for p in running] == study.plan.pilot(()), "the pilot and nothing else, each place once"
+    assert [p.point for p in running] == pilot(study.plan.space, ()), (
+        "the pilot and nothing else, each place once"
+    )
 
 
 def test_confirmation_runs_two_trials_at_a_time() -> None:
@@ -169,36 +173,40 @@ def test_confirmation_runs_two_trials_at_a_time() -> None:
     while len(study.progress.finished) < 6:
         step = study.next()
         assert isinstance(step, Train)
-        study.finish(step.point)
-    running: list[Point] = []
+        study.finish(step.trial)
+    running: list[Trial] = []
     finished = study.progress.finished
     while isinstance(
         step := study.plan.next(Progress(finished=finished, running=running), first_place(study.plan)), Train
     ):
-        running.append(step.point)
-    assert isinstance(step, Wait) and len(running) == 2 and {p.budget_fraction for p in running} == {1.0}
+        running.append(step.trial)
+    assert (
+        isinstance(step, Wait)
+        and len(running) == 2
+        and {trial.point.budget_fraction for trial in running} == {1.0}
+    )
 
 
 def test_a_failed_place_is_tried_once_more_with_other_seeds_and_then_given_up() -> None:
     study = Study(plan(), rising)
-    failed: list[Point] = []
+    failed: list[Trial] = []
     for _ in range(3):
         step = study.next()
         assert isinstance(step, Train)
-        failed.append(step.point)
+        failed.append(step.trial)
         study.progress = Progress(failed=failed)
-    assert failed[0].place == failed[1].place != failed[2].place
+    assert failed[0].point == failed[1].point != failed[2].point
     assert not set(failed[0].seeds) & set(failed[1].seeds)
 
 
 def test_a_place_that_always_fails_ends_the_study_instead_of_going_round() -> None:
     study = Study(plan(trials=100), equal, noise=0.02)
-    failed: list[Point] = []
+    failed: list[Trial] = []
     while isinstance(step := study.plan.next(study.progress, first_place(study.plan)), Train):
-        if step.point.budget_fraction == 1.0:
-            failed.append(step.point)
+        if step.trial.point.budget_fraction == 1.0:
+            failed.append(step.trial)
         else:
-            study.finish(step.point)
+            study.finish(step.trial)
         study.progress = Progress(finished=study.progress.finished, failed=failed)
         assert len(failed) < 12
     assert isinstance(step, Stop) and not step.decided and "cannot be trained" in step.reason
@@ -206,14 +214,14 @@ def test_a_place_that_always_fails_ends_the_study_instead_of_going_round() -> No
 
 def test_what_was_interrupted_goes_on_first() -> None:
     study = Study(plan(), rising)
-    left = Point(prompts=1200, responses=4, budget_fraction=1.0, seeds=(0, 1))
+    left = planned(1200, 4, budget_fraction=1.0)
     step = study.plan.next(Progress(interrupted=[left]), first_place(study.plan))
-    assert isinstance(step, Train) and step.point == left
+    assert isinstance(step, Train) and step.trial == left
     study.finish(left)
     again = study.plan.next(
         Progress(finished=study.progress.finished, interrupted=[left]), first_place(study.plan)
     )
-    assert isinstance(again, Train) and again.point != left
+    assert isinstance(again, Train) and again.trial != left
 
 
 def test_a_plan_goes_on_from_its_records_as_if_nothing_had_happened() -> None:
@@ -222,49 +230,51 @@ def test_a_plan_goes_on_from_its_records_as_if_nothing_had_happened() -> None:
     half = Study(plan(), rising)
     half.progress = Progress(finished=list(whole.progress.finished[:7]))
     step = half.next()
-    assert isinstance(step, Train) and step.point == whole.trained[7]
+    assert isinstance(step, Train) and step.trial == whole.trained[7]
 
 
 def test_settings_are_compared_at_one_split_and_the_answer_holds_for_the_best() -> None:
     of = plan(space={"trainer.algorithm.name": ["sft", "pro"]}, hyperparameter_trials=2)
 
-    def reward(point: Point) -> float:
-        worse = 0.1 if dict(point.hyperparameters)["trainer.algorithm.name"] == "pro" else 0.0
-        return rising(point) - worse
+    def reward(trial: Trial) -> float:
+        worse = 0.1 if dict(trial.point.hyperparameters)["trainer.algorithm.name"] == "pro" else 0.0
+        return rising(trial) - worse
 
     study = Study(of, reward)
 
-    def propose(fixed: Mapping[str, Any]) -> Point:
+    def propose(fixed: Mapping[str, Any]) -> DesignPoint:
         known = {"trainer.algorithm.name": "sft"} | dict(fixed)
         return of.space.walk(lambda name, domain: known.get(name, domain.middle))
 
     while isinstance(step := of.next(study.progress, propose), Train):
         study.steps.append(step)
-        study.finish(step.point)
-    anchor = study.trained[:2]
+        study.finish(step.trial)
+    anchor = study.points[:2]
     assert {dict(p.hyperparameters)["trainer.algorithm.name"] for p in anchor} == {"pro", "sft"}
     assert len({p.split for p in anchor}) == 1
     assert of.hyperparameters(study.progress) == (("trainer.algorithm.name", "sft"),)
     assert {record.hyperparameters["trainer.algorithm.name"] for record in of.records(study.progress)} == {
         "sft"
     }
-    assert {dict(p.hyperparameters)["trainer.algorithm.name"] for p in study.trained[2:]} == {"sft"}
+    assert {dict(p.hyperparameters)["trainer.algorithm.name"] for p in study.points[2:]} == {"sft"}
 
 
 def test_later_seeds_never_turn_the_study_to_another_setting() -> None:
     of = plan(space={"trainer.algorithm.name": ["sft", "pro"]}, hyperparameter_trials=2)
-    anchor = of.pilot(of.space.default_hyperparameters)[4]
+    anchor = pilot(of.space, of.space.default_hyperparameters)[4]
     values = {"sft": (0.5, 0.2), "pro": (0.4, 0.4)}
     study = Study(
-        of, lambda point: values[dict(point.hyperparameters)["trainer.algorithm.name"]][point.seeds[0] > 1], 0
+        of,
+        lambda trial: values[dict(trial.point.hyperparameters)["trainer.algorithm.name"]][trial.seeds[0] > 1],
+        0,
     )
     for name in values:
-        place = of.space.place(
+        place = of.space.point(
             anchor.responses, anchor.budget_fraction, hyperparameters=(("trainer.algorithm.name", name),)
         )
         study.finish(seeded(of.config, place, ()))
     assert dict(of.hyperparameters(study.progress))["trainer.algorithm.name"] == "sft"
-    best = of.space.place(
+    best = of.space.point(
         anchor.responses, anchor.budget_fraction, hyperparameters=(("trainer.algorithm.name", "sft"),)
     )
     study.finish(seeded(of.config, best, (0, 1)))
@@ -274,11 +284,11 @@ def test_later_seeds_never_turn_the_study_to_another_setting() -> None:
 def test_the_grid_trains_every_place_once_and_then_stops() -> None:
     study = Study(plan(plan="grid"), rising)
     stop = study.run()
-    assert [p.place for p in study.trained] == study.plan.space.grid()
+    assert [p.point for p in study.trained] == study.plan.space.grid()
     assert "every point of the grid is trained" in stop.reason or stop.decided
 
 
 def test_rewards_that_are_all_the_same_end_the_study_with_that_reason() -> None:
-    study = Study(plan(trials=24), lambda point: 0.5, noise=0.0)
+    study = Study(plan(trials=24), lambda trial: 0.5, noise=0.0)
     stop = study.run()
     assert not stop.decided and "same reward" in stop.reason and len(study.trained) < 10

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from paper import like_paper, like_paper_curve, study, trial
 
-from search.advice.recommend import recommend
+from search.advice.analysis import analyse
 from search.config.cost import CostModel
 from search.fit.curve import DiversityCurve
 from search.fit.fit import fit_trials
 from search.fit.question import Question
-from search.report.plots import _steady, reward_by_budget, reward_by_size, rewards_by_domain
+from search.report.plots import reward_by_budget, reward_by_size, rewards_by_domain, rising_branch
 from search.report.report import write_report
 from search.trials.record import TrialRecord
 
@@ -30,15 +30,10 @@ PICTURES = {
 def written(
     folder: Path, records: list[TrialRecord], curve: DiversityCurve, budget: float, name: str = "a study"
 ) -> str:
-    fit = fit_trials(records)
-    answer = recommend(
-        fit, budget=budget, cost_model=CostModel(), curve=curve, responses=fit.observed.levels,
-        max_prompts=None, seed=0,
-    )  # fmt: skip
-    path = write_report(
-        folder, name=name, records=records, fit=fit, recommendation=answer, curve=curve, base_reward=0.46,
-        cost_model=CostModel(), notes={"model": "OPT-1.3B <&>"},
-    )  # fmt: skip
+    tried = tuple(sorted({record.responses for record in records}))
+    question = Question(budget, CostModel(), curve, tried, None)
+    study = analyse(name, records, question, base_reward=0.46, notes={"model": "OPT-1.3B <&>"})
+    path = write_report(folder, study)
     assert path == folder / "report.html"
     return path.read_text(encoding="utf-8")
 
@@ -66,7 +61,10 @@ def test_domains_and_rivals_are_shown_where_there_are_any(tmp_path: Path) -> Non
     records = [
         replace(
             t,
-            domain_rewards={"code": t.reward + 0.05, "chat": t.reward - 0.05},
+            results=tuple(
+                replace(r, domain_rewards={"code": t.reward + 0.05, "chat": t.reward - 0.05})
+                for r in t.results
+            ),
             baselines={"entropy": t.diversity + 1},
         )
         for t in study(1)
@@ -98,14 +96,18 @@ def test_each_number_of_responses_has_its_own_colour_marker_and_dash(against: st
     assert reward_by_budget(fit, question) is not None and rewards_by_domain(fit) is None
 
 
-@pytest.mark.parametrize(
-    ("x", "kept"),
-    [
-        ([0.0, 1.0, 2.0, 3.0], [0, 1, 2, 3]),
-        ([0.0, 1.0, 0.99, 2.0, 2.01, 3.0], [0, 1, 3, 5]),
-        ([3.0, 2.0, 1.0], [0, 1, 2]),
-        ([1.0], [0]),
-    ],
-)
-def test_a_band_leaves_out_small_steps_back(x: list[float], kept: list[int]) -> None:
-    assert _steady(np.array(x)) == kept
+def test_the_line_on_diversity_never_turns_back() -> None:
+    sizes = (10, 20, 40, 80, 160, 320)
+    curve = DiversityCurve(sizes, (2.0, 2.6, 3.0, 3.2, 3.0, 2.7))
+    records = [
+        trial(n, k, (0.5 - 0.01 * np.log(n), 0.51 - 0.01 * np.log(n)), diversity=curve.at(n)[0])
+        for n, k in ((20, 8), (40, 8), (80, 8), (40, 4), (80, 4), (160, 4), (80, 2), (160, 2), (320, 2))
+    ]
+    fit = fit_trials(records)
+    n, diversity = rising_branch(fit, curve)
+    assert (np.diff(n) > 0).all() and (np.diff(diversity) > 0).all() and n[-1] == 80
+    assert diversity[0] == pytest.approx(2.6, abs=0.02) and diversity[-1] == pytest.approx(3.2, abs=0.02)
+    axes = reward_by_size(fit, Question(640, CostModel(), curve, (2, 4, 8), None), None, "diversity").axes[0]
+    bands = [path.vertices[:, 0] for band in axes.collections for path in band.get_paths()]
+    assert all(np.ptp(band) >= 0.95 * (3.2 - 2.6) for band in bands), "bands reach over the whole axis"
+    assert "where D falls" in axes.get_legend().get_texts()[-1].get_text()

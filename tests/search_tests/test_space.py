@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from factories import planned
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from base.errors import ConfigError
 from search.config.hyperparameters import Choices, Domain, Numbers, applied
 from search.config.study import StudyConfig
-from search.plan.space import Space, check_responses, seeded
-from search.trials.design_point import Point
+from search.plan.plan import seeded
+from search.plan.space import Space, check_responses
+from search.trials.design_point import DesignPoint, Trial
 
 
 def config(**changes: object) -> StudyConfig:
@@ -49,38 +52,33 @@ def test_a_place_trained_again_gets_new_seeds_and_another_key() -> None:
     again = seeded(study, place, first.seeds)
     assert first.seeds == (0, 1) and again.seeds == (2, 3)
     assert first.key("study") != again.key("study") != again.key("another study")
-    assert first.place == again.place == place
+    assert first.point == again.point == place
 
 
 def test_a_place_trained_with_another_number_of_seeds_gets_those_it_lacks() -> None:
     assert seeded(search(seeds=3), Space(config()).grid()[0], (0, 2)).seeds == (1, 3, 4)
 
 
-def test_a_point_survives_json_and_names_stay() -> None:
-    point = Point(
-        prompts=3, responses=2, budget_fraction=0.5, hyperparameters=(("trainer.steps", 4),), seeds=(0, 1)
-    )
-    assert (
-        Point.from_dict({**point.to_dict(), "hyperparameters": [["trainer.steps", 4]], "seeds": [0, 1]})
-        == point
-    )
-    plain = Point(prompts=48, responses=2, budget_fraction=1.0, seeds=(0, 1))
-    assert plain.key("study") == "a5de91dced95"
+def test_a_trial_survives_json_and_names_stay() -> None:
+    trial = planned(3, 2, budget_fraction=0.5, hyperparameters=(("trainer.steps", 4),))
+    assert Trial.from_dict(json.loads(json.dumps(trial.to_dict()))) == trial
+    plain = planned(48, 2, budget_fraction=1.0)
+    assert plain.key("study") == "b7e6ff5c8b79"
 
 
 def test_where_the_pool_ends_all_of_it_is_the_largest_spend() -> None:
     space = Space(config(), max_prompts=20)
-    assert space.budget_fractions == {2: (0.5, 20 * 2 / 48), 3: (0.5, 1.0), 4: (0.5, 1.0)}
+    assert space.fractions == {2: (0.5, 20 * 2 / 48), 3: (0.5, 1.0), 4: (0.5, 1.0)}
     assert {place.prompts for place in space.grid() if place.responses == 2} == {12, 20}
     assert "2 responses" in space.notes()[0] and len(space.notes()) == 1
 
 
 def test_spends_that_buy_the_same_prompts_are_one_place() -> None:
-    assert Space(config(budget=8)).budget_fractions[4] == (0.5, 1.0)
-    assert Space(config(budget=6)).budget_fractions[4] == (1.0,)
+    assert Space(config(budget=8)).fractions[4] == (0.5, 1.0)
+    assert Space(config(budget=6)).fractions[4] == (1.0,)
 
 
-def reached(space: Space, choose: int) -> tuple[Point, dict[str, Domain]]:
+def reached(space: Space, choose: int) -> tuple[DesignPoint, dict[str, Domain]]:
     """The place at the end of one walk, and what could have been chosen on the way."""
     asked: dict[str, Domain] = {}
 
@@ -130,7 +128,7 @@ def test_points_are_known_by_the_settings_that_are_searched_now() -> None:
     plain = Space(search()).grid()[0]
     searched = Space(search(space={"trainer.learning_rate": [rate, 1e-4]}))
     assert dict(searched.known(plain).hyperparameters) == {"trainer.learning_rate": rate}
-    other = searched.place(2, 1.0, hyperparameters=(("trainer.learning_rate", 1e-4),))
+    other = searched.point(2, 1.0, hyperparameters=(("trainer.learning_rate", 1e-4),))
     assert searched.known(other) == other
     assert Space(search()).known(searched.known(plain)).hyperparameters == ()
     assert Space(search()).known(other).hyperparameters == other.hyperparameters

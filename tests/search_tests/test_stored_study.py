@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from factories import planned
 
 from base.errors import PoolError
 from metrics.config import RewardConfig
@@ -26,11 +27,13 @@ from search.plan.space import Space
 from search.study import inputs as material
 from search.study.folder import StudyFolder, study_identity
 from search.terminal.display import Display
-from search.trials.design_point import Point, digest, digest_of_list
+from search.trials.design_point import Trial, digest, digest_of_list
 
 
 class Words:
     """A tokenizer whose ids are first sights of words: what it says does not depend on anything else."""
+
+    chat_template = None
 
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
@@ -60,17 +63,9 @@ def reads(tmp_path_factory: pytest.TempPathFactory) -> tuple[Read, Read]:
         return Read("1024", folder / "memory"), Read("0", folder / "disk")
 
 
-def point(selection: Any) -> Point:
+def trial(selection: str) -> Trial:
     strength = 0.0 if selection == "random" else 0.7
-    return Point(
-        prompts=50,
-        responses=3,
-        budget_fraction=1.0,
-        selection=selection,
-        strength=strength,
-        hyperparameters=(),
-        seeds=(0, 4),
-    )
+    return planned(50, 3, (0, 4), budget_fraction=1.0, selection=selection, strength=strength)
 
 
 def test_the_pool_is_on_disk_and_is_the_same(reads: tuple[Read, Read]) -> None:
@@ -90,12 +85,12 @@ def test_the_pool_is_on_disk_and_is_the_same(reads: tuple[Read, Read]) -> None:
 def test_a_trial_gets_the_same_examples_and_the_same_measures(
     reads: tuple[Read, Read], selection: str
 ) -> None:
-    def trial(read: Read) -> tuple[Pool, TokenTable, dict[int, list[int]]]:
+    def drawn(read: Read) -> tuple[Pool, TokenTable, dict[int, list[int]]]:
         pool, tokens = pickle.loads(pickle.dumps((read.pool, read.tokens)))
-        orders = choose_orders(pool, tokens, point(selection))
+        orders = choose_orders(pool, tokens, trial(selection))
         return selected(pool, tokens, orders) if read is reads[1] else (pool, tokens, orders)
 
-    (pool, tokens, orders), (part, part_tokens, moved) = map(trial, reads)
+    (pool, tokens, orders), (part, part_tokens, moved) = map(drawn, reads)
     assert len(part.train) <= 100 and part.held_out == pool.held_out
     assert measure(part, part_tokens, moved) == measure(pool, tokens, orders)
     for seed, order in orders.items():

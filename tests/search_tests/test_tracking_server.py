@@ -15,13 +15,13 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
+from tracked_studies import STEPS, Study, runs_at
 
-from search.tracking.config import TrackingConfig
-from search.tracking.mlflow_tracker import MlflowTracker, replay
-from search.tracking.tracker import Dataset, StepPoint
+from search.cli import main
 
 pytestmark = pytest.mark.slow
 
@@ -64,12 +64,15 @@ class Server:
             return bool(answer.status == 200)
         return False
 
-    def runs(self) -> dict[str, object]:
-        client = MlflowClient(self.uri)
-        runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
-        keys = [run.data.tags["apportion.key"] for run in runs]
-        assert len(keys) == len(set(keys)), "two runs of one key"
-        return dict(zip(keys, runs, strict=True))
+    def forget(self) -> None:
+        """End it, delete its database, and start it again."""
+        self.kill()
+        for path in self._folder.glob("server.db*"):
+            path.unlink()
+        self.start()
+
+    def runs(self) -> dict[str, Any]:
+        return runs_at(self.uri)
 
 
 @pytest.fixture(scope="module")
@@ -91,81 +94,98 @@ def server(life: Server) -> Iterator[Server]:
         client.delete_run(run.info.run_id)
 
 
-def study(tracker: MlflowTracker, trials: range, during: Callable[[int], None] = lambda number: None) -> None:
-    tracker.start_study(name="demo", params={"budget": 100}, tags={})
-    for number in trials:
-        key = f"key{number}"
-        tracker.start_trial(key, params={"prompts": number, "responses": 2}, tags={})
-        during(number)
-        for step in range(5):
-            tracker.log_steps(
-                key, [StepPoint(step=step, metrics={"loss": 1.0 / (step + 1)}, timestamp_ms=step)]
-            )
-        tracker.finish_trial(key, metrics={"reward": 0.5, "diversity": number}, status="FINISHED")
-    tracker.finish_study(metrics={"slope": 0.1}, status="FINISHED")
+@pytest.fixture
+def study(server: Server, tmp_path: Path) -> Study:
+    return Study(tmp_path / "study", uri=server.uri)
 
 
-def assert_whole(server: Server, trials: range) -> None:
+def keys(count: int) -> list[str]:
+    return [f"key{number}" for number in range(count)]
+
+
+def assert_whole(server: Server, count: int) -> None:
     runs = server.runs()
     parent = runs.pop("study")
     assert parent.info.status == "FINISHED"
-    assert set(runs) == {f"key{number}" for number in trials}
+    assert sorted(runs) == keys(count)
     client = MlflowClient(server.uri)
     for run in runs.values():
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert (run.info.status, run.data.metrics["reward"]) == ("FINISHED", 0.5)
-        assert [m.step for m in client.get_metric_history(run.info.run_id, "loss")] == [0, 1, 2, 3, 4]
-
-
-def config(uri: str) -> TrackingConfig:
-    return TrackingConfig(uri=uri, log_system_metrics=False)
+        for seed in (0, 1):
+            assert [m.step for m in client.get_metric_history(run.info.run_id, f"seed_{seed}.loss")] == STEPS
 
 
 def test_a_study_on_a_server_with_files_pool_and_policy(server: Server, tmp_path: Path) -> None:
     (tmp_path / "policy").mkdir()
     (tmp_path / "policy" / "weights").write_text("w")
-    tracker = MlflowTracker(config(server.uri), tmp_path)
-    study(tracker, range(2))
-    tracker.log_dataset(Dataset(name="pool", digest="0" * 64, source="pool.jsonl"))
-    tracker.register_policy(str(tmp_path / "policy"), key="key1", name="best")
-    assert tracker.close(240), tracker.pending()
-    assert_whole(server, range(2))
+    study = Study(tmp_path / "study", uri=server.uri, register_as="best")
+    (study.folder.path / "report.html").write_text("r")
+    with study.running() as life:
+        life.train("key0")
+        life.start("key1")
+        life.finish("key1", policy=str(tmp_path / "policy"))
+    assert_whole(server, 2)
     client = MlflowClient(server.uri)
     (version,) = client.search_model_versions("name = 'best'")
     assert [f.path for f in client.list_artifacts(version.run_id, "policy")] == ["policy/weights"]
-    assert tracker.where().startswith(f"{server.uri}/#/experiments/")
+    parent = server.runs()["study"]
+    assert {f.path for f in client.list_artifacts(parent.info.run_id)} == {"config.yaml", "report.html"}
+    assert all(run.inputs.dataset_inputs[0].dataset.name == "demo pool" for run in server.runs().values())
+    assert life.projection.where().startswith(f"{server.uri}/#/experiments/")
 
 
-def test_a_server_killed_midway_and_back_after_seconds_has_everything(server: Server, tmp_path: Path) -> None:
-    tracker = MlflowTracker(config(server.uri), tmp_path)
+def test_a_server_killed_midway_and_back_after_seconds_has_everything(server: Server, study: Study) -> None:
     longest = 0.0
-
-    def kill_then_revive(number: int) -> None:
-        nonlocal longest
-        if number == 3:
-            assert tracker.waiting < 1000 and tracker.flush(240)
-            server.kill()
-            threading.Timer(3, server.start).start()
-        begun = time.perf_counter()
-        tracker.log_steps(None, [StepPoint(step=number, metrics={"done": number}, timestamp_ms=number)])
-        longest = max(longest, time.perf_counter() - begun)
-
-    study(tracker, range(8), kill_then_revive)
+    with study.running() as life:
+        for key in keys(8):
+            if key == "key3":
+                life.flush()
+                server.kill()
+                threading.Timer(3, server.start).start()
+            begun = time.perf_counter()
+            life.train(key)
+            longest = max(longest, time.perf_counter() - begun)
     assert longest < 1
-    assert tracker.close(240), tracker.pending()
-    assert_whole(server, range(8))
+    assert life.projection.pending() == ""
+    assert_whole(server, 8)
 
 
 def test_a_server_dead_for_good_ends_in_time_and_all_is_sent_later(server: Server, tmp_path: Path) -> None:
-    tracker = MlflowTracker(config(server.uri), tmp_path)
-    study(tracker, range(3), lambda number: server.kill() if number == 1 else None)
-    begun = time.perf_counter()
-    assert not tracker.close(2)
+    study = Study(tmp_path / "study", uri=server.uri, close_timeout=2)
+    with study.running() as life:
+        life.train("key0")
+        server.kill()
+        life.train("key1", "key2")
+        begun = time.perf_counter()
     assert time.perf_counter() - begun < 6
-    assert "wait in" in tracker.pending()
+    assert "are not in http://127.0.0.1" in life.projection.pending()
     server.start()
-    assert replay(tmp_path, TrackingConfig(log_system_metrics=False), timeout_s=240) == 0
-    assert_whole(server, range(3))
+    assert main(["sync", str(study.folder.path), "--timeout", "240"]) == 0
+    assert_whole(server, 3)
+
+
+def test_a_server_whose_database_is_made_anew_midway_is_filled_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server is killed, its database deleted, and it comes back at the same port with an empty one."""
+    server = Server(tmp_path)
+    server.start()
+    study = Study(tmp_path / "study", uri=server.uri)
+    try:
+        with study.running() as life:
+            life.train("key0", "key1")
+            life.flush()
+            server.forget()
+            life.train("key2")
+            life.flush()
+            assert sorted(server.runs()) == ["key0", "key1", "key2", "study"]
+        server.forget()
+        for _ in range(2):
+            assert main(["sync", str(study.folder.path), "--timeout", "240"]) == 0
+            assert_whole(server, 3)
+    finally:
+        server.kill()
 
 
 class Proxy(ThreadingHTTPServer):
@@ -206,28 +226,29 @@ class Relay(BaseHTTPRequestHandler):
 
 def test_a_slow_server_holds_up_nobody(server: Server, tmp_path: Path) -> None:
     proxy = Proxy(server.port, delay=0.4)
-    tracker = MlflowTracker(config(proxy.uri), tmp_path)
+    study = Study(tmp_path / "study", uri=proxy.uri, close_timeout=0.5)
     begun = time.perf_counter()
-    study(tracker, range(2))
-    assert time.perf_counter() - begun < 2
-    begun = time.perf_counter()
-    assert not tracker.close(0.5)
+    with study.running() as life:
+        life.train(*keys(2))
+        assert time.perf_counter() - begun < 2
+        begun = time.perf_counter()
+    assert life.projection.pending()
     assert time.perf_counter() - begun < 3
     proxy.delay = 0.0
     for thread in threading.enumerate():  # with its process it would be gone: here it ends what it is at
         if thread.name == "tracking":
             thread.join(30)
-    assert replay(tmp_path, config(proxy.uri), timeout_s=240) == 0
+    assert main(["sync", str(study.folder.path), "--timeout", "240"]) == 0
     proxy.shutdown()
     proxy.server_close()
-    assert_whole(server, range(2))
+    assert_whole(server, 2)
 
 
 def test_lost_answers_make_no_second_run(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every kind of request takes effect once without the caller learning of it."""
-    monkeypatch.setattr("search.tracking.spooled.PAUSES", (0.1,))
+    monkeypatch.setattr("search.tracking.projection.PAUSES", (0.1,))
     lost: set[str] = set()
 
     def lose(request: str) -> bool:
@@ -236,10 +257,10 @@ def test_lost_answers_make_no_second_run(
         return first
 
     proxy = Proxy(server.port, lose=lose)
-    tracker = MlflowTracker(config(proxy.uri), tmp_path)
-    study(tracker, range(2))
-    assert tracker.close(240), tracker.pending()
+    with Study(tmp_path / "study", uri=proxy.uri).running() as life:
+        life.train(*keys(2))
+    assert life.projection.pending() == ""
     proxy.shutdown()
     proxy.server_close()
     assert {"POST /api/2.0/mlflow/runs/create", "POST /api/2.0/mlflow/runs/log-batch"} < lost
-    assert_whole(server, range(2))
+    assert_whole(server, 2)

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from factories import planned
 
 from metrics.tokens import TokenTable
 from pools.config import PoolConfig
 from pools.sources import load_pool
 from pools.types import Pool
 from search.execution.draw import choose_orders, measure
-from search.trials.design_point import Point
+from search.trials.design_point import Trial
 
 
 @pytest.fixture(scope="module")
@@ -32,21 +33,14 @@ def tokens(pool: Pool) -> TokenTable:
     return TokenTable.from_lists(rows)
 
 
-def point(prompts: int, selection: str = "random") -> Point:
+def trial(prompts: int, selection: str = "random") -> Trial:
     strength = 0.0 if selection == "random" else 1.0
-    return Point(
-        prompts=prompts,
-        responses=2,
-        budget_fraction=1.0,
-        selection=selection,  # type: ignore[arg-type]
-        strength=strength,
-        seeds=(0, 1),
-    )
+    return planned(prompts, 2, budget_fraction=1.0, selection=selection, strength=strength)
 
 
 @pytest.mark.parametrize("selection", ["random", "diverse", "narrow"])
 def test_smaller_draws_are_prefixes_of_larger_ones(pool: Pool, tokens: TokenTable, selection: str) -> None:
-    small, large = (choose_orders(pool, tokens, point(n, selection)) for n in (20, 60))
+    small, large = (choose_orders(pool, tokens, trial(n, selection)) for n in (20, 60))
     for seed in (0, 1):
         assert small[seed] == large[seed][:20]
         assert len(set(large[seed])) == 60
@@ -56,7 +50,7 @@ def test_smaller_draws_are_prefixes_of_larger_ones(pool: Pool, tokens: TokenTabl
 def test_selections_differ_in_diversity_and_not_in_length(pool: Pool, tokens: TokenTable) -> None:
     scores, lengths = {}, {}
     for selection in ("narrow", "random", "diverse"):
-        orders = choose_orders(pool, tokens, point(100, selection))
+        orders = choose_orders(pool, tokens, trial(100, selection))
         scores[selection], baselines = measure(pool, tokens, orders)
         lengths[selection] = baselines["mean_prompt_tokens"]
     assert scores["narrow"] < scores["random"] < scores["diverse"]
@@ -97,5 +91,5 @@ def test_a_study_of_twenty_trials_tokenises_its_pool_once(
     monkeypatch.setattr(tokens_module, "tokenize", counted)
     table = material.tokenize_pool(load_config("demo"), pool, Display())
     for prompts in range(20, 220, 10):
-        measure(pool, table, choose_orders(pool, table, point(prompts, "diverse")))
+        measure(pool, table, choose_orders(pool, table, trial(prompts, "diverse")))
     assert texts == [len(pool.train)]

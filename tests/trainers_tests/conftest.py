@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import flex_on_cpu
 import pytest
+from support import flex_on_cpu
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import byte_tokenizer, tiny_llama
+from support.tiny_models import byte_tokenizer, tiny_llama
 
 from base.errors import TrainingError
 from metrics.tokens import tokenize

@@ -1,4 +1,4 @@
-"""What every preference algorithm is: a function of the responses' log-probabilities and scores."""
+"""The protocol of preference algorithms: a loss of the responses' log-probabilities and scores."""
 
 from __future__ import annotations
 
@@ -22,30 +22,26 @@ class LossOutput:
 
 
 class Algorithm(Protocol):
-    """A preference loss."""
+    """A preference loss; its class has `of(config: AlgorithmConfig)`, which makes one with its constants."""
 
     @property
     def name(self) -> str:
         """As in the configuration."""
 
     @property
-    def min_responses(self) -> int:
-        """Fewest responses per prompt that it can learn from."""
-
-    @property
     def uses_reference(self) -> bool:
         """Whether `Batch.reference` must be filled in."""
 
     def prepare(self, ranking: Ranking) -> Ranking | None:
-        """The ranking with only the responses that the loss needs, or None if it teaches nothing."""
+        """The ranking with only the responses that the loss needs, or None if there is nothing to learn."""
 
     def loss(self, logps: ResponseLogps, batch: Batch) -> LossOutput:
         """The loss of a batch of prepared rankings."""
 
 
 def keep_ranked(ranking: Ranking) -> Ranking | None:
-    """The ranking whole, or None where it has but one response."""
-    return ranking if len(ranking.scores) > 1 else None
+    """The ranking whole, or None where it has only one response, or none that were compared."""
+    return ranking if len(ranking.scores) > 1 and ranking.compared != () else None
 
 
 def per_ranking(values: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -54,3 +50,18 @@ def per_ranking(values: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]
     present = torch.arange(max(sizes), device=values.device) < counts[:, None]
     table = torch.zeros(present.shape, dtype=values.dtype, device=values.device)
     return table.masked_scatter(present, values), present
+
+
+def compared_pairs(batch: Batch) -> Tensor:
+    """Which responses may be set against each other: [B, K, K] bool, the better along the second axis.
+
+    All of them, but for rankings that say which were compared.
+    """
+    widest = max(batch.sizes)
+    allowed = torch.ones(len(batch.sizes), widest, widest, dtype=torch.bool)
+    for table, pairs in zip(allowed, batch.compared, strict=True):
+        if pairs is not None:
+            table.zero_()
+            for better, worse in pairs:
+                table[better, worse] = True
+    return allowed.to(batch.scores.device)

@@ -8,6 +8,7 @@ from torch.nn.functional import logsigmoid
 
 from trainers.algorithms.base import LossOutput
 from trainers.algorithms.pairs import Pairs
+from trainers.config.algorithm import AlgorithmConfig
 from trainers.policy.batching import Batch, Ranking
 from trainers.policy.policy import ResponseLogps
 
@@ -20,20 +21,24 @@ class DPO:
 
         L = mean over pairs of -log sigmoid(beta (h_w - h_l))
 
-    `Batch.reference` holds log p_ref, computed once by `trainers.policy.with_reference`.
+    `Batch.reference` holds log p_ref, computed once by `trainers.policy.policy.with_reference`.
     """
 
     pairs: Pairs = field(default_factory=Pairs)
     beta: float = 0.1
     name: str = "dpo"
-    min_responses: int = 2
     uses_reference: bool = True
+
+    @classmethod
+    def of(cls, config: AlgorithmConfig) -> DPO:
+        """The algorithm with the constants of `config`."""
+        return cls(Pairs.of(config), config.beta or 0.1)
 
     def prepare(self, ranking: Ranking) -> Ranking | None:
         return self.pairs.keep_paired(ranking)
 
     def loss(self, logps: ResponseLogps, batch: Batch) -> LossOutput:
-        assert batch.reference is not None, "dpo needs rankings that went through with_reference"
+        assert batch.reference is not None, "dpo needs rankings from with_reference"
         rewards = self.beta * (logps.total - batch.reference)
         better, worse, weights = self.pairs.of_batch(batch)
         gaps = rewards[better] - rewards[worse]

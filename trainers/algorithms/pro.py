@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainers.algorithms.base import LossOutput, keep_ranked, per_ranking
+from trainers.algorithms.base import LossOutput, compared_pairs, keep_ranked, per_ranking
+from trainers.config.algorithm import AlgorithmConfig
 from trainers.policy.batching import Batch, Ranking
 from trainers.policy.policy import ResponseLogps
 
@@ -23,12 +24,17 @@ class PRO:
 
     b is `sft_weight`; 0.05 and the factor (k-1)^2 are those of Song et al. 2024 (arXiv 2403.11124), whose
     imitation term is summed over the tokens. Where y_j ties with all that follow it, the term is a constant.
+    Where only some pairs were compared, y_j's term is over itself and those that it was compared with.
     """
 
     sft_weight: float = 0.05
     name: str = "pro"
-    min_responses: int = 2
     uses_reference: bool = False
+
+    @classmethod
+    def of(cls, config: AlgorithmConfig) -> PRO:
+        """The algorithm with the constants of `config`."""
+        return cls(config.sft_weight)
 
     def prepare(self, ranking: Ranking) -> Ranking | None:
         return keep_ranked(ranking)
@@ -36,15 +42,15 @@ class PRO:
     def loss(self, logps: ResponseLogps, batch: Batch) -> LossOutput:
         means, present = per_ranking(logps.mean, batch.sizes)
         scores, _ = per_ranking(batch.scores.to(logps.total), batch.sizes)
-        rank = _listwise(means, scores, present)
+        rank = _listwise(means, scores, present, compared_pairs(batch))
         weights = self.sft_weight * (present.sum(1) - 1).square()
         sft = -(weights * per_ranking(logps.total, batch.sizes)[0][:, 0]).sum()
         return LossOutput(rank + sft, {"rank": float(rank.detach()), "sft": float(sft.detach())})
 
 
-def _listwise(means: Tensor, scores: Tensor, present: Tensor) -> Tensor:
-    """The ranking term summed over rankings; all arguments [B, K], tables below are [B, j, i]."""
-    later = present[:, None, :] & torch.ones_like(present[0]).expand(means.shape[1], -1).triu(1)
+def _listwise(means: Tensor, scores: Tensor, present: Tensor, compared: Tensor) -> Tensor:
+    """The ranking term summed over rankings; arguments [B, K], `compared` and the tables below [B, j, i]."""
+    later = compared & present[:, None, :] & torch.ones_like(present[0]).expand(means.shape[1], -1).triu(1)
     gaps = (scores[:, :, None] - scores[:, None, :]).masked_fill(~later, 0.0)
     own = means * gaps.amax(2)
     logits = (means[:, None, :] * gaps).masked_fill(~later, float("-inf"))

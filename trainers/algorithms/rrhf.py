@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from trainers.algorithms.base import LossOutput, keep_ranked, per_ranking
+from trainers.algorithms.base import LossOutput, compared_pairs, keep_ranked, per_ranking
+from trainers.config.algorithm import AlgorithmConfig
 from trainers.policy.batching import Batch, Ranking
 from trainers.policy.policy import ResponseLogps
 
@@ -19,12 +20,17 @@ class RRHF:
 
         L = sum_{r_i < r_j} max(0, p_i - p_j) - p_best
 
-    The imitation term is per token, as p is; the paper's equation sums it over tokens.
+    over the pairs that were compared. The imitation term is per token, as p is; the paper's equation sums it
+    over tokens.
     """
 
     name: str = "rrhf"
-    min_responses: int = 2
     uses_reference: bool = False
+
+    @classmethod
+    def of(cls, config: AlgorithmConfig) -> RRHF:
+        """The algorithm with the constants of `config`."""
+        return cls()
 
     def prepare(self, ranking: Ranking) -> Ranking | None:
         return keep_ranked(ranking)
@@ -33,6 +39,7 @@ class RRHF:
         means, present = per_ranking(logps.mean, batch.sizes)
         scores, _ = per_ranking(batch.scores.to(logps.total), batch.sizes)
         lower = (scores[:, :, None] < scores[:, None, :]) & present[:, :, None] & present[:, None, :]
+        lower &= compared_pairs(batch).transpose(1, 2)
         rank = torch.relu(means[:, :, None] - means[:, None, :]).masked_fill(~lower, 0.0).sum()
         sft = -means[:, 0].sum()
         return LossOutput(rank + sft, {"rank": float(rank.detach()), "sft": float(sft.detach())})

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from trainers.algorithms.base import LossOutput, per_ranking
+from trainers.config.algorithm import AlgorithmConfig
 from trainers.policy.batching import Batch, Ranking
 from trainers.policy.policy import ResponseLogps
 
@@ -26,8 +27,12 @@ class SFT:
     target: Literal["best", "weighted"] = "best"
     temperature: float = 1.0
     name: str = "sft"
-    min_responses: int = 1
     uses_reference: bool = False
+
+    @classmethod
+    def of(cls, config: AlgorithmConfig) -> SFT:
+        """The algorithm with the constants of `config`."""
+        return cls(config.sft_target, config.sft_temperature)
 
     def prepare(self, ranking: Ranking) -> Ranking:
         return ranking.keep([0]) if self.target == "best" else ranking

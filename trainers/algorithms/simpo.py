@@ -8,6 +8,7 @@ from torch.nn.functional import logsigmoid
 
 from trainers.algorithms.base import LossOutput
 from trainers.algorithms.pairs import Pairs
+from trainers.config.algorithm import AlgorithmConfig
 from trainers.policy.batching import Batch, Ranking
 from trainers.policy.policy import ResponseLogps
 
@@ -25,8 +26,12 @@ class SimPO:
     beta: float = 2.0
     target_margin: float = 1.0
     name: str = "simpo"
-    min_responses: int = 2
     uses_reference: bool = False
+
+    @classmethod
+    def of(cls, config: AlgorithmConfig) -> SimPO:
+        """The algorithm with the constants of `config`."""
+        return cls(Pairs.of(config), config.beta or 2.0, config.target_margin)
 
     def prepare(self, ranking: Ranking) -> Ranking | None:
         return self.pairs.keep_paired(ranking)

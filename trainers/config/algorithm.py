@@ -1,21 +1,41 @@
-"""Which preference algorithm trains the policy, and its constants."""
+"""Which preference algorithm trains the policy, and its constants. Imports no torch."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from base.errors import did_you_mean
 from base.settings import Settings
 
-AlgorithmName = Literal["sft", "pro", "plackett_luce", "rrhf", "dpo", "simpo"]
 Pairing = Literal["best_worst", "adjacent", "all", "best_low", "margin"]
 
 
-class AlgorithmConfig(Settings):
-    """The `algorithm` section: imports no torch, so that the driver can check it before Ray starts."""
+@dataclass(frozen=True)
+class Loss:
+    """Where an algorithm's class is ("module:class"), and the fewest responses per prompt it learns from."""
 
-    name: AlgorithmName = Field("pro", description="loss: sft, pro, plackett_luce, rrhf, dpo or simpo")
+    path: str
+    min_responses: int = 2
+
+
+# Every algorithm by its name: a new one is a file in `trainers/algorithms` and a line here.
+LOSSES = {
+    "sft": Loss("trainers.algorithms.sft:SFT", min_responses=1),
+    "pro": Loss("trainers.algorithms.pro:PRO"),
+    "plackett_luce": Loss("trainers.algorithms.plackett_luce:PlackettLuce"),
+    "rrhf": Loss("trainers.algorithms.rrhf:RRHF"),
+    "dpo": Loss("trainers.algorithms.dpo:DPO"),
+    "simpo": Loss("trainers.algorithms.simpo:SimPO"),
+}
+
+
+class AlgorithmConfig(Settings):
+    """The `algorithm` section, checked by the driver before Ray starts."""
+
+    name: str = Field("pro", description=f"loss: {', '.join(LOSSES)}")
     sft_weight: float = Field(
         0.05, ge=0, description="weight of the best response's log-likelihood in pro, times (k-1)^2"
     )
@@ -41,6 +61,14 @@ class AlgorithmConfig(Settings):
     )
     target_margin: float = Field(1.0, ge=0, description="reward margin that simpo asks of a pair (nats)")
 
+    @field_validator("name")
+    @classmethod
+    def _name_is_known(cls, name: str) -> str:
+        if name not in LOSSES:
+            choices = list(LOSSES)
+            raise ValueError(f"choices: {', '.join(choices)}{did_you_mean(name, choices)}")
+        return name
+
     @model_validator(mode="after")
     def _margins_in_order(self) -> AlgorithmConfig:
         if self.max_margin is not None and self.max_margin < self.min_margin:
@@ -50,9 +78,4 @@ class AlgorithmConfig(Settings):
     @property
     def min_responses(self) -> int:
         """Fewest responses per prompt that the algorithm can learn from."""
-        return 1 if self.name == "sft" else 2
-
-    @property
-    def uses_reference(self) -> bool:
-        """Whether log-probabilities under the frozen initial policy are needed."""
-        return self.name == "dpo"
+        return LOSSES[self.name].min_responses

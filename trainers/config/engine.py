@@ -1,18 +1,15 @@
-"""What DeepSpeed is told: our settings and the user's own, merged. Imports neither torch nor DeepSpeed."""
+"""DeepSpeed's configuration: ours and the user's own, merged. Imports neither torch nor DeepSpeed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from base.errors import ConfigError
 
-if TYPE_CHECKING:
-    from trainers.config.trainer import TrainerConfig
-
-# Keys of DeepSpeed's configuration that our own fields decide.
+# Keys of DeepSpeed's configuration, and the trainer fields that decide them.
 _OWNERS = {
     "train_batch_size": "batch_prompts",
     "train_micro_batch_size_per_gpu": "micro_batch_tokens",
@@ -28,7 +25,26 @@ _OWNERS = {
     "zero_optimization.offload_optimizer.device": "offload",
     "zero_optimization.offload_param.device": "offload",
 }
-_YIELDING = {"data_types.grad_accum_dtype"}  # ours only where the user says nothing
+_DEFAULTS = {"data_types.grad_accum_dtype"}  # ours only where the user gives none
+
+
+class EngineFields(Protocol):
+    """The trainer fields that DeepSpeed's configuration follows from."""
+
+    @property
+    def zero_stage(self) -> int: ...
+
+    @property
+    def offload(self) -> str: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def grad_clip(self) -> float: ...
+
+    @property
+    def deepspeed(self) -> Mapping[str, Any]: ...
 
 
 def read_deepspeed(value: object) -> object:
@@ -43,11 +59,11 @@ def read_deepspeed(value: object) -> object:
         raise ConfigError(f'"{value}" is not valid JSON: {error}') from error
 
 
-def engine_config(config: TrainerConfig) -> dict[str, Any]:
+def engine_config(config: EngineFields) -> dict[str, Any]:
     """DeepSpeed's configuration for `config`, with `config.deepspeed` merged in key by key.
 
-    The user's value "auto" stands for ours. Raises ConfigError naming every key whose value is neither that
-    nor ours, though one of our fields decides it.
+    The user's value "auto" stands for ours. Raises ConfigError naming every key that one of our fields
+    decides and whose value is neither "auto" nor ours.
     """
     conflicts: list[str] = []
     merged = _merge(_ours(config), config.deepspeed, "", conflicts)
@@ -56,8 +72,8 @@ def engine_config(config: TrainerConfig) -> dict[str, Any]:
     return merged
 
 
-def _ours(config: TrainerConfig) -> dict[str, Any]:
-    """Accumulation is the loop's: it cuts micro-batches by tokens, and their number differs by step."""
+def _ours(config: EngineFields) -> dict[str, Any]:
+    """Accumulation steps are 1: the loop cuts micro-batches by tokens, and their number differs by step."""
     zero: dict[str, Any] = {
         "stage": config.zero_stage,
         "stage3_gather_16bit_weights_on_model_save": config.zero_stage == 3,
@@ -66,7 +82,7 @@ def _ours(config: TrainerConfig) -> dict[str, Any]:
         zero["offload_optimizer"] = {"device": "cpu"}
     if config.offload == "all":
         zero["offload_param"] = {"device": "cpu"}
-    # Else gradients of micro-batches are added up in bf16, and in more time. Stage 0 knows no other way.
+    # Otherwise gradients of micro-batches are added up in bf16, and more slowly. Stage 0 has no other way.
     precise = config.dtype == "bf16" and config.zero_stage > 0
     return {
         "train_micro_batch_size_per_gpu": 1,
@@ -90,13 +106,11 @@ def _merge(
         if value == "auto" or (key in ours and value == ours[key]):
             continue
         if name in _OWNERS:
-            conflicts.append(
-                f"{name} is {json.dumps(value)}, but that is for {_fields(_OWNERS[name])} to say"
-            )
+            conflicts.append(f"{name} is {json.dumps(value)}, but it is set by {_fields(_OWNERS[name])}")
         elif isinstance(value, Mapping) and isinstance(ours.get(key, {}), Mapping):
             merged[key] = _merge(ours.get(key, {}), value, f"{name}.", conflicts)
-        elif key in ours and name not in _YIELDING:
-            conflicts.append(f"{name} is {json.dumps(value)}, but has to be {json.dumps(ours[key])}")
+        elif key in ours and name not in _DEFAULTS:
+            conflicts.append(f"{name} is {json.dumps(value)}, but must be {json.dumps(ours[key])}")
         else:
             merged[key] = value
     return merged

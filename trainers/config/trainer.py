@@ -1,4 +1,4 @@
-"""The settings of one training: model, optimisation, engine, evaluation. Imports no torch."""
+"""The configuration of one training: model, optimisation, engine, evaluation. Imports no torch."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class TrainerConfig(Settings):
     algorithm: AlgorithmConfig = AlgorithmConfig()
     matching: Literal["steps", "epochs", "tokens"] = Field(
         "steps",
-        description="what all trials have equally much of, whatever their split: steps, epochs or tokens",
+        description="training budget held constant across splits: steps, epochs or tokens",
     )
     steps: int = Field(4000, ge=1, description="optimiser steps of a training, matching steps (steps)")
     epochs: float | None = Field(
-        None, gt=0, description="times a training visits each of its prompts, matching epochs (epochs)"
+        None, gt=0, description="visits of a training to each of its prompts, matching epochs (epochs)"
     )
     tokens: int | None = Field(
         None, ge=1, description="tokens that a training encodes, prompts once each, matching tokens (tokens)"
@@ -70,7 +70,7 @@ class TrainerConfig(Settings):
     micro_batch_tokens: int = Field(
         4096,
         ge=64,
-        description="most tokens in one forward pass of a worker; changes memory and speed only (tokens)",
+        description="maximum tokens in one forward pass of a worker; changes memory and speed only (tokens)",
     )
     learning_rate: float = Field(2e-5, gt=0, description="peak learning rate of AdamW")
     schedule: Literal["constant", "linear", "cosine"] = Field(
@@ -78,7 +78,7 @@ class TrainerConfig(Settings):
     )
     warmup_fraction: float = Field(0.05, ge=0, lt=1, description="share of the steps spent on linear warm-up")
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of AdamW")
-    grad_clip: float = Field(1.0, gt=0, description="largest norm of the whole gradient")
+    grad_clip: float = Field(1.0, gt=0, description="maximum norm of the whole gradient")
     dtype: Literal["bf16", "fp16", "fp32"] = Field("bf16", description="precision of weights and activations")
     zero_stage: Literal[0, 1, 2, 3] = Field(1, description="DeepSpeed ZeRO stage")
     offload: Literal["none", "optimizer", "all"] = Field(
@@ -88,10 +88,10 @@ class TrainerConfig(Settings):
     )
     activation_checkpointing: bool = Field(
         False,
-        description="compute each layer's activations again for its backward pass: less memory, more time",
+        description="recompute each layer's activations in its backward pass: less memory, more time",
     )
     deepspeed: Annotated[dict[str, Any], BeforeValidator(read_deepspeed)] = Field(
-        {}, description="more of DeepSpeed's own configuration: a JSON file or a mapping, merged in"
+        {}, description="further DeepSpeed configuration, merged in: a JSON file or a mapping"
     )
     lora: LoraConfig = LoraConfig()
 
@@ -114,7 +114,7 @@ class TrainerConfig(Settings):
         if self.zero_stage < lowest:
             raise ValueError(
                 f'trainer.offload is "{self.offload}", but trainer.zero_stage is {self.zero_stage}: '
-                f"it takes stage {lowest} or more"
+                f"it needs stage {lowest} or more"
             )
         try:
             engine_config(self)
@@ -130,7 +130,7 @@ class TrainerConfig(Settings):
 
     @property
     def matched(self) -> str:
-        """In words, what all trainings of a study have equally much of."""
+        """In words, the training budget that all trainings of a study share."""
         amounts = {
             "steps": f"takes {self.steps} steps",
             "epochs": f"visits each of its prompts {self.epochs:g} times" if self.epochs else "",
@@ -140,21 +140,21 @@ class TrainerConfig(Settings):
 
 
 class EvaluationConfig(Settings):
-    """How a trained policy is judged on the held-out prompts: greedy answers, scored by the reward model."""
+    """How a trained policy is evaluated on held-out prompts: greedy answers, scored by the reward model."""
 
-    max_new_tokens: int = Field(128, ge=1, description="longest answer (tokens)")
+    max_new_tokens: int = Field(128, ge=1, description="maximum length of an answer (tokens)")
     batch_tokens: int = Field(
-        16384, ge=64, description="most tokens decoded together, prompts included (tokens)"
+        16384, ge=64, description="maximum tokens decoded together, prompts included (tokens)"
     )
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        (), description="strings that end an answer and do not belong to it, besides the end token"
+        (), description="strings that end an answer and are cut off it, besides the end token"
     )
 
     dev_prompts: int = Field(
         0,
         ge=0,
-        description="held-out prompts, drawn once a study, that choose the best checkpoint; the others alone "
-        "are the test (prompts; 0: the last policy is judged)",
+        description="held-out prompts, drawn once a study, that choose the best checkpoint; only the others "
+        "are the test set (prompts; 0: the last policy is evaluated)",
     )
     every: int = Field(
         0, ge=0, description="steps between two evaluations on the dev prompts; 0: none (steps)"
@@ -165,13 +165,13 @@ class EvaluationConfig(Settings):
         if bool(self.dev_prompts) != bool(self.every):
             raise ValueError(
                 f"evaluation.dev_prompts is {self.dev_prompts} and evaluation.every is {self.every}: "
-                "set both to judge a training on dev prompts, or neither"
+                "set both to evaluate a training on dev prompts, or neither"
             )
         return self
 
 
 class CheckpointConfig(Settings):
-    """What is kept of a training while it runs, and of its policy afterwards. No result depends on it."""
+    """Checkpoints of a running training, and the policies kept afterwards. No result depends on them."""
 
     every: int = Field(
         500,
@@ -189,17 +189,17 @@ class CheckpointConfig(Settings):
 
 
 class ResourcesConfig(Settings):
-    """The workers of one trial, and what each of them holds while the trial runs."""
+    """The workers of one trial, and the resources that each of them holds."""
 
     workers: int = Field(
         1, ge=1, description="Ray Train workers of a trial, one DeepSpeed rank each (workers)"
     )
     cpus_per_worker: float = Field(1, gt=0, description="CPU cores that a worker holds (cores)")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs that a worker holds (GPUs)")
-    max_failures: int = Field(1, ge=0, description="times a trial is started again after losing a worker")
+    max_failures: int = Field(1, ge=0, description="retries of a trial that lost a worker (retries)")
 
     @property
     def per_worker(self) -> dict[str, float]:
-        """What a worker holds, by Ray's names, without what it does not need."""
+        """A worker's resources by Ray's names, without those it does not need."""
         needs = {"CPU": self.cpus_per_worker, "GPU": self.gpus_per_worker}
         return {kind: amount for kind, amount in needs.items() if amount}

@@ -1,5 +1,4 @@
-"""The keys and values of a batch that is being decoded, kept so that neither a new token nor a finished row
-costs a copy of all the others."""
+"""A cache of keys and values in which neither a new token nor a finished row costs a copy of all others."""
 
 from __future__ import annotations
 
@@ -11,14 +10,14 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-_ROOM = 32  # tokens more than are needed now, wherever a layer runs out of room
+_SPARE = 32  # tokens allocated beyond those needed whenever a layer is full
 
 
-class RoomyLayer(DynamicLayer):
+class PreallocatedLayer(DynamicLayer):
     """Keys and values [B, G, W, D] of which the first tokens along W are used, and the others zeros.
 
-    Attention gets them whole, since matrix products copy what does not lie together; the mask, which
-    transformers makes for W keys, hides the others.
+    Attention gets all of them, since matrix products would copy a part that is not contiguous; the mask,
+    which transformers makes for W keys, hides the unused ones.
     """
 
     _used = 0
@@ -43,38 +42,40 @@ class RoomyLayer(DynamicLayer):
         return self._used
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """W once `query_length` tokens more are used, and the offset of the first, 0."""
+        """W after `query_length` further tokens, and the offset of the first, 0."""
         used, width = self._used + query_length, self.keys.shape[-2] if self._used else query_length
-        return width if used <= width else used + _ROOM, 0
+        return width if used <= width else used + _SPARE, 0
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Only keep the rows `indices`; those that keep their place are not copied.
+        """Only keep the rows `indices`; those that keep their index are not copied.
 
-        A row that moves must go to the place of one that is not kept.
+        A row that moves must take the index of one that is dropped.
         """
         if not self.is_initialized:
             return
-        places = torch.arange(len(indices), device=indices.device)
-        moved = indices != places
+        targets = torch.arange(len(indices), device=indices.device)
+        moved = indices != targets
         for states in (self.keys, self.values):
-            states[places[moved]] = states[indices[moved]]
+            states[targets[moved]] = states[indices[moved]]
         self.keys, self.values = self.keys[: len(indices)], self.values[: len(indices)]
 
 
 def empty_cache(model: Any) -> DynamicCache:
-    """A cache for `model`; layers that see all tokens are `RoomyLayer`s.
+    """A cache for `model`; layers that attend to all tokens are `PreallocatedLayer`s.
 
-    Not where attention is the model's own affair: it may add to scores what it makes for used keys only.
+    Not where the model computes attention itself: it may add to the scores a bias sized for used keys only.
     """
     cache = DynamicCache(config=model.config)
-    if getattr(model, "_supports_attention_backend", False):
-        cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    if model.is_backend_compatible():
+        cache.layers = [
+            PreallocatedLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
+        ]
     return cache
 
 
 def can_join(model: Any) -> bool:
-    """Whether caches of `model` can be joined: every layer sees all tokens."""
-    return all(type(layer) in (RoomyLayer, DynamicLayer) for layer in empty_cache(model).layers)
+    """Whether caches of `model` can be joined: every layer attends to all tokens."""
+    return all(type(layer) in (PreallocatedLayer, DynamicLayer) for layer in empty_cache(model).layers)
 
 
 def joined(model: Any, parts: Sequence[DynamicCache]) -> DynamicCache:

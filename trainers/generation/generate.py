@@ -1,4 +1,4 @@
-"""Answers for evaluation: batched decoding that returns what decoding one prompt at a time would."""
+"""Batched decoding that returns the answers of decoding one prompt at a time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from base.batching import padded_batches
 from trainers.generation.cache import can_join, empty_cache, joined
 from trainers.policy.attention import answering
 
@@ -50,7 +51,7 @@ def generate(
     answers: list[list[int]] = [[] for _ in range(copies * len(prompt_ids))]
     chooser = _Chooser(sampling, model.device)
     with answering(model):
-        for rows in _batches([len(ids) for ids in prompt_ids], max_new_tokens, token_budget // copies):
+        for rows in padded_batches([len(ids) + max_new_tokens for ids in prompt_ids], token_budget // copies):
             prompts = [list(prompt_ids[row]) for row in rows]
             ends = _Ends(frozenset(eos_ids), tuple(stop), tokenizer)
             found = _decode(model, prompts, max_new_tokens, pad_id, chooser, ends, copies)
@@ -60,20 +61,9 @@ def generate(
     return answers
 
 
-def _batches(lengths: Sequence[int], new_tokens: int, budget: int) -> list[list[int]]:
-    """Indices, longest first, in batches whose padded size with the answers stays within `budget`."""
-    batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        width = lengths[batches[-1][0]] + new_tokens if batches else 0
-        if not batches or (len(batches[-1]) + 1) * width > budget:
-            batches.append([])
-        batches[-1].append(index)
-    return batches
-
-
 def cut(text: str, stop: Sequence[str]) -> str:
     """`text` up to the first of the strings `stop`."""
-    return text[: min((place for place in map(text.find, stop) if place >= 0), default=len(text))]
+    return text[: min((start for start in map(text.find, stop) if start >= 0), default=len(text))]
 
 
 def _decode(
@@ -103,11 +93,11 @@ def _decode(
         if all(ended) or seen == width + max_new_tokens:
             break
         if any(ended):
-            kept = _closed_up(ended)
-            alive = [alive[place] for place in kept]
-            places = torch.tensor(kept, device=model.device)
-            cache.batch_select_indices(places)
-            tokens, mask, positions = tokens[places], mask[places], positions[places]
+            kept = _compacted(ended)
+            alive = [alive[index] for index in kept]
+            indices = torch.tensor(kept, device=model.device)
+            cache.batch_select_indices(indices)
+            tokens, mask, positions = tokens[indices], mask[indices], positions[indices]
         logits = _forward(model, tokens[:, None], mask[:, :seen], positions, cache)
         positions = positions + 1
     return answers
@@ -116,10 +106,10 @@ def _decode(
 def _encode(model: Any, prompts: list[list[int]], pad_id: int) -> tuple[Tensor, DynamicCache]:
     """Logits [B, V] after each prompt, and the cache of all, padded on the left to the longest.
 
-    Prompts of like lengths are encoded together, since padding costs as much as text here, and joined then,
-    since in decoding it costs next to nothing.
+    Prompts of similar lengths are encoded together, since here padding costs as much as text, and their
+    caches joined, since in decoding it costs next to nothing.
     """
-    groups = _alike(prompts) if can_join(model) else [prompts]
+    groups = _similar_lengths(prompts) if can_join(model) else [prompts]
     parts = []
     for group in groups:
         width, cache = len(group[0]), empty_cache(model)
@@ -131,7 +121,7 @@ def _encode(model: Any, prompts: list[list[int]], pad_id: int) -> tuple[Tensor, 
     return torch.cat([logits for logits, _ in parts]), joined(model, caches)
 
 
-def _alike(prompts: list[list[int]]) -> list[list[list[int]]]:
+def _similar_lengths(prompts: list[list[int]]) -> list[list[list[int]]]:
     """Prompts, longest first, in groups where none is shorter than four fifths of the longest."""
     groups: list[list[list[int]]] = []
     for prompt in prompts:
@@ -142,7 +132,7 @@ def _alike(prompts: list[list[int]]) -> list[list[list[int]]]:
 
 
 def _mask(prompts: list[list[int]], columns: int, width: int, device: torch.device) -> Tensor:
-    """[B, columns] of 0 and 1: prompts end before column `width`, and all after it are seen."""
+    """[B, columns] of 0 and 1: prompts end before column `width`, and all columns from it on are 1."""
     starts = torch.tensor([[width - len(prompt)] for prompt in prompts], device=device)
     return (torch.arange(columns, device=device) >= starts).long()
 
@@ -156,11 +146,11 @@ def _forward(model: Any, ids: Tensor, mask: Tensor, positions: Tensor, cache: Dy
     return logits
 
 
-def _closed_up(ended: Sequence[bool]) -> list[int]:
-    """Places of the rows that go on: as many as can keep theirs, and the last fill the gaps."""
-    going = [place for place, over in enumerate(ended) if not over]
-    movers = iter(going[::-1])
-    return [next(movers) if over else place for place, over in enumerate(ended[: len(going)])]
+def _compacted(ended: Sequence[bool]) -> list[int]:
+    """Indices of the rows that continue: as many as possible stay in place, and the last fill the gaps."""
+    left = [index for index, over in enumerate(ended) if not over]
+    movers = iter(left[::-1])
+    return [next(movers) if over else index for index, over in enumerate(ended[: len(left)])]
 
 
 @dataclass
@@ -200,7 +190,7 @@ class _Ends:
         answer.append(token)
         if not self.stop:
             return False
-        # A token has a byte at least, and the one before the string may change what its first looks like.
+        # A token has at least one byte, and the token before the string may change how its first one decodes.
         longest = max(len(text.encode()) for text in self.stop)
         tail = self.tokenizer.decode(answer[-longest - 1 :])
         return any(text in tail for text in self.stop)

@@ -1,7 +1,7 @@
-"""Attention over a row in which each prompt stands once and its responses see it and themselves only.
+"""Attention over a row that holds each prompt once, followed by its responses.
 
-The row is never attended to as a whole: the prompt attends to itself, each response to prompt + itself.
-On a CPU that costs a handful of small matrix products per response and no mask over the row. On a GPU one
+A prompt attends to itself, a response to its prompt and itself. On a CPU that costs a handful of small matrix
+products per response and no mask over the row. On a GPU one
 call for the whole row is quicker than many small ones: FlexAttention (`trainers.policy.flex`), or SDPA
 with a mask.
 """
@@ -20,27 +20,26 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from trainers.models import without_adapters
-from trainers.policy import attention as decoding
-from trainers.policy import flex
+from trainers.policy import decoding, flex
 from trainers.policy.batching import Segment
 from trainers.policy.visibility import spans
 
 ATTENTION = "apportion_shared_prefix"
-_BLOCK = 128  # queries whose scores are made at one time: of later keys only those of the block are wasted
+_BLOCK = 128  # queries scored at one time; scores of later keys are wasted within a block only
 
 
 def register() -> None:
-    """Make `ATTENTION` known to transformers; without a layout it does what SDPA does, as answering needs."""
+    """Register `ATTENTION` with transformers; without a layout it computes what SDPA does, for decoding."""
     AttentionInterface.register(ATTENTION, _attention)
     AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 @contextmanager
 def answering(model: Any) -> Iterator[None]:
-    """Let `model` (also under peft) decode without dropout, with `ATTENTION`; then it is as before."""
+    """Within the block `model` (also under peft) decodes without dropout, with `ATTENTION`."""
     lm = without_adapters(model)
     training, before = model.training, lm.config._attn_implementation
-    if before == "sdpa" and getattr(lm, "_supports_attention_backend", False):
+    if before == "sdpa" and lm.is_backend_compatible():
         register()
         lm.set_attn_implementation(ATTENTION)
     model.eval()
@@ -90,8 +89,8 @@ def segment_attention(
 class _SegmentAttention(torch.autograd.Function):
     """Softmax attention block by block with plain matrix products, gradients written into one buffer each.
 
-    Scores are made in float32 at least, as in SDPA: rounded to bfloat16 they made a gradient's error
-    a third larger. So are the gradients of keys and values: a prompt's are sums over its responses.
+    Scores are float32 at least, as in SDPA: rounded to bfloat16 they made a gradient's error a third
+    larger. So are the gradients of keys and values: a prompt's are sums over its responses.
     """
 
     @staticmethod
@@ -146,14 +145,14 @@ def _spans(segments: Sequence[Segment]) -> Iterator[tuple[Segment, int, int]]:
 
 
 def _blocks(start: int, stop: int, visible: int) -> Iterator[tuple[slice, int]]:
-    """Rows of the span start..stop a few at a time, and how many of the span's `visible` keys they see."""
+    """Rows of the span start..stop a few at a time, and how many of its `visible` keys they attend to."""
     for first in range(start, stop, _BLOCK):
         last = min(first + _BLOCK, stop)
         yield slice(first, last), visible - (stop - last)
 
 
 def _visible(row: Tensor, segment: Segment, start: int, stop: int) -> Tensor:
-    """Keys or values [G, S, D] that the span start..stop sees: its prompt, then itself."""
+    """Keys or values [G, S, D] that the span start..stop attends to: its prompt, then itself."""
     if start == segment.start:
         return row[:, start:stop]
     return torch.cat([row[:, segment.start : segment.start + segment.prompt], row[:, start:stop]], dim=1)
@@ -176,28 +175,3 @@ def _causal_softmax(scores: Tensor, future: Tensor, rows: slice) -> Tensor:
 
 def _precise(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
-
-
-_OTHERWISE = ("softcap", "position_bias", "s_aux")  # what makes scores other than scaled products
-
-
-def fits(query: Tensor, key: Tensor, mask: Tensor | None, options: dict[str, Any]) -> bool:
-    """Whether `attend` computes what is asked for, and quicker than SDPA."""
-    one_each = query.device.type == "cpu" and query.shape[2] == 1 and len(query) == len(key)
-    one_mask = mask is None or (mask.dtype == torch.bool and mask.shape[1:3] == (1, 1))
-    return one_each and one_mask and all(options.get(name) is None for name in _OTHERWISE)
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    """Softmax attention of `query` [B, H, 1, D] over `key` and `value` [B, G, S, D], G dividing H.
-
-    `mask` [B, 1, 1, S] is true where a key is seen (None: all are). Returns [B, H, 1, D]. In bfloat16 scores
-    are rounded before the softmax, which is computed in float32.
-    """
-    rows, groups, width = len(key), key.shape[1], key.shape[3]
-    grouped = query.reshape(rows, groups, -1, width)
-    precise = torch.promote_types(query.dtype, torch.float32)
-    scores = (grouped @ key.transpose(2, 3)).to(precise) * scale
-    if mask is not None:
-        scores.masked_fill_(~mask, float("-inf"))
-    return (scores.softmax(-1).to(value.dtype) @ value).reshape(rows, -1, 1, value.shape[3])

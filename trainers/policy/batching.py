@@ -1,4 +1,4 @@
-"""Rankings as token ids, and rows of them in which every prompt's tokens appear once."""
+"""Rankings as token ids, packed into rows in which every prompt's tokens appear once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pools.types import Example
-from trainers.prompt_format import Style, tokenize_prompt, tokenize_response
+from metrics.chat import Style
+from pools.subset import renumbered
+from pools.types import Compared, Example
+from trainers.prompt_format import tokenize_prompt, tokenize_response
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,9 @@ class Ranking:
     """One prompt with its responses as token ids, best first.
 
     `scores` falls (ties allowed) along the responses. `reference` holds each response's summed
-    log-probability under the frozen reference policy, for the algorithms that need one; `key` names the
-    prompt in messages (`Prompt.key`).
+    log-probability under the frozen reference policy, for the algorithms that need one; `key` identifies
+    the prompt in messages (`Prompt.key`). `compared` holds the pairs (better, worse) that were labelled where
+    those are not all of unequal scores (see `pools.types.Example`).
     """
 
     prompt_ids: list[int]
@@ -27,10 +30,11 @@ class Ranking:
     scores: tuple[float, ...]
     reference: tuple[float, ...] | None = None
     key: str = ""
+    compared: Compared | None = None
 
     @property
     def tokens(self) -> int:
-        """Tokens to encode: the prompt once, each response without its last token, only predicted."""
+        """Tokens to encode: the prompt once, each response without its last token (only predicted)."""
         return len(self.prompt_ids) + sum(len(ids) - 1 for ids in self.response_ids)
 
     def keep(self, indices: Iterable[int]) -> Ranking:
@@ -41,6 +45,7 @@ class Ranking:
             response_ids=tuple(self.response_ids[i] for i in chosen),
             scores=tuple(self.scores[i] for i in chosen),
             reference=None if self.reference is None else tuple(self.reference[i] for i in chosen),
+            compared=renumbered(self.compared, chosen),
         )
 
 
@@ -66,13 +71,14 @@ def tokenize_rankings(
     """Examples as rankings, responses by falling score (ties in the pool's order).
 
     Of responses with identical tokens (cut to the same beginning, say) only the best is kept; an example
-    of two or more responses that is left with one ranks nothing any more and is dropped.
+    of two or more responses that is left with one has no ranking to learn and is dropped.
     """
     rankings: list[Ranking] = []
     cut_prompts = cut_responses = duplicates = 0
     for example in examples:
         prompt, cut = tokenize_prompt(example.prompt, tokenizer, style=style, max_tokens=max_prompt_tokens)
-        ordered = sorted(example.responses, key=lambda response: -response.score)
+        order = sorted(range(len(example.responses)), key=lambda place: -example.responses[place].score)
+        ordered = [example.responses[place] for place in order]
         encoded = [
             tokenize_response(response.text, tokenizer, style=style, max_tokens=max_response_tokens)
             for response in ordered
@@ -83,7 +89,8 @@ def tokenize_rankings(
         duplicates += len(encoded) - len(first)
         if len(first) > 1 or len(encoded) == 1:
             ids, scores = tuple(ids for ids, _ in encoded), tuple(r.score for r in ordered)
-            whole = Ranking(prompt, ids, scores, key=example.prompt.key)
+            compared = renumbered(example.compared, order)
+            whole = Ranking(prompt, ids, scores, key=example.prompt.key, compared=compared)
             rankings.append(whole.keep(first.values()))
     dropped = len(examples) - len(rankings)
     return rankings, TokenizeReport(len(rankings), dropped, cut_prompts, cut_responses, duplicates)
@@ -91,7 +98,7 @@ def tokenize_rankings(
 
 @dataclass(frozen=True)
 class Segment:
-    """Where one ranking lies in the row: its prompt, then its responses one after the other."""
+    """One ranking's part of the row: its prompt, then its responses one after the other."""
 
     start: int
     prompt: int
@@ -106,18 +113,19 @@ class Segment:
 class Batch:
     """Rankings packed without padding into one row of T tokens, with N predicted tokens of R responses.
 
-    A response's positions go on from its prompt's last, whatever lies between them in the row.
+    A response's positions continue its prompt's, whatever lies between them in the row.
     """
 
     input_ids: Tensor  # [T] int64
     positions: Tensor  # [T] int64, from 0 at each prompt's first token
-    sources: Tensor  # [N] int64: the place in the row whose hidden state predicts the token
+    sources: Tensor  # [N] int64: the index in the row whose hidden state predicts the token
     targets: Tensor  # [N] int64: the predicted token
     owners: Tensor  # [N] int64: the response, 0..R-1, that the predicted token belongs to
     scores: Tensor  # [R] float64, so that margins and ties are as in the pool
     reference: Tensor | None  # [R] float32: summed log-probability under the reference policy
     segments: tuple[Segment, ...]
     sizes: tuple[int, ...]  # responses of each ranking
+    compared: tuple[Compared | None, ...]  # of each ranking, see `Ranking`
 
     @property
     def rankings(self) -> int:
@@ -171,6 +179,7 @@ def collate(rankings: Sequence[Ranking]) -> Batch:
         reference=_references(rankings),
         segments=tuple(segments),
         sizes=tuple(len(ranking.response_ids) for ranking in rankings),
+        compared=tuple(ranking.compared for ranking in rankings),
     )
 
 

@@ -1,4 +1,4 @@
-"""Attention of a packed row through FlexAttention, which skips blocks in which no key is seen."""
+"""Attention of a packed row by FlexAttention, which skips blocks in which no query attends to a key."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from torch.nn.functional import scaled_dot_product_attention
 from trainers.policy.batching import Segment
 from trainers.policy.visibility import BLOCK, row_blocks, row_mask
 
-_TRIALS = (
+_CHECKS = (
     (Segment(0, 70, (40, 0, 150)), Segment(260, 5, (1, 90))),
     (Segment(0, 300, (130, 20)), Segment(450, 1, (60,)), Segment(511, 30, (0, 40, 100))),
 )
 _TOLERANCE = 0.02  # of the norm: bfloat16 rounds to 0.004, a key too many or too few changes far more
 
 
-def filled(tokens: int) -> int:
-    """How many tokens a row of `tokens` is filled up to: whole blocks, and two at least.
+def padded_length(tokens: int) -> int:
+    """The length that a row of `tokens` is padded to: whole blocks, and at least two.
 
-    Lengths differ at every step and must not be compiled anew. With `dynamic=True` one compilation holds for
-    all lengths, but a size of 1 is always compiled by itself, and rows below 128 take another kernel.
+    Lengths differ at every step and must not be recompiled. With `dynamic=True` one compilation serves all
+    lengths, but a size of 1 is always compiled separately, and rows below 128 take another kernel.
     """
     return max(2, -(-tokens // BLOCK)) * BLOCK
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, blocks: BlockMask, scale: float) -> Tensor:
     """Attention [1, H, T, D] of a row of whole blocks; `key` and `value` are [1, G, T, D], G dividing H."""
-    way: Any = _compiled() if query.is_cuda else flex_attention
-    out: Tensor = way(query, key, value, block_mask=blocks, scale=scale, enable_gqa=True)
+    function: Any = _compiled() if query.is_cuda else flex_attention
+    out: Tensor = function(query, key, value, block_mask=blocks, scale=scale, enable_gqa=True)
     return out
 
 
 @functools.cache
 def obstacle(heads: int, groups: int, width: int, dtype: torch.dtype, device: torch.device) -> str | None:
-    """Why FlexAttention is not to be used for attention of this shape on `device`, or None.
+    """Why FlexAttention cannot be used for attention of this shape on `device`, or None.
 
-    Found out by trial: two short rows, whose output and gradients must be those under a dense mask.
+    Checked on two short rows, whose output and gradients must be those under a dense mask.
     """
     shape = (heads, groups, groups), width, dtype, device
     try:
-        gaps = torch.cat([_gaps(_row(segments, *shape), segments) for segments in _TRIALS])
-    except Exception as error:  # whatever a compiler or driver may raise: training goes on without
+        gaps = torch.cat([_gaps(_row(segments, *shape), segments) for segments in _CHECKS])
+    except Exception as error:  # whatever a compiler or driver may raise: training continues without
         return failure(error)
     gap = float(gaps.max())  # of a NaN too
     return None if gap <= _TOLERANCE else f"FlexAttention is off by {gap:.2g} of the result's norm here"
@@ -54,14 +54,14 @@ def obstacle(heads: int, groups: int, width: int, dtype: torch.dtype, device: to
 
 def failure(error: Exception) -> str:
     """What kept FlexAttention from running, in one line."""
-    said = str(error).strip().splitlines() or [""]
-    return f"FlexAttention does not run here ({type(error).__name__}: {said[0]:.200})"
+    lines = str(error).strip().splitlines() or [""]
+    return f"FlexAttention does not run here ({type(error).__name__}: {lines[0]:.200})"
 
 
 @functools.cache
 def _compiled() -> Callable[..., Any]:
     # One compilation for each combination of what needs gradients, strides, scale and, in a process that
-    # trains several models, heads; past the limit torch would make the whole matrix of scores unasked.
+    # trains several models, heads; past the limit torch would silently make the whole matrix of scores.
     torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
     return torch.compile(flex_attention, dynamic=True)
 
@@ -73,9 +73,9 @@ def _row(
     dtype: torch.dtype,
     device: torch.device,
 ) -> list[Tensor]:
-    """Random queries, keys and values of a filled row, in memory as models have them: [T, heads, width]."""
+    """Random queries, keys and values of a padded row, strided as by models: [T, heads, width]."""
     generator = torch.Generator(device).manual_seed(0)  # the training's own stays as it is
-    total = filled(segments[-1].stop)
+    total = padded_length(segments[-1].stop)
     return [
         torch.randn(1, total, count, width, generator=generator, dtype=dtype, device=device).transpose(1, 2)
         for count in heads

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Path = Literal["auto", "segments", "flex", "mask", "plain"]
 _CHUNK = 1024  # predicted tokens whose scores over the vocabulary exist at one time
-_ROWS = 8  # of them, those whose scores are float32 at one time on a CPU: they stay in its cache
+_ROWS = 8  # rows of a chunk that are float32 at one time on a CPU: they fit into its cache
 _NO_MASK = torch.ones(1, 1, 1, 1)
 _RESHAPED = ("final_logit_softcapping", "attn_logit_softcapping", "logit_scale", "logits_scaling")
 
@@ -43,10 +43,10 @@ class ResponseLogps(NamedTuple):
 class Policy(nn.Module):
     """A causal language model (also under peft) that scores packed rankings.
 
-    Each prompt is encoded once for all its responses where the model can be told who sees whom, and every
+    Each prompt is encoded once for all its responses where the model's attention can be replaced, and every
     response with its own copy of the prompt, padded, where it cannot: `reason` then says why, and is None
-    otherwise. A model that can be told is tried on a few tokens first, unless its weights are elsewhere
-    (ZeRO-3). On a GPU FlexAttention is tried too; `no_flex` says why it is not used, and is None where it is.
+    otherwise. Sharing is first checked on a few tokens, unless the weights are sharded (ZeRO-3). On a GPU
+    FlexAttention is checked too; `no_flex` says why it is not used, and is None where it is.
     Parameters are used through their modules only, so that the hooks of ZeRO-3 gather them.
     """
 
@@ -56,7 +56,7 @@ class Policy(nn.Module):
         lm = without_adapters(model)
         # In a tuple, so that the parts are not registered a second time.
         self._parts = (lm, getattr(lm, lm.base_model_prefix), lm.get_output_embeddings())
-        self._asked: Path = path
+        self._path: Path = path
         self._window = _window(lm.config)
         self.reason = _obstacle(*self._parts)
         self.no_flex: str | None = "the model was not on a GPU when FlexAttention would have been tried"
@@ -64,25 +64,25 @@ class Policy(nn.Module):
             attention.register()
             lm.set_attn_implementation(attention.ATTENTION)
             if path == "auto" and _on_gpu(lm):
-                self.no_flex = None  # so that `path` is flex while it is tried
+                self.no_flex = None  # so that `path` is flex while it is checked
                 self.no_flex = self._flex_obstacle()
             if self.path != "flex":
                 self.reason = self._disagreement()
 
     @property
     def path(self) -> Path:
-        """How prompts are encoded now: `segments` on a CPU, `flex` or a dense `mask` on a GPU, or `plain`."""
+        """How prompts are encoded: `segments` on a CPU, `flex` or a dense `mask` on a GPU, or `plain`."""
         if self.reason is not None:
             return "plain"
-        if self._asked != "auto":
-            return self._asked
+        if self._path != "auto":
+            return self._path
         if not _on_gpu(self._parts[0]):
             return "segments"
         return "flex" if self.no_flex is None else "mask"
 
     @property
     def note(self) -> str | None:
-        """What a user should know of how prompts are encoded now, or None."""
+        """What a user should know about how prompts are encoded, or None."""
         if self.path == "mask":
             return f"attention goes through a dense mask, T x T for a row of T tokens: {self.no_flex}"
         if self.reason is not None:
@@ -98,7 +98,7 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def _disagreement(self) -> str | None:
-        """Why sharing as `path` says is not to be trusted, from a trial on a few tokens; None if it is."""
+        """Why encoding by `path` is not correct, from a check on a few tokens; None if it is."""
         lm = self._parts[0]
         if any(parameter.numel() == 0 or parameter.is_meta for parameter in lm.parameters()):
             return None
@@ -113,14 +113,14 @@ class Policy(nn.Module):
         return f"{type(lm).__name__} scores shared prompts differently (by {gap:.2g} nats a token)"
 
     def _flex_obstacle(self) -> str | None:
-        """Why FlexAttention is not to be used where the model stands, from trials without and with it."""
+        """Why FlexAttention cannot be used on the model's device, from checks without and with the model."""
         lm = self._parts[0]
-        found = flex.obstacle(*_attention_shape(lm.config), lm.dtype, lm.device)
-        if found is not None:
-            return found
+        obstacle = flex.obstacle(*_attention_shape(lm.config), lm.dtype, lm.device)
+        if obstacle is not None:
+            return obstacle
         try:
             return self._disagreement()
-        except Exception as error:  # of a layer that is shaped otherwise than the configuration says
+        except Exception as error:  # of a layer whose shape is not what the configuration says
             return flex.failure(error)
 
     def _shared(self, batch: Batch) -> Tensor:
@@ -131,7 +131,7 @@ class Policy(nn.Module):
         if self.path == "segments":
             layout: dict[str, Any] = {"attention_mask": _NO_MASK, "segments": batch.segments}
         elif self.path == "flex":
-            total = flex.filled(len(ids))
+            total = flex.padded_length(len(ids))
             ids, positions = (pad(row, (0, total - len(row))) for row in (ids, positions))
             layout = {"attention_mask": _NO_MASK, "blocks": row_blocks(batch.segments, total, device)}
         else:
@@ -154,11 +154,11 @@ class Policy(nn.Module):
 def _chunked(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
     """Log-probability [N] of `targets` after `hidden` [N, D], with the scores of one chunk at a time.
 
-    For the backward pass, which starts at the last chunk, its scores are kept; the others' are made again.
+    The last chunk's scores are kept for the backward pass, which starts there; the others are recomputed.
     """
     *earlier, last = zip(torch.split(hidden, _CHUNK), torch.split(targets, _CHUNK), strict=True)
-    again = [checkpoint(_scored, head, *chunk, use_reentrant=False) for chunk in earlier]
-    return torch.cat([*again, _scored(head, *last)])
+    recomputed = [checkpoint(_scored, head, *chunk, use_reentrant=False) for chunk in earlier]
+    return torch.cat([*recomputed, _scored(head, *last)])
 
 
 def _scored(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -174,8 +174,8 @@ def _pick(logits: Tensor, targets: Tensor) -> Tensor:
 class _LogSoftmaxAt(torch.autograd.Function):
     """log_softmax(logits)[target] in float32 at least, a few rows at a time on a CPU.
 
-    The gradient takes the place of the scores, which are as large as all weights of a small model: a graph
-    that is kept for a second backward pass refuses it.
+    The gradient overwrites the scores, which are as large as all weights of a small model: a second
+    backward pass through the same graph is an error.
     """
 
     @staticmethod
@@ -208,7 +208,7 @@ def _sequences(batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _window(config: Any) -> int | None:
-    """Tokens back that the nearest-sighted layer sees, where that is limited."""
+    """The narrowest attention window of all layers (tokens), where one is limited."""
     limits = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
     return min((int(limit) for limit in limits if limit), default=None)
 
@@ -226,23 +226,23 @@ def _attention_shape(config: Any) -> tuple[int, int, int]:
 
 
 def _obstacle(lm: Any, backbone: nn.Module, head: nn.Module | None) -> str | None:
-    """What in the model's make keeps prompts from being shared, or None."""
+    """Why prompts cannot be shared with this architecture, or None."""
     name = type(lm).__name__
-    if not getattr(lm, "_supports_attention_backend", False):
+    if not lm.is_backend_compatible():
         return f"{name} does not let its attention be replaced"
     if "position_ids" not in inspect.signature(backbone.forward).parameters:
         return f"{name} takes no position ids"
     odd = [key for key in _RESHAPED if getattr(lm.config, key, None) not in (None, 1)]
     odd += ["attention sinks"] if any(key.endswith("sinks") for key, _ in lm.named_parameters()) else []
     if odd or head is None:
-        return f"{name} has scores of its own making ({', '.join(odd) or 'no output head'})"
+        return f"{name} computes scores of its own ({', '.join(odd) or 'no output head'})"
     return None
 
 
 def with_reference(
     policy: nn.Module, rankings: Sequence[Ranking], *, max_tokens: int, device: torch.device | str
 ) -> list[Ranking]:
-    """The rankings with `reference` filled in by `policy` as it stands: call it once, before training."""
+    """The rankings with `reference` computed by the current `policy`: call it once, before training."""
     filled: list[Ranking] = []
     for indices in pack(rankings, max_tokens):
         chosen = [rankings[i] for i in indices]

@@ -1,6 +1,6 @@
-"""Who sees whom in a packed row: a token sees its prompt and, of its own part, itself and what stands before.
+"""Which tokens of a packed row attend to which: to their prompt, and causally within their own part.
 
-A part is a prompt or one response. The same is said in two forms, as a dense mask and as the blocks of one.
+A part is a prompt or one response. In two forms: a dense mask, and the blocks of one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def spans(segment: Segment) -> list[tuple[int, int]]:
 
 
 def row_mask(segments: Sequence[Segment], device: torch.device) -> Tensor:
-    """[1, 1, T, T] bool: which key each token of a packed row may see, for attention that takes a mask."""
+    """[1, 1, T, T] bool: the keys that each token of a packed row attends to, as a dense mask."""
     total = segments[-1].stop
     mask = torch.zeros(total, total, dtype=torch.bool, device=device)
     for segment in segments:
@@ -36,22 +36,22 @@ def row_mask(segments: Sequence[Segment], device: torch.device) -> Tensor:
 
 
 def row_blocks(segments: Sequence[Segment], total: int, device: torch.device) -> BlockMask:
-    """The same for FlexAttention, of a row filled up to `total` tokens, a multiple of `BLOCK`.
+    """The same for FlexAttention, of a row padded to `total` tokens, a multiple of `BLOCK`.
 
-    The filling sees itself only. Blocks are counted from where each token's view begins and ends: neither is
-    a mask of T x T made, as `create_block_mask` does, nor a kernel compiled that would make it in pieces.
+    Padding attends to itself only. Blocks are counted from where each token's view begins and ends, without
+    the T x T mask that `create_block_mask` makes, and without compiling a kernel that makes it in pieces.
     """
     own, first, stop = _views(segments, total).to(device)
 
-    def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    def attends(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         shared = (first[query] <= key) & (key < stop[query])
-        seen: Tensor = (key <= query) & (shared | (own[query] <= key))
-        return seen
+        allowed: Tensor = (key <= query) & (shared | (own[query] <= key))
+        return allowed
 
-    pairs = _seen_pairs(own, first, stop)
+    pairs = _attended_pairs(own, first, stop)
     whole = pairs == BLOCK * BLOCK
     blocks = (*_ordered((pairs > 0) & ~whole), *_ordered(whole))
-    return BlockMask.from_kv_blocks(*blocks, BLOCK_SIZE=BLOCK, mask_mod=sees)
+    return BlockMask.from_kv_blocks(*blocks, BLOCK_SIZE=BLOCK, mask_mod=attends)
 
 
 def _views(segments: Sequence[Segment], total: int) -> Tensor:
@@ -68,20 +68,20 @@ def _views(segments: Sequence[Segment], total: int) -> Tensor:
     return by_token.T.contiguous()
 
 
-def _seen_pairs(own: Tensor, first: Tensor, stop: Tensor) -> Tensor:
-    """[T / BLOCK, T / BLOCK]: in how many pairs of a block of queries and one of keys the key is seen."""
-    places = torch.arange(len(own), dtype=torch.int32, device=own.device)
-    edges = places[::BLOCK]
+def _attended_pairs(own: Tensor, first: Tensor, stop: Tensor) -> Tensor:
+    """[T / BLOCK, T / BLOCK]: how many pairs of a query and a key in two blocks attend."""
+    indices = torch.arange(len(own), dtype=torch.int32, device=own.device)
+    edges = indices[::BLOCK]
 
     def within(low: Tensor, high: Tensor) -> Tensor:
         inner = torch.minimum(high[:, None], edges + BLOCK) - torch.maximum(low[:, None], edges)
         return inner.clamp_(min=0)
 
-    counts = within(own, places + 1) + within(first, stop)
+    counts = within(own, indices + 1) + within(first, stop)
     return counts.view(len(edges), BLOCK, len(edges)).sum(1)
 
 
 def _ordered(blocks: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each row of `blocks` [Q, K] bool, how many are true, [1, 1, Q], and all places, those first."""
-    places = blocks.int().argsort(dim=-1, descending=True, stable=True)
-    return blocks.sum(-1, dtype=torch.int32)[None, None], places.to(torch.int32)[None, None]
+    """Of each row of `blocks` [Q, K] bool, how many are true, [1, 1, Q], and all indices, those first."""
+    indices = blocks.int().argsort(dim=-1, descending=True, stable=True)
+    return blocks.sum(-1, dtype=torch.int32)[None, None], indices.to(torch.int32)[None, None]

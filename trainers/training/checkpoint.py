@@ -1,4 +1,4 @@
-"""What a checkpoint of a trial holds, when one is written, and how a trial goes on from it."""
+"""What a checkpoint of a trial holds, when one is written, and how a trial resumes from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import torch
 from base.errors import CheckpointError
 from trainers.config.trainer import CheckpointConfig
 from trainers.spec import SeedResult
-from trainers.training.best import Best
+from trainers.training.best import BestPolicy
 from trainers.training.loop import Training
 from trainers.workers.context import WorkerContext
 
@@ -26,22 +26,22 @@ STATE, ENGINE = "trial.json", "engine"
 _log = logging.getLogger(__name__)
 
 
-class Keeper:
-    """Writes a trial's checkpoints, and knows what an earlier run of the same trial has left.
+class Checkpointer:
+    """Writes a trial's checkpoints, and reads the one that an earlier run of the same trial left.
 
     A checkpoint holds the results of finished seeds and, for the seed in training, DeepSpeed's engine
-    (weights, optimiser, schedule), the best policy so far, the random states and all of `Training`. One
-    that cannot be written is told of once and costs the trial nothing but safety.
+    (weights, optimiser, schedule), the best policy so far, the random states and all of `Training`. A
+    checkpoint that cannot be written is logged once, and the trial continues.
     """
 
     def __init__(self, config: CheckpointConfig, context: WorkerContext) -> None:
         self._config, self._context = config, context
         self._stack = ExitStack()
-        self._since = 0  # steps that no checkpoint holds yet
-        self._steps = 0  # steps of the whole trial, which name a checkpoint
+        self._unsaved = 0  # steps since the last checkpoint
+        self._steps = 0  # of all seeds: a checkpoint is named by them
         self.results: list[SeedResult] = []
         self.last: str | None = None
-        self.trouble: str | None = None
+        self.error: str | None = None
         self._seconds = 0.0
         self._state: dict[str, Any] = {}
         self._folder = self._stack.enter_context(context.restored())
@@ -50,49 +50,49 @@ class Keeper:
 
     def _read(self, folder: Path) -> None:
         self._state = json.loads((folder / STATE).read_text())
-        self.results = [seed_result(row) for row in self._state["results"]]
+        self.results = [SeedResult.from_dict(row) for row in self._state["results"]]
         self._steps, self.last = self._state["steps"], str(folder)
         if self._state["world_size"] != self._context.world_size:
-            # Shards are cut for a number of workers: the seed in training starts again, finished ones stay.
+            # Shards belong to a number of workers: the seed in training starts again, finished ones stay.
             self._state["seed"] = None
 
-    def resume(self, seed: int, engine: Any, best: Best) -> Training:
-        """Bring `engine`, `best` and the random states to where the checkpoint of `seed` left them.
+    def resume(self, seed: int, engine: Any, best: BestPolicy) -> Training:
+        """Load `engine`, `best` and the random states from the checkpoint of `seed`.
 
-        Returns how far the training is: new, where the checkpoint is of another seed or there is none.
+        Returns how far the training is: at its start where there is no checkpoint of that seed.
         """
         training = Training()
         if self._folder is not None and self._state["seed"] == seed:
             engine.load_checkpoint(
                 str(self._folder), tag=ENGINE, load_module_strict=not _partly_frozen(engine)
             )
-            own = torch.load(self._own(self._folder), weights_only=False)
-            best.reward, best.step, best.weights = own["best"]
-            set_random_states(own["random"])
+            saved = torch.load(self._rank_file(self._folder), weights_only=False)
+            best.reward, best.step, best.weights = saved["best"]
+            set_random_states(saved["random"])
             training = Training(**self._state["training"])
-        self._stack.close()  # a copy from an object store is needed no longer
+        self._stack.close()  # deletes a copy from an object store
         self._folder = None
         return training
 
-    def after_step(self, seed: int, engine: Any, training: Training, best: Best, *, last: bool) -> None:
-        """Count a step; write a checkpoint if one is due. The `last` step's result is near: it needs none."""
-        self._since += 1
+    def after_step(self, seed: int, engine: Any, training: Training, best: BestPolicy, *, last: bool) -> None:
+        """Count a step; write a checkpoint if one is due, except at the `last` step, whose result follows."""
+        self._unsaved += 1
         self._steps += 1
-        if self._config.every and self._since >= self._config.every and not last:
+        if self._config.every and self._unsaved >= self._config.every and not last:
             self._save(seed, engine, training, best)
 
-    def finished(self, result: SeedResult, *, more: bool) -> None:
-        """Keep a seed's result; if `more` seeds follow and a checkpoint is due, it holds results alone."""
+    def add_result(self, result: SeedResult, *, more: bool) -> None:
+        """Add a finished seed; if `more` seeds follow and a checkpoint is due, write one of results only."""
         self.results.append(result)
-        if more and self._config.every and self._since >= self._config.every:
-            self._save(None, None, None, Best())
+        if more and self._config.every and self._unsaved >= self._config.every:
+            self._save(None, None, None, BestPolicy())
 
     def take_seconds(self) -> float:
-        """Seconds spent on writing checkpoints since this was last asked."""
+        """Seconds spent on writing checkpoints since the last call."""
         seconds, self._seconds = self._seconds, 0.0
         return seconds
 
-    def _save(self, seed: int | None, engine: Any, training: Training | None, best: Best) -> None:
+    def _save(self, seed: int | None, engine: Any, training: Training | None, best: BestPolicy) -> None:
         state = {
             "world_size": self._context.world_size,
             "steps": self._steps,
@@ -106,33 +106,36 @@ class Keeper:
                 save_engine(engine, folder)
                 torch.save(
                     {"best": (best.reward, best.step, best.weights), "random": random_states()},
-                    self._own(folder),
+                    self._rank_file(folder),
                 )
             if self._context.rank == 0:
                 (folder / STATE).write_text(json.dumps(state))
 
         started = time.perf_counter()
-        self._since = 0  # where it fails, the next attempt is a whole interval away
+        self._unsaved = 0  # also where it fails: the next attempt is an interval away
         try:
             self.last = self._context.save(f"step{self._steps:08d}", write)
         except CheckpointError as error:
-            if self.trouble is None:
-                _log.warning("no checkpoint could be kept: %s", error)
-            self.trouble = str(error)
+            if self.error is None:
+                _log.warning("no checkpoint could be written: %s", error)
+            self.error = str(error)
         self._seconds += time.perf_counter() - started
 
-    def _own(self, folder: Path) -> Path:
+    def _rank_file(self, folder: Path) -> Path:
         return folder / f"worker{self._context.rank}.pt"
 
 
 def save_engine(engine: Any, folder: Path) -> None:
     """DeepSpeed's checkpoint of `engine` under `folder`: a collective, also where one worker cannot write.
 
-    Weights that are not trained, under LoRA nearly all of them, are left out. DeepSpeed ends with a barrier,
-    so an error on the way there would leave the other workers waiting in it.
+    Weights that are not trained, under LoRA nearly all of them, are left out. DeepSpeed ends with a barrier:
+    an error before it would leave the other workers waiting there, so it is raised afterwards.
     """
     failures: list[Exception] = []
-    with _patient(engine.checkpoint_engine, "save", failures), _patient(engine, "_copy_recovery_script", []):
+    with (
+        _deferred(engine.checkpoint_engine, "save", failures),
+        _deferred(engine, "_copy_recovery_script", []),
+    ):
         engine.save_checkpoint(
             str(folder), tag=ENGINE, save_latest=False, exclude_frozen_parameters=_partly_frozen(engine)
         )
@@ -145,26 +148,21 @@ def _partly_frozen(engine: Any) -> bool:
 
 
 @contextmanager
-def _patient(owner: Any, name: str, failures: list[Exception]) -> Iterator[None]:
-    """Within the block, `owner.name` notes what the disk refuses instead of raising it."""
-    act = getattr(owner, name)
+def _deferred(owner: Any, name: str, failures: list[Exception]) -> Iterator[None]:
+    """Within the block, `owner.name` appends errors of the disk to `failures` instead of raising them."""
+    method = getattr(owner, name)
 
-    def patient(*args: Any, **options: Any) -> None:
+    def deferring(*args: Any, **options: Any) -> None:
         try:
-            act(*args, **options)
+            method(*args, **options)
         except (OSError, RuntimeError) as error:
             failures.append(error)
 
-    setattr(owner, name, patient)
+    setattr(owner, name, deferring)
     try:
         yield
     finally:
         delattr(owner, name)
-
-
-def seed_result(row: dict[str, Any]) -> SeedResult:
-    """A result as it was before `dataclasses.asdict` and JSON."""
-    return SeedResult(**{**row, "rewards": tuple(row["rewards"]), "answers": tuple(row["answers"])})
 
 
 def random_states() -> dict[str, Any]:
@@ -174,7 +172,7 @@ def random_states() -> dict[str, Any]:
 
 
 def set_random_states(states: dict[str, Any]) -> None:
-    """Bring the generators to where `random_states` found them."""
+    """Restore the states that `random_states` returned."""
     torch.set_rng_state(states["torch"])
     np.random.set_state(states["numpy"])
     random.setstate(states["python"])

@@ -19,10 +19,10 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def import_deepspeed() -> Any:
-    """Import DeepSpeed for the accelerator at hand, quietly, without compiling anything.
+    """Import DeepSpeed for the accelerator at hand, without its log output and without compiling anything.
 
-    Its autotuner would bring MLflow along, and its Muon optimiser torch's compiler: two seconds of every
-    worker's start for what is not used here.
+    Its autotuner would import MLflow, and its Muon optimiser torch's compiler: two seconds of every
+    worker's start for features that are not used here.
     """
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -35,14 +35,14 @@ def import_deepspeed() -> Any:
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     # The shared-memory collective is compiled for 40 s on first use; gloo gives the same losses at once.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    # It would print its memory four times while it is made, each time after collecting all garbage.
+    # The optimiser's constructor would print memory use four times, each after a garbage collection.
     deepspeed.runtime.bf16_optimizer.see_memory_usage = lambda *_, **__: None
     return deepspeed
 
 
 @contextmanager
 def _absent(module: str) -> Iterator[None]:
-    """Let an import of `module` fail, unless it is there already."""
+    """Let an import of `module` fail, unless it is imported already."""
     if module in sys.modules:
         yield
         return
@@ -55,7 +55,7 @@ def _absent(module: str) -> Iterator[None]:
 
 @contextmanager
 def _uncompiled() -> Iterator[None]:
-    """Let `torch.compile` leave functions as they are: as a decorator it loads the compiler at once."""
+    """Make `torch.compile` a no-op: as a decorator it would load the compiler at once."""
     compiler = torch.compile
     torch.compile = lambda function=None, **_: function or (lambda later: later)  # type: ignore[assignment]
     try:
@@ -67,7 +67,7 @@ def _uncompiled() -> Iterator[None]:
 def build_engine(policy: torch.nn.Module, config: TrainerConfig, steps: int) -> Any:
     """Wrap `policy` in a DeepSpeed engine with AdamW and the configured schedule over `steps`.
 
-    torch's fused AdamW is handed in because it steps about three times faster than the default loop.
+    torch's fused AdamW is passed in because it steps about three times faster than the default loop.
     A process group must exist.
     """
     deepspeed = import_deepspeed()
@@ -91,14 +91,14 @@ def build_engine(policy: torch.nn.Module, config: TrainerConfig, steps: int) -> 
 
 
 def whole_weights(model: torch.nn.Module, *, keep: bool) -> dict[str, torch.Tensor]:
-    """Copies of all parameters by name, in CPU memory, on the workers that `keep` them; the others get none.
+    """Copies of all parameters by name, in CPU memory, on the workers that `keep` them; {} on the others.
 
     Under ZeRO-3 the shards of one parameter at a time are gathered: a collective.
     """
     deepspeed = import_deepspeed()
     weights = {}
     for name, parameter in model.named_parameters():
-        with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
+        with deepspeed.zero.GatheredParameters([parameter]):
             if keep:
                 weights[name] = parameter.detach().cpu().clone()
     return weights

@@ -1,4 +1,4 @@
-"""The training loop: steps over packed micro-batches whose cut does not change the gradient."""
+"""The training loop: steps over packed micro-batches whose boundaries do not change the gradient."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from trainers.workers.context import WorkerContext
 class Training:
     """How far a training is: steps done, and over all workers tokens encoded, padding and padded size.
 
-    `history` has a row for each logged step; `seconds` by phase are this worker's. Plain data, so that a
-    checkpoint holds it whole.
+    `history` has a row for each logged step; `seconds` by phase are this worker's. Plain data, so that it
+    fits into a checkpoint.
     """
 
     step: int = 0
@@ -38,17 +38,17 @@ class Training:
         """Seconds in all phases of training, evaluation left out."""
         return sum(self.seconds.get(phase, 0.0) for phase in PHASES)
 
-    def note(self, values: dict[str, float]) -> dict[str, float]:
+    def record(self, values: dict[str, float]) -> dict[str, float]:
         """Write `values` into the history's row of this step; returns the row."""
         if not self.history or self.history[-1]["step"] != self.step:
             self.history.append({"step": float(self.step)})
         self.history[-1] |= values
         return self.history[-1]
 
-    def budget_fraction(self, seconds: dict[str, float]) -> None:
+    def add_seconds(self, seconds: dict[str, float]) -> None:
         """Add to the seconds of each phase."""
-        for phase, more in seconds.items():
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + more
+        for phase, added in seconds.items():
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + added
 
     def telemetry(self) -> dict[str, float]:
         """Totals: seconds by phase, tokens a second, share of padding."""
@@ -67,13 +67,13 @@ def micro_batches(
     Rank r takes every world_size-th ranking from r on. Under ZeRO-3 each forward is a collective, so all
     workers must make equally many: those with fewer repeat their last one with weight 0.
     """
-    cuts = [
+    packed = [
         pack(chosen[rank :: context.world_size], config.micro_batch_tokens)
         for rank in range(context.world_size)
     ]
     mine = chosen[context.rank :: context.world_size]
-    groups = [(collate([mine[i] for i in group]), 1.0) for group in cuts[context.rank]]
-    fillers = max(map(len, cuts)) - len(groups)
+    groups = [(collate([mine[i] for i in group]), 1.0) for group in packed[context.rank]]
+    fillers = max(map(len, packed)) - len(groups)
     return groups + [(groups[-1][0], 0.0)] * fillers
 
 
@@ -90,9 +90,10 @@ def train(
 ) -> Training:
     """Train for `total_steps` optimiser steps on `rankings`; equal seeds visit prompts in equal order.
 
-    Goes on from `training.step`, where the engine then must stand too. `after_step` is called on every
-    worker once a step is taken and noted; its time is no part of the training's. Raises RefusedError on all
-    workers at the first loss or gradient that is not finite, naming the step and the prompts.
+    Continues after `training.step`, the step that the engine must be at too. `after_step` is called on every
+    worker once a step is taken and recorded; its time does not count as the training's. Raises
+    NonRetryableError on all workers at the first loss or gradient that is not finite, naming the step and the
+    prompts.
     """
     training, watch = training or Training(), Stopwatch(context.device)
     steps = total_steps(config, rankings)
@@ -106,8 +107,8 @@ def train(
         _check_finite(values, training.step, steps, chosen, config)
         if training.step % log_every == 0 or training.step in (1, steps):
             spent = watch.read()
-            training.budget_fraction(spent)
-            row = training.note(values | _costs(training, spent, training.step - logged, context))
+            training.add_seconds(spent)
+            row = training.record(values | _costs(training, spent, training.step - logged, context))
             logged = training.step
             context.progress({**row, "seed": float(seed), "steps": float(steps)})
         if after_step is not None:
@@ -118,7 +119,7 @@ def train(
 def _costs(
     training: Training, spent: dict[str, float], steps: int, context: WorkerContext
 ) -> dict[str, float]:
-    """What the last `steps` cost: a row's mean seconds of a step by phase, and the totals so far."""
+    """The cost of the last `steps`: mean seconds of a step by phase, and the totals so far."""
     seconds = {f"seconds_{phase}": value / steps for phase, value in spent.items()}
     totals = training.telemetry()
     return seconds | {
@@ -131,9 +132,9 @@ def _costs(
 def _check_finite(
     values: dict[str, float], step: int, steps: int, chosen: Sequence[Ranking], config: TrainerConfig
 ) -> None:
-    """Raise where training is lost: alike on all workers, as loss and norm are those of all of them.
+    """Raise where training has diverged: on all workers, as loss and norm are sums over all of them.
 
-    Under fp16 a gradient that overflows is no loss: DeepSpeed skips the step and lowers its scale.
+    Under fp16 a gradient may overflow: DeepSpeed skips the step and lowers its loss scale.
     """
     norm = values.get("grad_norm", 0.0) if config.dtype != "fp16" else 0.0
     for name, value in (("loss", values["loss"]), ("norm of the gradient", norm)):
@@ -190,7 +191,7 @@ def _count(sums: dict[str, float], batch: Batch, weight: float, plain: bool) -> 
 
 
 def _over_workers(sums: dict[str, float], context: WorkerContext) -> dict[str, float]:
-    """The sums over all workers: one small collective, which also lets all see a loss that is not finite."""
+    """The sums over all workers: one small collective, which also shows a bad loss to all of them."""
     if context.world_size == 1:
         return dict(sums)
     import torch

@@ -1,4 +1,4 @@
-"""What a training visits and when: the order of prompts, and the learning rate at each step."""
+"""The order in which a training visits prompts, and the learning rate at each step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training costs while it runs: seconds by phase, padding, memory. Imports no torch by itself."""
+"""What a training costs: seconds by phase, padding, memory. Imports no torch by itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GIB = 2**30
 class Stopwatch:
     """Seconds spent in named phases, one after the other.
 
-    On a GPU, phases are marked by events in its stream and read later, so that measuring never waits for it.
+    On a GPU, phases are marked by events in its stream and read later: measuring does not synchronise.
     """
 
     def __init__(self, device: str) -> None:
@@ -30,7 +30,7 @@ class Stopwatch:
         self._last: Any = None
 
     def start(self) -> None:
-        """What is between the last lap and now belongs to no phase."""
+        """Begin a phase: the time since the last lap belongs to none."""
         self._last = self._now()
 
     def lap(self, phase: str) -> None:
@@ -40,7 +40,7 @@ class Stopwatch:
         self._last = now
 
     def read(self) -> dict[str, float]:
-        """Seconds by phase since the last reading."""
+        """Seconds by phase since the last call."""
         seconds: dict[str, float] = defaultdict(float)
         if self._cuda and self._marks:
             self._marks[-1][1][1].synchronize()
@@ -59,20 +59,20 @@ class Stopwatch:
         return event
 
 
-def forget_peak(device: str) -> None:
-    """Let `peak_memory` count from now on, and give back what no tensor uses: workers outlive trials."""
+def reset_peak_memory(device: str) -> None:
+    """Let `peak_memory` count from now on, and free what no tensor uses: workers outlive trials."""
     if device.startswith("cuda"):
         import torch
 
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        with suppress(OSError):  # Linux alone can; elsewhere the peak is that of all trials so far
+        with suppress(OSError):  # only Linux can; elsewhere the peak is that of all trials so far
             Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory(device: str) -> float:
-    """Most memory that this worker has held since `forget_peak` (GiB): of its GPU, or resident on a CPU."""
+    """Maximum memory of this worker since `reset_peak_memory` (GiB): of its GPU, or resident on a CPU."""
     if device.startswith("cuda"):
         import torch
 
@@ -82,15 +82,14 @@ def peak_memory(device: str) -> float:
 
 
 def padded_tokens(batch: Batch) -> tuple[int, int]:
-    """(padding, all) tokens of a batch whose responses each take a row with their prompt, filled up to the
-    longest."""
+    """(padding, all) tokens of a batch with one row per response and its prompt, padded to the longest."""
     rows = [segment.prompt + response for segment in batch.segments for response in segment.responses]
-    everything = len(rows) * max(rows)
-    return everything - sum(rows), everything
+    padded = len(rows) * max(rows)
+    return padded - sum(rows), padded
 
 
 def summed(telemetry: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Several trainings' telemetry as one: seconds add up, memory is the most, the others are the mean."""
+    """Several trainings' telemetry as one: seconds add up, memory is the maximum, the others are means."""
     rows = list(telemetry)
     found: dict[str, float] = {}
     for name in sorted(set().union(*rows)):

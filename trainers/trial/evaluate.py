@@ -1,4 +1,4 @@
-"""Judging a policy: greedy answers to the held-out prompts, scored by the reward model."""
+"""Evaluation of a policy: greedy answers to held-out prompts, scored by the reward model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainers.config.trainer import EvaluationConfig, ModelConfig
 from trainers.generation.generate import cut, generate
 from trainers.models import end_tokens
 from trainers.prompt_format import tokenize_prompts
-from trainers.workers.collectives import gathered, together
+from trainers.workers.collectives import all_gather, raise_on_all
 from trainers.workers.context import WorkerContext
 
 
@@ -38,18 +38,18 @@ def judge(
 ) -> Judged:
     """Answer `prompts` greedily and score the answers; every worker returns the whole result.
 
-    Workers share the prompts out between them, unless the model's weights are `sharded` (ZeRO-3): then
-    each forward is a collective, all must decode the same prompts in step, and the first one scores them.
-    Raises RefusedError on all workers where the reward model fails on one of them.
+    Workers divide the prompts between them, unless the model's weights are `sharded` (ZeRO-3): then each
+    forward is a collective, all decode the same prompts in step, and rank 0 scores them. Raises
+    NonRetryableError on all workers where the reward model fails on one of them.
     """
     alone, scores = sharded or context.world_size == 1, not sharded or context.rank == 0
     indices = range(len(prompts)) if alone else range(context.rank, len(prompts), context.world_size)
     mine = [prompts[i] for i in indices]
     answers = _answer(model, tokenizer, mine, model_config, config) if mine else []
-    with together(context, RewardError):
+    with raise_on_all(context, RewardError):
         rewards = reward_model.score(mine, answers) if mine and scores else []
     own = dict(zip(indices, zip(answers, rewards, strict=True), strict=True)) if scores else {}
-    rows = {index: row for part in gathered(own, context) for index, row in part.items()}
+    rows = {index: row for part in all_gather(own, context) for index, row in part.items()}
     return Judged(
         tuple(rows[i][0] for i in range(len(prompts))), tuple(rows[i][1] for i in range(len(prompts)))
     )

@@ -1,4 +1,4 @@
-"""What a worker loads once and every training of a trial uses: tokenizer, reward models, prompts."""
+"""The evaluator of a trial: loaded once on each worker, used by every seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainers.workers.context import WorkerContext
 
 
 class Evaluator:
-    """The parts that a worker loads once and every seed uses: tokenizer, reward models, prompts."""
+    """The tokenizer, the reward models and the held-out prompts, and the scores of a model by them."""
 
     def __init__(self, setup: TrialSetup, pool: Pool, context: WorkerContext) -> None:
         self.setup, self.context = setup, context
@@ -42,19 +42,19 @@ class Evaluator:
             )
 
     def judge(self, model: Any, *, sharded: bool) -> Judged:
-        """The model's answers to the held-out prompts, by the reward model of the test."""
+        """The model's answers to the held-out prompts, scored by the reward model of the test."""
         return self._judge(model, self.prompts, self._test, sharded)
 
     def judge_dev(self, model: Any, *, sharded: bool) -> float:
         """The model's mean reward on the dev prompts."""
         return fmean(self._judge(model, self.setup.dev_prompts, self._dev, sharded).rewards)
 
-    def _judge(self, model: Any, prompts: Sequence[Prompt], by: RewardModel, sharded: bool) -> Judged:
+    def _judge(self, model: Any, prompts: Sequence[Prompt], reward: RewardModel, sharded: bool) -> Judged:
         return judge(
             model,
             self.tokenizer,
             prompts,
-            by,
+            reward,
             model_config=self.setup.model,
             config=self.setup.evaluation,
             context=self.context,
@@ -62,7 +62,7 @@ class Evaluator:
         )
 
     def result(self, seed: int, judged: Judged, **training: Any) -> SeedResult:
-        """What became of `seed`: the judgement, whole and by domain, with facts of its `training`."""
+        """The result of `seed`: rewards, in total and by domain, and further fields from `training`."""
         by_domain: dict[str, list[float]] = defaultdict(list)
         for prompt, reward in zip(self.prompts, judged.rewards, strict=True):
             by_domain[prompt.domain or "all"].append(reward)

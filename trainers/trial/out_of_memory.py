@@ -1,4 +1,4 @@
-"""Out of memory, said in words that tell what to lower."""
+"""An out-of-memory error explained: what to lower."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
 
 @contextmanager
 def explain_oom(device: str) -> Iterator[None]:
-    """Raise TrainingError, with the settings that decide memory, for what torch and Python raise without it.
+    """Turn an out-of-memory error of torch or Python into a TrainingError that names the fields to change.
 
-    A worker that the operating system or Ray kills for its memory cannot say so itself: see `ray_job`.
+    A worker that the operating system or Ray kills for its memory raises nothing: `worker_pool` reports it.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""One seed's training, from its examples to a judged policy."""
+"""One seed's training, from its examples to an evaluated policy."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from trainers.models import load_policy
 from trainers.policy.batching import Ranking, tokenize_rankings
 from trainers.policy.policy import Policy, with_reference
 from trainers.spec import SeedResult, TrialJob, TrialSetup
-from trainers.training.best import Best
-from trainers.training.checkpoint import Keeper
+from trainers.training.best import BestPolicy
+from trainers.training.checkpoint import Checkpointer
 from trainers.training.engine import build_engine, whole_weights
 from trainers.training.loop import Training, train
 from trainers.training.schedule import total_steps
@@ -30,16 +30,16 @@ from trainers.trial.export import model_card, save_policy
 
 
 def _rankings(
-    examples: Sequence[Example], bench: Evaluator, algorithm: Algorithm
+    examples: Sequence[Example], evaluator: Evaluator, algorithm: Algorithm
 ) -> tuple[list[Ranking], dict[str, float]]:
-    """The examples as the algorithm learns from them, and counts of what was cut or left out.
+    """The examples as the algorithm learns from them, and counts of what was cut or dropped.
 
     Raises TrainingError where nothing is left.
     """
-    config = bench.setup.model
+    config = evaluator.setup.model
     rankings, report = tokenize_rankings(
         examples,
-        bench.tokenizer,
+        evaluator.tokenizer,
         style=config.prompt_format,
         max_prompt_tokens=config.max_prompt_tokens,
         max_response_tokens=config.max_response_tokens,
@@ -54,35 +54,35 @@ def _rankings(
     return prepared, {name: float(count) for name, count in (asdict(report) | kept).items()}
 
 
-def train_and_judge(
-    examples: Sequence[Example], seed: int, bench: Evaluator, keeper: Keeper, job: TrialJob
+def train_and_evaluate(
+    examples: Sequence[Example], seed: int, evaluator: Evaluator, checkpointer: Checkpointer, job: TrialJob
 ) -> SeedResult:
-    """Train the base model on `examples`, on from where `keeper` has a checkpoint of this seed; judge it."""
-    config = bench.setup.trainer
+    """Train the base model on `examples` and evaluate it, resuming from a checkpoint of this seed if any."""
+    config = evaluator.setup.trainer
     torch.manual_seed(seed)
     algorithm = make_algorithm(config.algorithm)
-    rankings, counts = _rankings(examples, bench, algorithm)
+    rankings, counts = _rankings(examples, evaluator, algorithm)
     model = load_policy(
-        bench.path,
+        evaluator.path,
         dtype=config.dtype,
         gradient_checkpointing=config.activation_checkpointing,
         lora=config.lora,
-    ).to(bench.context.device)
+    ).to(evaluator.context.device)
     model.train()
     policy = Policy(model)
-    if config.algorithm.uses_reference:
+    if algorithm.uses_reference:
         rankings = with_reference(
-            policy, rankings, max_tokens=config.micro_batch_tokens, device=bench.context.device
+            policy, rankings, max_tokens=config.micro_batch_tokens, device=evaluator.context.device
         )
     engine = build_engine(policy, config, total_steps(config, rankings))
-    result = _SeedRun(seed, bench, keeper, engine, model).run(rankings, algorithm)
+    result = _SeedRun(seed, evaluator, checkpointer, engine, model).run(rankings, algorithm)
     result = replace(
         result,
         telemetry={**result.telemetry, **counts},
         notes=[*result.notes, *([policy.note] if policy.note else [])],
     )
-    if bench.setup.policies is not None:
-        result = keep_policy(result, model, bench, job)
+    if evaluator.setup.policies is not None:
+        result = add_policy(result, model, evaluator, job)
     engine.destroy()
     return result
 
@@ -90,53 +90,59 @@ def train_and_judge(
 class _SeedRun:
     """One seed's training from its engine to its result."""
 
-    def __init__(self, seed: int, bench: Evaluator, keeper: Keeper, engine: Any, model: Any) -> None:
-        self.seed, self.bench, self.keeper, self.engine, self.model = seed, bench, keeper, engine, model
-        self.best = Best()
+    def __init__(
+        self, seed: int, evaluator: Evaluator, checkpointer: Checkpointer, engine: Any, model: Any
+    ) -> None:
+        self.seed, self.evaluator, self.checkpointer = seed, evaluator, checkpointer
+        self.engine, self.model = engine, model
+        self.best = BestPolicy()
         self.steps = 0
-        self.sharded = bench.setup.trainer.zero_stage == 3
+        self.sharded = evaluator.setup.trainer.zero_stage == 3
 
     def run(self, rankings: Sequence[Ranking], algorithm: Algorithm) -> SeedResult:
-        """Train, put the best policy back where there were evaluations, and judge it."""
-        self.steps = total_steps(self.bench.setup.trainer, rankings)
-        training = self.keeper.resume(self.seed, self.engine, self.best)
+        """Train, restore the best policy where there were dev evaluations, and evaluate it."""
+        self.steps = total_steps(self.evaluator.setup.trainer, rankings)
+        training = self.checkpointer.resume(self.seed, self.engine, self.best)
         try:
             train(
                 self.engine,
                 rankings,
                 algorithm,
-                self.bench.setup.trainer,
+                self.evaluator.setup.trainer,
                 seed=self.seed,
-                context=self.bench.context,
+                context=self.evaluator.context,
                 training=training,
                 after_step=self._after_step,
             )
             if self.best.reward is not None:
-                self.best.put_back(self.model)
+                self.best.restore(self.model)
             started = time.perf_counter()
-            judged = self.bench.judge(self.model, sharded=self.sharded)
-            training.budget_fraction({"evaluate": time.perf_counter() - started})
+            judged = self.evaluator.judge(self.model, sharded=self.sharded)
+            training.add_seconds({"evaluate": time.perf_counter() - started})
         except NonRetryableError as error:
-            last = self.keeper.last or "none"
+            last = self.checkpointer.last or "none"
             raise NonRetryableError(f"seed {self.seed}: {error}; last checkpoint: {last}") from error
         return self._result(training, judged)
 
     def _after_step(self, training: Training) -> None:
-        every, last = self.bench.setup.evaluation.every, training.step == self.steps
+        every, last = self.evaluator.setup.evaluation.every, training.step == self.steps
         if every and (training.step % every == 0 or last):
             started = time.perf_counter()
-            reward = self.bench.judge_dev(self.model, sharded=self.sharded)
+            reward = self.evaluator.judge_dev(self.model, sharded=self.sharded)
             seconds = time.perf_counter() - started
-            training.note({"dev_reward": reward, "seconds_evaluate": seconds})
-            training.budget_fraction({"evaluate": seconds})
-            self.bench.context.progress({"dev_reward": reward})
-            self.best.offer(reward, training.step, self.model)
-        self.keeper.after_step(self.seed, self.engine, training, self.best, last=last)
+            training.record({"dev_reward": reward, "seconds_evaluate": seconds})
+            training.add_seconds({"evaluate": seconds})
+            self.evaluator.context.progress({"dev_reward": reward})
+            self.best.update(reward, training.step, self.model)
+        self.checkpointer.after_step(self.seed, self.engine, training, self.best, last=last)
 
     def _result(self, training: Training, judged: Judged) -> SeedResult:
-        memory = {"peak_memory_gib": peak_memory(self.bench.context.device)}
-        trouble = self.keeper.trouble
-        return self.bench.result(
+        costs = {
+            "peak_memory_gib": peak_memory(self.evaluator.context.device),
+            "seconds_checkpoint": self.checkpointer.take_seconds(),
+        }
+        error = self.checkpointer.error
+        return self.evaluator.result(
             self.seed,
             judged,
             trained_tokens=training.tokens,
@@ -144,31 +150,37 @@ class _SeedRun:
             history=training.history,
             best_step=self.best.step if self.best.reward is not None else None,
             dev_reward=self.best.reward,
-            telemetry=training.telemetry() | memory | {"seconds_checkpoint": self.keeper.take_seconds()},
-            notes=[f"no checkpoint could be kept: {trouble}"] if trouble else [],
+            telemetry=training.telemetry() | costs,
+            notes=[f"no checkpoint could be written: {error}"] if error else [],
         )
 
 
-def keep_policy(result: SeedResult, model: Any, bench: Evaluator, job: TrialJob) -> SeedResult:
-    """Save the policy that was judged; where that fails, the result says so and stands."""
-    setup, first = bench.setup, bench.context.rank == 0
+def add_policy(result: SeedResult, model: Any, evaluator: Evaluator, job: TrialJob) -> SeedResult:
+    """Save the evaluated policy and add its path to the result; a failure becomes a note."""
+    setup, first = evaluator.setup, evaluator.context.rank == 0
     weights = whole_weights(model, keep=first)
     if not first:
         return result
     name = f"{job.name}-seed{result.seed}"
-    place = f"{setup.policies}/{name}"
+    destination = f"{setup.policies}/{name}"
     card = model_card(name, base=setup.model.name, facts={**job.facts, **_facts(result, setup)})
     try:
         save_policy(
-            weights, place, base=bench.path, config=setup.trainer, tokenizer=bench.tokenizer, card=card
+            weights,
+            destination,
+            base=evaluator.path,
+            config=setup.trainer,
+            tokenizer=evaluator.tokenizer,
+            card=card,
         )
     except (OSError, RuntimeError, SafetensorError) as error:
-        return replace(result, notes=[*result.notes, f"the policy could not be saved to {place}: {error}"])
-    return replace(result, policy=place)
+        note = f"the policy could not be saved to {destination}: {error}"
+        return replace(result, notes=[*result.notes, note])
+    return replace(result, policy=destination)
 
 
 def _facts(result: SeedResult, setup: TrialSetup) -> dict[str, Any]:
-    """What a model card says of this training, beside what its trial knows."""
+    """What a model card says of this training, besides the facts of its trial."""
     count = len(result.rewards)
     spread = sum((reward - result.reward) ** 2 for reward in result.rewards) / max(count - 1, 1)
     error = f" ± {(spread / count) ** 0.5:.4f}" if count > 1 else ""

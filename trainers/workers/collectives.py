@@ -1,4 +1,4 @@
-"""Workers that agree: a value from each of them, and an error of one as an error of all."""
+"""Collectives over a trial's workers: gather a value, raise one rank's error on all ranks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainers.workers.context import WorkerContext
 T = TypeVar("T")
 
 
-def gathered(value: T, context: WorkerContext) -> list[T]:
+def all_gather(value: T, context: WorkerContext) -> list[T]:
     """Every worker's `value`, by rank, on every worker: a collective."""
     if context.world_size == 1:
         return [value]
@@ -24,19 +24,19 @@ def gathered(value: T, context: WorkerContext) -> list[T]:
 
 
 @contextmanager
-def together(
+def raise_on_all(
     context: WorkerContext, *kinds: type[Exception], raising: type[Exception] = NonRetryableError
 ) -> Iterator[None]:
-    """Run the block on every worker; what fails on one of them with one of `kinds` is `raising` on all.
+    """Run the block on every worker; an error of one of `kinds` on one of them is `raising` on all.
 
-    Without it the others would wait in the next collective for the one that failed. So the block itself
-    must hold no collective after the place that may fail.
+    Without it the other workers would wait in their next collective for the one that failed. So the block
+    itself must hold no collective after a statement that may fail.
     """
     failure: Exception | None = None
     try:
         yield
     except kinds as error:
         failure = error
-    reasons = gathered(None if failure is None else str(failure) or type(failure).__name__, context)
+    reasons = all_gather(None if failure is None else str(failure) or type(failure).__name__, context)
     if first := next((reason for reason in reasons if reason is not None), None):
         raise raising(first) from failure

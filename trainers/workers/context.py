@@ -1,4 +1,4 @@
-"""What a training sees of the machinery around it: its rank, its device, and where it may leave things."""
+"""What a training sees of the system around it: its rank, its device, progress reports and checkpoints."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    pass
+    from trainers.spec import SeedResult
 
 Writer = Callable[[Path], None]
 
 
 class WorkerContext(Protocol):
-    """One worker of a trial. `ray_job` gives the real one."""
+    """One worker of a trial; `RayContext` and `LocalContext` implement it."""
 
     @property
     def rank(self) -> int: ...
@@ -26,10 +26,13 @@ class WorkerContext(Protocol):
     def device(self) -> str: ...
 
     def progress(self, update: Mapping[str, float]) -> None:
-        """Tell whoever watches how far this worker is; returns at once and never raises."""
+        """Report figures of this worker's progress by name; returns at once and never raises."""
+
+    def seed_ended(self, result: SeedResult) -> None:
+        """Hand on the result of a seed, which others may follow; returns at once and never raises."""
 
     def save(self, name: str, write: Writer) -> str:
-        """Keep what the workers `write` into one folder as the checkpoint `name`; returns where it lies.
+        """Save what the workers `write` into one folder as the checkpoint `name`; returns its path.
 
         A collective: every worker calls it with the same, new name, and writes files of its own. From then
         on `restored` gives this checkpoint. Raises CheckpointError on all workers where one could not write;

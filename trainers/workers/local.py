@@ -1,4 +1,4 @@
-"""TODO"""
+"""A worker without Ray: one process with a list of progress reports and a folder of checkpoints."""
 
 from __future__ import annotations
 
@@ -9,32 +9,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainers.workers.context import Writer
+from trainers.workers.store import Checkpoints
 
 if TYPE_CHECKING:
-    from trainers.workers.store import Checkpoints
+    from trainers.spec import SeedResult
 
 
 @dataclass
 class LocalContext:
-    """A worker without Ray, for tests and notebooks: progress kept in a list, checkpoints in a folder."""
+    """The in-memory `WorkerContext`, for tests and notebooks.
+
+    `updates` holds every progress report. Without a folder `checkpoints` nothing is restored, and saving is
+    a programming error.
+    """
 
     rank: int = 0
     world_size: int = 1
     device: str = "cpu"
     updates: list[dict[str, float]] = field(default_factory=list)
+    results: list[SeedResult] = field(default_factory=list)
     checkpoints: Path | None = None
 
     def progress(self, update: Mapping[str, float]) -> None:
+        """See `WorkerContext.progress`."""
         self.updates.append(dict(update))
 
+    def seed_ended(self, result: SeedResult) -> None:
+        """See `WorkerContext.seed_ended`."""
+        self.results.append(result)
+
     def save(self, name: str, write: Writer) -> str:
-        return self._kept().save(name, write, self)
+        """See `WorkerContext.save`."""
+        return self._store().save(name, write, self)
 
     def restored(self) -> AbstractContextManager[Path | None]:
-        return self._kept().newest() if self.checkpoints else nullcontext(None)
+        """See `WorkerContext.restored`."""
+        return self._store().newest() if self.checkpoints else nullcontext(None)
 
-    def _kept(self) -> Checkpoints:
-        from trainers.workers.store import Checkpoints
-
-        assert self.checkpoints is not None, "a LocalContext without a folder keeps no checkpoints"
+    def _store(self) -> Checkpoints:
+        assert self.checkpoints is not None, "a LocalContext without a folder saves no checkpoints"
         return Checkpoints(str(self.checkpoints.parent), self.checkpoints.name)

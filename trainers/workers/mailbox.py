@@ -1,4 +1,4 @@
-"""Between whoever has work and the workers that do it: a Ray actor, no more."""
+"""The queue between a worker pool and its workers: a Ray actor."""
 
 from __future__ import annotations
 
@@ -8,72 +8,72 @@ from typing import Any
 
 
 class Mailbox:
-    """Pieces of work and what came of them, both by number, counted from 0.
+    """Tasks and their outcomes, both numbered from 0.
 
-    Every worker of a group reads the same piece under the same number, so that they all agree on what is
-    done next, and on that nothing is: None.
+    Every worker of a group reads the same task under the same number, so all of them agree on what comes
+    next, and on when nothing does: None.
     """
 
     def __init__(self) -> None:
-        self._work: dict[int, asyncio.Future[Any]] = {}
+        self._tasks: dict[int, asyncio.Future[Any]] = {}
         self._outcomes: dict[int, asyncio.Future[Any]] = {}
         self._posted = self._delivered = -1
-        self._dismissed = False
-        self._gone = asyncio.Event()
-        self._gone.set()
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
 
-    async def present(self, yes: bool) -> None:
-        """Note that workers are called, or that their run has ended and given back what it held."""
-        if yes:
-            self._gone.clear()
+    async def set_running(self, running: bool) -> None:
+        """Record that a run of workers starts, or that it has ended and freed its resources."""
+        if running:
+            self._idle.clear()
         else:
-            self._gone.set()
+            self._idle.set()
 
-    async def dismiss(self, idle_timeout_s: float) -> None:
-        """Let the workers go once they have nothing to do; wait for the end of those who have nothing now."""
-        self._dismissed = True
-        for place in self._work.values():
-            if not place.done():
-                place.set_result(None)
+    async def stop(self, timeout_s: float) -> None:
+        """End the workers after their task; if they have none, wait `timeout_s` at most until they exit."""
+        self._stopping = True
+        for task in self._tasks.values():
+            if not task.done():
+                task.set_result(None)
         if self._posted <= self._delivered:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._gone.wait(), idle_timeout_s)
+                await asyncio.wait_for(self._idle.wait(), timeout_s)
 
-    async def next(self) -> int:
-        """The number that workers who have just come begin with: what is not done, or what comes after."""
+    async def first(self) -> int:
+        """The number that new workers start with: the unfinished task, or the one after the last finished."""
         return max(self._posted, self._delivered + 1)
 
-    async def post(self, number: int, work: Any) -> bool:
-        """Leave a piece of work; False where nobody comes for that number any more."""
-        place = _place(self._work, number)
-        if place.done():
+    async def post(self, number: int, task: Any) -> bool:
+        """Post a task; False where the workers have stopped waiting for that number."""
+        future = _future(self._tasks, number)
+        if future.done():
             return False
-        place.set_result(work)
+        future.set_result(task)
         self._posted = number
         return True
 
-    async def work(self, number: int, idle_timeout_s: float) -> Any:
-        """That piece of work; None, for all who ask for it, once one has waited `idle_timeout_s` seconds."""
-        place = _place(self._work, number)
-        await asyncio.wait([place], timeout=0 if self._dismissed else idle_timeout_s)
-        if not place.done():
-            place.set_result(None)
-        return place.result()
+    async def task(self, number: int, idle_timeout_s: float) -> Any:
+        """Wait for that task; None, for all workers, once one of them has waited `idle_timeout_s` seconds."""
+        future = _future(self._tasks, number)
+        await asyncio.wait([future], timeout=0 if self._stopping else idle_timeout_s)
+        if not future.done():
+            future.set_result(None)
+        return future.result()
 
     async def deliver(self, number: int, outcome: Any) -> None:
-        """Leave what came of it; of several deliveries the first counts."""
-        place = _place(self._outcomes, number)
-        if not place.done():
-            place.set_result(outcome)
+        """Store a task's outcome; the first delivery counts."""
+        future = _future(self._outcomes, number)
+        if not future.done():
+            future.set_result(outcome)
             self._delivered = number
 
     async def outcome(self, number: int) -> Any:
-        """Wait for what comes of it."""
-        found = await _place(self._outcomes, number)
+        """Wait for that task's outcome."""
+        outcome = await _future(self._outcomes, number)
         self._outcomes.pop(number, None)
-        self._work.pop(number - 1, None)  # this one may still be read by a worker that is behind
-        return found
+        self._tasks.pop(number - 1, None)  # a slower worker may still read the current one
+        return outcome
 
 
-def _place(places: dict[int, asyncio.Future[Any]], number: int) -> asyncio.Future[Any]:
-    return places.setdefault(number, asyncio.get_running_loop().create_future())
+def _future(futures: dict[int, asyncio.Future[Any]], number: int) -> asyncio.Future[Any]:
+    return futures.setdefault(number, asyncio.get_running_loop().create_future())

@@ -1,4 +1,4 @@
-"""Where libraries talk to: everything that a worker writes to its terminal goes to a file of the study."""
+"""A worker's standard output and error, written to a log file of the study."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-STREAMS = (1, 2)  # standard output and error, as the operating system numbers them
+STREAMS = (1, 2)  # file descriptors of standard output and error
 
 
 @contextmanager
 def captured(path: Path | None) -> Iterator[None]:
-    """Append what the block writes to standard output and error to `path`, compiled code's words included.
+    """Append what the block writes to standard output and error, also from compiled code, to `path`.
 
-    An exception is written there with its traceback, and passed on.
+    An exception is written there with its traceback, and raised again.
     With None, or where `path` has no folder (a node that does not share the study's), nothing changes.
     """
     if path is None or not path.parent.is_dir():
@@ -24,19 +24,19 @@ def captured(path: Path | None) -> Iterator[None]:
         return
     before = [os.dup(stream) for stream in STREAMS]
     with path.open("ab") as file:
-        _point_to([file.fileno()] * len(STREAMS))
+        _redirect([file.fileno()] * len(STREAMS))
     try:
         yield
     except Exception:
         traceback.print_exc()
         raise
     finally:
-        _point_to(before)
+        _redirect(before)
         for stream in before:
             os.close(stream)
 
 
-def _point_to(targets: list[int]) -> None:
+def _redirect(targets: list[int]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     for stream, target in zip(STREAMS, targets, strict=True):

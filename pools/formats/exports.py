@@ -1,0 +1,119 @@
+"""What annotation tools write: Argilla's records (both versions) and Label Studio's exports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pools.flaws import RowFlaw, shown
+from pools.formats.draft import Answer, Draft, Fields
+from pools.formats.lists import falling
+from pools.formats.prompt import prompt_of
+from pools.formats.values import listed, objects, text_of, unspelt
+
+_SELECTED = {"left": 0, "right": 1}
+
+
+def is_argilla(row: Fields) -> bool:
+    """Whether a column holds Argilla's ranking of other columns."""
+    return ranked_column(row) != ""
+
+
+def ranked_column(row: Fields) -> str:
+    """The column that holds a ranking of other columns, of either version; empty where there is none."""
+    for name, value in row.items():
+        value = unspelt(value)
+        if isinstance(value, list) and any(_order(each, row) for each in value):
+            return name
+    return ""
+
+
+def from_argilla(row: Fields) -> Draft:
+    """A ranking of fields by each of several people, as they submitted it; ties share a rank."""
+    name = ranked_column(row)
+    stated = row.get(f"{name}.status")
+    states = stated if isinstance(stated, list) else []
+    rankings = []
+    for index, each in enumerate(listed(row[name], name)):
+        state = states[index] if index < len(states) else _field(each, "status")
+        if state in (None, "submitted", "completed") and (ranks := _order(each, row)):
+            rankings.append(ranks)
+    if not rankings:
+        raise RowFlaw("missing_score", f"{name} holds no ranking that was submitted")
+    return ranked(row, rankings)
+
+
+def ranked(row: Fields, rankings: Iterable[Mapping[str, float]]) -> Draft:
+    """The draft of rankings (rank by column, 1 the best): the mean over people of scores from 1 to 0."""
+    scores: dict[str, list[float]] = {}
+    for ranks in rankings:
+        lowest = max(ranks.values())
+        for column, rank in ranks.items():
+            scores.setdefault(column, []).append(1.0 - (rank - 1) / max(lowest - 1, 1))
+    answers = [Answer(text_of(row[name]), sum(all_) / len(all_), name) for name, all_ in scores.items()]
+    return Draft(prompt_of(row).content, answers)
+
+
+def _order(value: object, row: Fields) -> dict[str, float]:
+    """Rank by column where this ranks columns of the row; empty where it does not."""
+    value = _field(value, "value") if isinstance(value, Mapping) else value
+    if not isinstance(value, list) or len(value) < 2:
+        return {}
+    if all(isinstance(each, str) for each in value):
+        return {name: place + 1.0 for place, name in enumerate(value)} if set(value) <= row.keys() else {}
+    ranks = {_field(each, "value"): _field(each, "rank") for each in value}
+    good = all(isinstance(k, str) and k in row and isinstance(v, int | float) for k, v in ranks.items())
+    return {str(k): float(v) for k, v in ranks.items()} if good else {}  # type: ignore[arg-type]
+
+
+def _field(value: object, name: str) -> object:
+    return value.get(name) if isinstance(value, Mapping) else None
+
+
+def from_label_studio(row: Fields) -> Draft:
+    """A task of Label Studio: `pairwise` (left or right) or `ranker` results of its annotations."""
+    data = unspelt(row["data"])
+    if not isinstance(data, Mapping):
+        raise RowFlaw("wrong_shape", f"data is {shown(data)}: an object was expected")
+    results = [
+        result
+        for annotation in objects(row["annotations"], "annotations")
+        if annotation and not annotation.get("was_cancelled")
+        for result in objects(annotation.get("result"), "result")
+        if result
+    ]
+    if not results:
+        raise RowFlaw("missing_score", "the task has no annotation that was not cancelled")
+    kinds = {result.get("type") for result in results}
+    if "pairwise" in kinds:
+        return _pairwise(data, [result for result in results if result.get("type") == "pairwise"])
+    if "ranker" in kinds:
+        return _ranker(data, [result for result in results if result.get("type") == "ranker"])
+    raise RowFlaw("wrong_shape", f"annotations of type {shown(sorted(map(str, kinds)))}: pairwise or ranker")
+
+
+def _pairwise(data: Fields, results: list[Fields]) -> Draft:
+    names = str(results[0].get("to_name")).split(",")
+    if len(names) != 2 or any(name not in data for name in names):
+        raise RowFlaw("wrong_shape", f"to_name is {shown(results[0].get('to_name'))}: two fields of data")
+    wins = [0.0, 0.0]
+    for result in results:
+        selected = _field(result.get("value"), "selected")
+        if selected not in _SELECTED:
+            raise RowFlaw("wrong_shape", f"selected is {shown(selected)}: left or right was expected")
+        wins[_SELECTED[str(selected)]] += 1 / len(results)
+    answers = [Answer(text_of(data[name]), win, name) for name, win in zip(names, wins, strict=True)]
+    return Draft(prompt_of(data).content, answers, rows="pairs")
+
+
+def _ranker(data: Fields, results: list[Fields]) -> Draft:
+    items = {item.get("id"): item.get("body") for item in objects(data.get("items"), "items") if item}
+    scores: dict[object, list[float]] = {}
+    for result in results:
+        buckets = _field(result.get("value"), "ranker")
+        if not isinstance(buckets, Mapping) or len(buckets) != 1:
+            raise RowFlaw("wrong_shape", f"ranker is {shown(buckets)}: one list of ids was expected")
+        order = listed(next(iter(buckets.values())), "rank")
+        for name, score in falling([each for each in order if each in items]).items():
+            scores.setdefault(name, []).append(score)
+    answers = [Answer(items[name], sum(all_) / len(all_), name) for name, all_ in scores.items()]
+    return Draft(prompt_of({k: v for k, v in data.items() if k != "items"}).content, answers)

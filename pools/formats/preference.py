@@ -1,0 +1,81 @@
+"""Rows with a chosen and a rejected side: HH-RLHF, TRL, LLaMA-Factory, Intel's orca pairs, UltraInteract."""
+
+from __future__ import annotations
+
+from pools.flaws import RowFlaw, shown
+from pools.formats.draft import Answer, Draft, Fields
+from pools.formats.pairs import pair, pair_scores
+from pools.formats.prompt import prompt_of
+from pools.formats.values import hh_turns, is_turns, listed, merged_turns, spells_texts
+
+LABEL = (1.0, 0.0)
+
+
+def is_hh_rlhf(row: Fields) -> bool:
+    r"""Whether the chosen side is a whole dialogue of `\n\nHuman:` and `\n\nAssistant:` turns."""
+    chosen = row["chosen"]
+    return (
+        "prompt" not in row
+        and isinstance(chosen, str)
+        and chosen.startswith(("\n\nHuman:", "\n\nAssistant:"))
+    )
+
+
+def from_hh_rlhf(row: Fields) -> Draft:
+    r"""HH-RLHF: two whole dialogues of `\n\nHuman:` and `\n\nAssistant:` turns.
+
+    The prompt is all turns up to the last of the assistant, which must be the same in both; chosen scores
+    1 and rejected 0.
+    """
+    chosen, rejected = (hh_turns(row.get(side)) for side in ("chosen", "rejected"))
+    for turns in (chosen, rejected):
+        if len(turns) < 2 or turns[-1]["role"] != "assistant":
+            raise RowFlaw("wrong_shape", "a dialogue does not end with an answer by the assistant")
+    if chosen[:-1] != rejected[:-1]:
+        raise RowFlaw("no_shared_prompt", f"{len(chosen)} and {len(rejected)} turns")
+    if chosen[-1] == rejected[-1] and chosen[-1]["content"]:
+        raise RowFlaw("duplicate_response", "chosen and rejected are the same")
+    texts = chosen[-1]["content"], rejected[-1]["content"]
+    answers = list(map(Answer, texts, LABEL, ("chosen", "rejected")))
+    return Draft(merged_turns(chosen[:-1]), answers, rows="pairs")
+
+
+def from_preference(row: Fields) -> Draft:
+    """Preference rows as TRL takes them: two texts, two turns, or two lists of turns.
+
+    The prompt is in the dialogues, in a column of a known name, or, where the row holds no other text, what
+    both texts begin with. Scores beside the sides (`score_chosen`, `chosen-rating`) are taken where both
+    are numbers; else chosen scores 1 and rejected 0.
+    """
+    if all(spells_texts(row.get(side)) for side in ("chosen", "rejected")):
+        raise RowFlaw(
+            "unknown_shape",
+            "chosen and rejected are lists of texts in JSON: write one text each or, where they are answers as "
+            "they stand, say so with pool.columns: {prompt: ..., chosen: chosen, rejected: rejected}",
+        )
+    scores = pair_scores(row)
+    draft = pair(row, row.get("chosen"), row.get("rejected"), scores or LABEL)
+    if scores is None:
+        return draft
+    notes = ("score_against_label",) if scores[0] < scores[1] else ()  # type: ignore[operator]
+    return Draft(draft.prompt, draft.answers, rows="scores", notes=notes)
+
+
+def are_lists_of_texts(row: Fields) -> bool:
+    """Whether both sides are lists of texts, as in RewardBench 2."""
+    return all(
+        isinstance(row[side], list) and bool(row[side]) and isinstance(row[side][0], str)
+        for side in ("chosen", "rejected")
+    )
+
+
+def from_best_of(row: Fields) -> Draft:
+    """RewardBench 2: some right answers and some wrong ones; right ones score 1, wrong ones 0."""
+    right, wrong = (listed(row.get(side), side) for side in ("chosen", "rejected"))
+    if is_turns(right):
+        raise RowFlaw("wrong_shape", f"chosen is {shown(right)}: a list of texts was expected")
+    models = row.get("models")
+    named = models if isinstance(models, list) and len(models) == len(right) + len(wrong) else [""] * 10**3
+    texts = [*((text, 1.0) for text in right), *((text, 0.0) for text in wrong)]
+    answers = [Answer(*each, source) for each, source in zip(texts, named, strict=False)]
+    return Draft(prompt_of(row).content, answers, row.get("subset"))

@@ -1,0 +1,161 @@
+"""Which columns of a row are its prompt: names that published data sets use, and no guess beyond them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pools.flaws import RowFlaw, shown
+from pools.formats.draft import Fields, Turn
+from pools.formats.values import decoded, dialogue, is_turns, open_prompt, turns_of
+
+SYSTEM = ("system", "system_prompt", "system_message")
+PROMPT = (
+    "prompt",
+    "question",
+    "instruction",
+    "query",
+    "input",
+    "context",
+    "problem",
+    "user_prompt",
+    "user_input",
+    "trajectory",
+    "conversations",
+    "conversation",
+    "messages",
+)
+_KNOWN = frozenset(PROMPT)
+
+
+class Asked(NamedTuple):
+    """A prompt, as a text or turns, and the columns that it was read from."""
+
+    content: str | list[Turn]
+    columns: tuple[str, ...]
+
+
+def prompt_of(row: Fields) -> Asked:
+    """The prompt of a row with its system turn; RowFlaw where no known column holds one, or two could."""
+    if (asked := given_prompt(row)) is None:
+        raise no_prompt(row)
+    return asked
+
+
+def no_prompt(row: Fields) -> RowFlaw:
+    """The flaw of a row whose prompt is empty, or in no column of a known name."""
+    if not _KNOWN.isdisjoint(row):
+        return RowFlaw("empty_prompt")
+    columns = ", ".join(map(str, row))
+    return RowFlaw(
+        "unknown_shape",
+        f"no column of a known name holds the prompt; the columns are {columns}. Say which one does with "
+        "pool.columns: {prompt: COLUMN, chosen: COLUMN, rejected: COLUMN}",
+    )
+
+
+def given_prompt(row: Fields) -> Asked | None:
+    """As `prompt_of`, but None where no known column holds anything."""
+    given = [name for name in PROMPT if row.get(name)]
+    if not given:
+        return None
+    if given[:2] == [
+        "instruction",
+        "input",
+    ]:  # as LLaMA-Factory and Alpaca have it: a task, and what it is for
+        content: str | list[Turn] = _after_history(row, f"{row['instruction']}\n{row['input']}")
+        columns, others = tuple(given[:2]), given[2:]
+    else:
+        content = _after_history(row, content_of(row[given[0]], given[0]))
+        columns, others = (given[0],), given[1:]
+    for other in others:
+        _refuse_second(columns[-1], content, other, row[other])
+    return Asked(with_system(row, content), (*system_columns(row), *columns))
+
+
+def content_of(value: object, name: str) -> str | list[Turn]:
+    """A prompt as it stands in one column: a text, marked or not, or turns, spelt in JSON or not."""
+    if isinstance(value, str):
+        if (turns := dialogue(value)) is not None:
+            return open_prompt(turns)
+        inner = decoded(value) if value.startswith(("[", "{")) else value
+        return value if isinstance(inner, str) else _structured(inner, name, value)
+    return _structured(value, name)
+
+
+def _structured(value: object, name: str, spelt: str = "") -> str | list[Turn]:
+    if is_turns(value):
+        return turns_of(value)  # type: ignore[arg-type]
+    if isinstance(value, Mapping) and isinstance(value.get("messages"), list):
+        return _structured(value["messages"], f"{name}.messages")
+    if spelt and not (isinstance(value, list) and value and all(isinstance(each, str) for each in value)):
+        return spelt  # a text that happens to be JSON: code, a table, numbers
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        return value[0]
+    raise RowFlaw("wrong_shape", f"{name} is {shown(value)}: a text or a list of turns was expected")
+
+
+def system_columns(row: Fields) -> tuple[str, ...]:
+    """The column that holds a system turn, if one does."""
+    return next(((name,) for name in SYSTEM if isinstance(row.get(name), str) and row[name].strip()), ())
+
+
+def with_system(row: Fields, content: str | list[Turn]) -> str | list[Turn]:
+    """The prompt after the row's system turn, which it may hold already."""
+    for name in system_columns(row):
+        turns = as_turns(content)
+        if not turns or turns[0].get("role") != "system":
+            return [{"role": "system", "content": row[name]}, *turns]
+        if bare(turns[0]) != ("system", row[name].strip()):
+            raise RowFlaw(
+                "wrong_shape", f"{name} is {shown(row[name])}, but the dialogue has another system turn"
+            )
+    return content
+
+
+def as_turns(content: str | list[Turn]) -> list[Turn]:
+    """A prompt as turns; a text is the user's."""
+    return [{"role": "user", "content": content}] if isinstance(content, str) else content
+
+
+def bare(turn: Turn) -> tuple[object, object]:
+    """What two turns have to share to be the same: the role, and the content but for the white space around."""
+    content = turn.get("content")
+    return turn.get("role"), content.strip() if isinstance(content, str) else content
+
+
+def occurs(given: Sequence[Turn], turns: Sequence[Turn]) -> bool:
+    """Whether the given turns stand in a dialogue, one after another."""
+    wanted, inside = list(map(bare, given)), list(map(bare, turns))
+    return any(inside[start : start + len(wanted)] == wanted for start in range(len(inside)))
+
+
+def _after_history(row: Fields, content: str | list[Turn]) -> str | list[Turn]:
+    """The prompt after the earlier turns that LLaMA-Factory's `history` lists as pairs of texts."""
+    pairs = row.get("history")
+    if not (isinstance(pairs, list) and pairs and all(isinstance(p, list) and len(p) == 2 for p in pairs)):
+        return content
+    roles = ("user", "assistant")
+    earlier = [
+        {"role": role, "content": text} for pair in pairs for role, text in zip(roles, pair, strict=True)
+    ]
+    return [*earlier, *as_turns(content)]
+
+
+def _refuse_second(name: str, content: str | list[Turn], other: str, value: object) -> None:
+    """RowFlaw where another known column says something that the prompt does not hold."""
+    text = _words(content)
+    second = _words(content_of(value, other))
+    if not second or second in text or (not isinstance(value, str) and text in second):
+        return
+    raise RowFlaw(
+        "two_prompts",
+        f"{name} and {other} could both be part of the prompt; say which with pool.columns, such as "
+        f"{{prompt: {name}, ...}} or {{prompt: [{other}, {name}], ...}}",
+    )
+
+
+def _words(content: str | list[Turn]) -> str:
+    if isinstance(content, str):
+        return content.strip()
+    return "\n".join(str(turn.get("content") or "").strip() for turn in content)

@@ -1,0 +1,240 @@
+"""Rows of text files: JSON lines, JSON arrays, CSV and TSV, compressed or not, in UTF-8 or UTF-16."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import sys
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple, cast
+
+from pools.flaws import Flaw
+
+BOM = codecs.BOM_UTF8
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+DAMAGE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    UnicodeError,
+)  # what reading a damaged file raises; Arrow's are OSErrors
+_CHUNK = 1 << 20  # characters of an array that are read at once
+_PEEK = 256
+
+csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the library's own limit is below many a response
+
+
+class Row(NamedTuple):
+    """One row: its number in the source (from 1), and its value or the flaw that keeps it from being read."""
+
+    line: int
+    value: object = None
+    flaw: Flaw | None = None
+
+
+def packed_as(start: bytes) -> str:
+    """How a file that begins so is compressed: `gzip`, `zstd`, or empty."""
+    return "gzip" if start.startswith(GZIP) else "zstd" if start.startswith(ZSTD) else ""
+
+
+def unpacked(raw: BinaryIO) -> io.BufferedIOBase:
+    """The stream decompressed, which its first bytes tell; damage raises one of `DAMAGE` while reading."""
+    start = raw.read(4)
+    raw.seek(0)
+    kind = packed_as(start)
+    if kind == "gzip":
+        return cast(io.BufferedIOBase, gzip.GzipFile(fileobj=raw))
+    if kind == "zstd":
+        import pyarrow
+
+        return io.BufferedReader(pyarrow.CompressedInputStream(raw, "zstd"))
+    return cast(io.BufferedIOBase, raw)
+
+
+def json_rows(raw: BinaryIO) -> Iterator[Row]:
+    """The values of a file of JSON lines, or the items of one that is an array; blank lines are passed over.
+
+    Rows are numbered by their lines, in arrays by their items.
+    """
+    stream = unpacked(raw)
+    start = stream.peek(_PEEK)[:_PEEK]  # type: ignore[attr-defined]
+    encoding = _encoding(start)
+    if start.removeprefix(BOM).lstrip()[:1] == b"[" or encoding != "utf-8":
+        yield from _of_text(io.TextIOWrapper(cast(BinaryIO, stream), encoding, errors="surrogateescape"))
+        return
+    for line, content in enumerate(stream, start=1):
+        if content.strip():
+            yield parsed_line(line, content)
+
+
+def parsed_line(line: int, content: bytes) -> Row:
+    """One line of JSON."""
+    try:
+        return Row(line, json.loads(content.removeprefix(BOM).decode("utf-8")))
+    except UnicodeDecodeError as error:
+        return Row(line, flaw=Flaw("bad_utf8", f"byte {error.start + 1}: {error.reason}"))
+    except (ValueError, RecursionError) as error:
+        return Row(line, flaw=Flaw("malformed_line", str(error)))
+
+
+def _encoding(start: bytes) -> str:
+    """The encoding by its mark or, of UTF-16 without one, by the zeros beside ASCII; else UTF-8."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if start[1:2] == b"\0":
+        return "utf-16-le"
+    return "utf-16-be" if start[:1] == b"\0" else "utf-8"
+
+
+def _of_text(text: io.TextIOWrapper) -> Iterator[Row]:
+    """The rows of a stream of characters: an array's items, and what stands in lines after it or without one."""
+    items = _Items(text)
+    if items.opens():
+        yield from items
+        line, rest = items.count, items.rest
+    else:
+        line, rest = 0, items.rest
+    lines = iter(rest.splitlines(keepends=True))
+    first = next(lines, "")
+    for content in _chained([*([first] if first else []), *lines], text):
+        line += 1
+        if content.strip():
+            yield parsed_line(line, content.encode("utf-8", "surrogateescape"))
+
+
+def _chained(held: list[str], text: io.TextIOWrapper) -> Iterator[str]:
+    """The lines that are held, the last of which may go on in the stream, and those of the stream."""
+    last = held.pop() if held else ""
+    yield from held
+    if last and not last.endswith("\n"):
+        last += text.readline()
+    if last:
+        yield last
+    yield from text
+
+
+class _Items:
+    """The items of a JSON array, read a chunk at a time; a bad item ends them, with its flaw.
+
+    `count` is how many came, and `rest` what was read beyond the array.
+    """
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text, self._chunk = text, _CHUNK
+        self.rest, self.count = text.read(_PEEK).removeprefix("\ufeff"), 0
+        self._decode = json.JSONDecoder().raw_decode
+
+    def opens(self) -> bool:
+        """Whether an array begins here."""
+        return self.rest.lstrip()[:1] == "["
+
+    def __iter__(self) -> Iterator[Row]:
+        self.rest = self.rest.lstrip()[1:]
+        place = 0
+        while True:
+            place = self._past_blanks(place)
+            if self.rest[place : place + 1] == "]":
+                self.rest = self.rest[place + 1 :].lstrip()
+                return
+            self.count += 1
+            try:
+                value, place = self._item(place)
+            except (ValueError, RecursionError) as error:
+                yield Row(self.count, flaw=Flaw("malformed_line", f"item {self.count} of the array: {error}"))
+                self.rest = ""
+                self._drop_all()
+                return
+            yield Row(self.count, value)
+            place = self._past_blanks(place)
+            place += self.rest[place : place + 1] == ","
+            if place > _CHUNK:
+                self.rest, place = self.rest[place:], 0
+
+    def _item(self, place: int) -> tuple[object, int]:
+        """The next item and where it ends; more is read while it is not whole, twice as much each time."""
+        while True:
+            try:
+                value, end = self._decode(self.rest, place)
+                if end < len(self.rest) or not self._more():
+                    self._chunk = _CHUNK
+                    return value, end
+            except ValueError:
+                if not self._more():
+                    raise
+
+    def _past_blanks(self, place: int) -> int:
+        while True:
+            while place < len(self.rest) and self.rest[place].isspace():
+                place += 1
+            if place < len(self.rest) or not self._more():
+                return place
+
+    def _more(self) -> bool:
+        read = self._text.read(self._chunk)
+        self._chunk *= 2
+        self.rest += read
+        return bool(read)
+
+    def _drop_all(self) -> None:
+        while self._text.read(_CHUNK):
+            pass
+
+
+def table_rows(raw: BinaryIO, delimiter: str) -> Iterator[Row]:
+    """The rows of a CSV or TSV file with a heading, values as texts, empty ones as null.
+
+    A comma file whose heading has semicolons alone is read by those; a column without a name (pandas's
+    index) is left out.
+    """
+    stream = unpacked(raw)
+    encoding = _encoding(stream.peek(_PEEK)[:_PEEK])  # type: ignore[attr-defined]
+    text = io.TextIOWrapper(cast(BinaryIO, stream), encoding, errors="surrogateescape", newline="")
+    heading = text.readline().removeprefix("\ufeff")
+    if delimiter == "," and "," not in heading and ";" in heading:
+        delimiter = ";"
+    lines = csv.reader(_with_first(heading, text), delimiter=delimiter, strict=True)
+    try:
+        names = next(lines, [])
+    except csv.Error as error:
+        yield Row(1, flaw=Flaw("malformed_line", str(error)))
+        return
+    named = [name for name in names if name and not name.startswith("Unnamed: ")]
+    if repeated := sorted({name for name in named if named.count(name) > 1}):
+        yield Row(1, flaw=Flaw("malformed_line", f"the heading names {', '.join(repeated)} twice"))
+        return
+    yield from _records(lines, names)
+
+
+def _with_first(first: str, others: io.TextIOWrapper) -> Iterator[str]:
+    yield first
+    yield from others
+
+
+def _records(lines: Any, names: list[str]) -> Iterator[Row]:
+    while True:
+        line = lines.line_num + 1
+        try:
+            values = next(lines)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Row(line, flaw=Flaw("malformed_line", str(error)))
+            continue
+        if not any(values):
+            continue
+        if len(values) != len(names):
+            yield Row(line, flaw=Flaw("malformed_line", f"{len(values)} values under {len(names)} columns"))
+            continue
+        yield Row(line, _record(names, values))
+
+
+def _record(names: list[str], values: list[str]) -> Mapping[str, str | None]:
+    return {
+        name: value or None
+        for name, value in zip(names, values, strict=True)
+        if name and not name.startswith("Unnamed: ")
+    }

@@ -1,0 +1,84 @@
+"""What a study found, in one value: what its report, the terminal and the tracker show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from base.errors import InsufficientDataError
+from search.advice.recommend import recommend
+from search.advice.recommendation import Recommendation
+from search.config.scale import ScaleName
+from search.fit.fit import Fit, fit_trials
+from search.fit.question import Question
+from search.trials.record import TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyAnalysis:
+    """The trials that answer a question, the fit over them, and what is recommended.
+
+    `fit` and `recommendation` are both None where the trials are insufficient data; `why_not` is the reason.
+    `base_reward` is the base model's, None where it is not known. `notes` are facts and assumptions by name.
+    """
+
+    name: str
+    records: Sequence[TrialRecord]
+    question: Question
+    fit: Fit | None = None
+    recommendation: Recommendation | None = None
+    why_not: str = ""
+    base_reward: float | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def results(self) -> dict[str, Any]:
+        """The contents of fit.json and recommendation.json, by file name; none without a recommendation."""
+        if self.fit is None or self.recommendation is None:
+            return {}
+        answer = {**self.recommendation.to_dict(), "base_reward": self.base_reward}
+        return {"fit.json": self.fit.to_dict(), "recommendation.json": answer}
+
+
+def analyse(
+    name: str,
+    records: Sequence[TrialRecord],
+    question: Question,
+    *,
+    seed: int = 0,
+    base_reward: float | None = None,
+    notes: Mapping[str, str] | None = None,
+    scale: ScaleName = "unit",
+    margin: float | None = None,
+    visits: float | None = None,
+) -> StudyAnalysis:
+    """Fit `records`, whose rewards are on `scale`, and answer `question`.
+
+    `seed` is that of the draws behind the probabilities; `margin` and `visits` as in `recommend`.
+    """
+    fit, answer, why_not = None, None, ""
+    try:
+        fit = fit_trials(records, scale)
+        answer = recommend(
+            fit,
+            budget=question.budget,
+            cost_model=question.cost_model,
+            curve=question.curve,
+            responses=question.responses,
+            max_prompts=question.max_prompts,
+            seed=seed,
+            margin=margin,
+            visits=visits,
+        )
+    except InsufficientDataError as error:
+        fit, why_not = None, str(error)
+    return StudyAnalysis(
+        name=name,
+        records=records,
+        question=question,
+        fit=fit,
+        recommendation=answer,
+        why_not=why_not,
+        base_reward=base_reward,
+        notes=notes or {},
+    )

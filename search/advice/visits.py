@@ -1,0 +1,52 @@
+"""How often prompts were visited: where that differs, splits are compared at different training lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from search.config.cost import Split
+from search.trials.record import TrialRecord
+
+# Visits that differ by less than this factor are equal.
+EVEN = 1.25
+
+
+def training_length(records: Sequence[TrialRecord], best: Split, visits: float | None) -> str:
+    """Says that splits were visited unequally often, and which run would tell; "" where they were not.
+
+    `visits` is the number of visits to prompts that every training made (matching by steps), or None where
+    that is unknown: then trained tokens per prompt stand for it, among trials of as many responses.
+    """
+    same = [r for r in records if r.responses == best.responses and r.selection == "random"]
+    amounts = {Split(r.prompts, r.responses): _per_prompt(r, visits) for r in same}
+    known = {split: amount for split, amount in amounts.items() if amount}
+    if best not in known or max(known.values()) < EVEN * min(known.values()):
+        return ""
+    other = max(known, key=lambda split: max(known[split] / known[best], known[best] / known[split]))
+    return f"{_told(best, other, known, exact=visits is not None)} {_run(best, other, known, visits)}"
+
+
+def _per_prompt(record: TrialRecord, visits: float | None) -> float:
+    return (record.trained_tokens / len(record.seeds) if visits is None else visits) / record.prompts
+
+
+def _told(best: Split, other: Split, amounts: dict[Split, float], exact: bool) -> str:
+    more, less = sorted((best, other), key=lambda split: -amounts[split])
+    if exact:
+        seen = f"visited {amounts[more]:.3g} times, one of {less} {amounts[less]:.3g} times"
+    else:
+        seen = f"trained on {amounts[more] / amounts[less]:.3g} times as much as one of {less}"
+    return (
+        f"Not the labels alone differ: a prompt of {more} was {seen}, so the comparison is one of training "
+        "length too."
+    )
+
+
+def _run(best: Split, other: Split, amounts: dict[Split, float], visits: float | None) -> str:
+    """The run that would tell: the split that was visited less often, trained as long as the other."""
+    shorter, longer = sorted((best, other), key=lambda split: amounts[split])
+    factor = amounts[longer] / amounts[shorter]
+    how = "trainer.matching: epochs"
+    if visits is not None:
+        how += f", trainer.epochs: {amounts[longer]:.3g}"
+    return f"To tell, train {shorter} {factor:.3g} times as long ({how})."

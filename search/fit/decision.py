@@ -1,0 +1,83 @@
+"""Which split is best, and whether that is decided: one judgement that the plan and the report share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtr
+
+from search.config.cost import Split
+from search.fit.fit import Fit
+from search.fit.forecast import Forecast
+from search.fit.observations import Floats
+from search.fit.question import Question, predict
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """The feasible splits, best first, and how far the first is ahead. Rewards are on the study's scale.
+
+    `exceeds` is the probability of each split to be better than the first by more than the margin. Numbers
+    of responses that no trial has are interpolated, so they are no rivals: their `exceeds` is 0. `enough`
+    is the probability that no split is better than the first by more than the margin, `alone` that none is
+    better at all. `best` is each split's probability to be the best of all.
+    """
+
+    splits: tuple[Split, ...]
+    forecast: Forecast
+    margin: float
+    exceeds: Floats
+    enough: float
+    alone: float
+    best: Floats
+
+    @property
+    def runner_up(self) -> int | None:
+        """Place of the split most likely to be better by more than the margin; None for a single split."""
+        return int(np.argmax(self.exceeds[1:])) + 1 if len(self.splits) > 1 else None
+
+    @property
+    def equals(self) -> list[int]:
+        """Places of the splits whose predicted reward is within the margin of the first's."""
+        mean = self.forecast.mean
+        return [i for i in range(1, len(mean)) if mean[0] - mean[i] <= self.margin]
+
+
+def decide(fit: Fit, question: Question, splits: Sequence[Split], margin: float, seed: int) -> Decision:
+    """Order `splits` by predicted reward and judge the first against the others; equal ones cheapest first.
+
+    Raises InsufficientDataError where the trials identify no prediction.
+    """
+    cheap = sorted(splits, key=lambda s: (question.cost_model.cost(s.prompts, s.responses), s.prompts))
+    forecast = predict(fit, cheap, question.curve)
+    order = np.argsort(-_rounded(forecast.mean), kind="stable")
+    forecast = forecast.combine(np.eye(len(order))[order])
+    ordered = tuple(cheap[i] for i in order)
+    rivals = np.isin([split.responses for split in ordered], fit.observed.levels)
+    leads = forecast.draws(seed)
+    best = np.bincount(leads.argmax(axis=1), minlength=len(ordered)) / len(leads)
+    leads = np.where(rivals, leads - leads[:, :1], -np.inf).max(axis=1)
+    return Decision(
+        splits=ordered,
+        forecast=forecast,
+        margin=margin,
+        exceeds=np.array([0.0, *(_exceeds(forecast, i, margin) * rivals[i] for i in range(1, len(ordered)))]),
+        enough=float(np.mean(leads <= margin)),
+        alone=float(np.mean(leads <= 0)),
+        best=best,
+    )
+
+
+def _rounded(rewards: Floats) -> Floats:
+    """Rewards without the rounding error that would order equal ones by chance."""
+    unit = 1e-9 * max(float(np.ptp(rewards)), 1e-12)
+    return np.round(rewards / unit)
+
+
+def _exceeds(forecast: Forecast, other: int, margin: float) -> float:
+    """Probability that split `other` is better than the first by more than `margin`."""
+    lead = forecast.means[:, other] - forecast.means[:, 0] - margin
+    spread = np.maximum(forecast.gap_spreads(other, 0), 1e-12)
+    return float(forecast.weights @ stdtr(forecast.dfs, lead / spread))

@@ -1,0 +1,9 @@
+"""Where subprocesses of tests find the packages and what tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+TESTS = Path(__file__).parent.parent
+PYTHONPATH = f"{TESTS.parent}{os.pathsep}{TESTS}"
