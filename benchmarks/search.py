@@ -53,8 +53,8 @@ Truth = Callable[[DesignPoint], float]
 class Ground:
     """Where methods are compared: `draw` makes one replay's truth, `deviation` is that of one seed.
 
-    Where `smaller`, less than the budget may be best, so every split of the grid is an answer. A `published`
-    one replays the figures of Song et al., which are read and no part of the project.
+    Where `smaller`, less than the budget may be best, so every split of the grid is an answer. The published
+    ones replay the figures of Song et al. in `studies/`.
     """
 
     draw: Callable[[np.random.Generator], Truth]
@@ -62,7 +62,6 @@ class Ground:
     responses: tuple[int, ...] = (2, 3, 4)
     budget: float = 48_000
     cost: CostModel = CostModel()
-    published: bool = False
     smaller: bool = False
 
     def config(self, seeds: int, seed: int) -> StudyConfig:
@@ -309,12 +308,12 @@ def grounds() -> dict[str, Ground]:
     """All grounds by name."""
     pro, sft = DEVIATION["PRO"], DEVIATION["SFT"]
     return {
-        "Figure 4, PRO": Ground(figure("PRO"), pro, published=True),
-        "Figure 4, SFT": Ground(figure("SFT"), sft, published=True),
-        "Table 1, PRO, OPT-1.3B, Harmless": Ground(table("PRO, OPT-1.3B, Harmless"), pro, published=True),
-        "Table 1, PRO, OPT-1.3B, Helpful": Ground(table("PRO, OPT-1.3B, Helpful"), pro, published=True),
-        "Table 1, PRO, LLaMA-7B": Ground(table("PRO, LLaMA-7B, Global"), pro, published=True),
-        "Table 1, SFT, LLaMA-7B": Ground(table("SFT, LLaMA-7B, Global"), sft, published=True),
+        "Figure 4, PRO": Ground(figure("PRO"), pro),
+        "Figure 4, SFT": Ground(figure("SFT"), sft),
+        "Table 1, PRO, OPT-1.3B, Harmless": Ground(table("PRO, OPT-1.3B, Harmless"), pro),
+        "Table 1, PRO, OPT-1.3B, Helpful": Ground(table("PRO, OPT-1.3B, Helpful"), pro),
+        "Table 1, PRO, LLaMA-7B": Ground(table("PRO, LLaMA-7B, Global"), pro),
+        "Table 1, SFT, LLaMA-7B": Ground(table("SFT, LLaMA-7B, Global"), sft),
         "interior k": Ground(lines(INTERIOR, 48_000, CostModel()), pro, responses=tuple(INTERIOR)),
         "no diversity effect": Ground(flat(FLAT), pro),
         "cost by comparisons": Ground(
@@ -342,17 +341,6 @@ def figures(name: str, method: str, replays: int, seeds: int) -> dict[str, float
     return {**means, "95% right after": late if np.isfinite(late) else None}
 
 
-def available(names: Sequence[str]) -> list[str]:
-    """The grounds that can be had; says which cannot, for want of the paper's figures."""
-    try:
-        paper()
-    except FileNotFoundError as error:
-        left = [name for name in names if grounds()[name].published]
-        print(f"SKIPPED {len(left)} grounds ({'; '.join(left)}): {error}")
-        return [name for name in names if name not in left]
-    return list(names)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -366,7 +354,7 @@ def main() -> None:
     args = parser.parse_args()
     replays = 20 if args.quick else args.replays
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    names = available(args.grounds)
+    names = list(args.grounds)
     table: dict[str, dict[str, Any]] = {}
     with ProcessPoolExecutor(args.processes) as pool:
         jobs = {

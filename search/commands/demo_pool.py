@@ -6,33 +6,45 @@ import argparse
 import gzip
 import json
 import os
+import random
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
+from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from base.errors import ConfigError
+from base.errors import ConfigError, PoolError
 from pools.demo.grammar import make_prompts
+from pools.demo.requests import EXAMPLES, few_shot, tidy
 from pools.demo.verifier import score
 from pools.types import Prompt
 
 MODEL = "embedded:smollm2-135m"
 SOURCE = "SmolLM2-135M-Instruct"
 _DESCRIPTION = (
-    "Model-made: prompts from a seeded grammar, responses sampled from SmolLM2-135M-Instruct (Apache-2.0), "
-    "scores by a constraint verifier; no person wrote or rated anything here."
+    "Model-made: requests and responses sampled from SmolLM2-135M-Instruct (Apache-2.0), constraints "
+    "drawn at random, scores by a verifier of constraints; no person wrote or rated anything here."
 )
 _TEMPERATURE = 0.8
 _TOP_P = 0.95
 _PROMPTS_A_BATCH = 8
 _WAVES = 4
+_STOP = ("\n\nHuman:",)  # of the plain style, where the model goes on with another turn
+_REQUEST_TEMPERATURE = 0.9
+_REQUEST_TOKENS = 20
+_LISTS = 4  # lists of examples that a family's requests continue in one round
+_CONTINUATIONS = 16
+_ROUNDS = 20
 
-# (prompts, seed) -> one sampled answer to each prompt
-Sampler = Callable[[Sequence[Prompt], int], list[str]]
-Row = dict[str, Any]
+# (prompts, copies, seed) -> for each prompt `copies` sampled answers, next to each other
+Sampler: TypeAlias = Callable[[Sequence[Prompt], int, int], list[str]]
+# (texts, copies, seed) -> for each text `copies` lines that go on from it, next to each other
+Writer: TypeAlias = Callable[[Sequence[str], int, int], list[str]]
+Row: TypeAlias = dict[str, Any]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,11 +52,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, default=Path("demo.jsonl.gz"), metavar="FILE",
                         help="file to write (default demo.jsonl.gz)")  # fmt: skip
     for name, default, meaning in (
-        ("prompts", 600, "train prompts"),
-        ("held-out-prompts", 96, "held-out prompts, which get no responses"),
+        ("prompts", 192, "train prompts"),
+        ("held-out-prompts", 324, "held-out prompts, which get no responses"),
         ("responses", 8, "distinct responses a train prompt"),
-        ("max-new-tokens", 48, "length of a response (tokens)"),
-        ("seed", 0, "seed of the prompts and of the sampling"),
+        ("max-new-tokens", 24, "length of a response (tokens)"),
+        ("seed", 0, "seed of all sampling"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N",
                             help=f"{meaning} (default {default})")  # fmt: skip
@@ -55,8 +67,11 @@ def run(args: argparse.Namespace) -> int:
     for name, least in (("prompts", 1), ("held_out_prompts", 0), ("responses", 1), ("max_new_tokens", 1)):
         if (value := getattr(args, name)) < least:
             raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
-    train, held_out = make_prompts(train=args.prompts, held_out=args.held_out_prompts, seed=args.seed)
-    sampler = load_sampler(args.max_new_tokens)
+    sampler, writer = load_model(args.max_new_tokens)
+    requests = write_requests(writer, count=args.prompts + args.held_out_prompts, seed=args.seed)
+    train, held_out = make_prompts(
+        requests, train=args.prompts, held_out=args.held_out_prompts, seed=args.seed
+    )
     answers = sample(train, sampler, responses=args.responses, seed=args.seed)
     write_pool(args.output, pool_rows(train, answers, held_out))
     short = sum(len(texts) < args.responses for texts in answers)
@@ -66,30 +81,77 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def load_sampler(max_new_tokens: int) -> Sampler:
-    """A sampler over the embedded model, in bf16 on the CPU.
+def load_model(max_new_tokens: int) -> tuple[Sampler, Writer]:
+    """The embedded model on the CPU, as one that answers prompts and as one that goes on with a text.
 
-    Rounding differs between kinds of CPU and numbers of threads, and with it some of the answers.
+    It computes in fp32, which every CPU does at full speed. Rounding differs between kinds of CPU and numbers
+    of threads, and with it some of the text.
     """
-    from trainers.generation.generate import Sampling, generate
+    from trainers.generation.generate import Sampling, cut, generate
     from trainers.models import end_tokens, load_policy, load_tokenizer, resolve_model
     from trainers.prompt_format import tokenize_prompts
 
     path = resolve_model(MODEL)
-    model, tokenizer = load_policy(path), load_tokenizer(path)
+    model, tokenizer = load_policy(path, dtype="fp32"), load_tokenizer(path)
+    draw = partial(
+        generate,
+        model,
+        eos_ids=end_tokens(model, tokenizer),
+        pad_id=tokenizer.pad_token_id,
+        tokenizer=tokenizer,
+    )
 
-    def draw(prompts: Sequence[Prompt], seed: int) -> list[str]:
-        ids = generate(
-            model,
-            tokenize_prompts(prompts, tokenizer, style="auto", max_tokens=512),
+    def texts(ids: Sequence[Sequence[int]], stop: tuple[str, ...]) -> list[str]:
+        return [cut(tokenizer.decode(each, skip_special_tokens=True), stop).strip() for each in ids]
+
+    def answer(prompts: Sequence[Prompt], copies: int, seed: int) -> list[str]:
+        ids = draw(
+            tokenize_prompts(prompts, tokenizer, style="plain", max_tokens=512),
             max_new_tokens=max_new_tokens,
-            eos_ids=end_tokens(model, tokenizer),
-            pad_id=tokenizer.pad_token_id,
-            sampling=Sampling(temperature=_TEMPERATURE, top_p=_TOP_P, seed=seed),
+            sampling=Sampling(_TEMPERATURE, _TOP_P, seed),
+            stop=_STOP,
+            copies=copies,
         )
-        return [str(tokenizer.decode(answer, skip_special_tokens=True)).strip() for answer in ids]
+        return texts(ids, _STOP)
 
-    return draw
+    def write(lists: Sequence[str], copies: int, seed: int) -> list[str]:
+        ids = draw(
+            [tokenizer.encode(text) for text in lists],
+            max_new_tokens=_REQUEST_TOKENS,
+            sampling=Sampling(_REQUEST_TEMPERATURE, _TOP_P, seed),
+            stop=("\n",),
+            copies=copies,
+        )
+        return texts(ids, ("\n",))
+
+    return answer, write
+
+
+def write_requests(writer: Writer, *, count: int, seed: int) -> dict[str, list[str]]:
+    """`count` requests or a few more, as many of each family and no two alike, in the order of writing.
+
+    PoolError where the model writes too few that are fit for use.
+    """
+    each = ceil(count / len(EXAMPLES))
+    found: dict[str, list[str]] = {family: [] for family in EXAMPLES}
+    rng = random.Random(seed)
+    with _progress() as bar:
+        task = bar.add_task("writing requests", total=each * len(EXAMPLES))
+        for batch in range(_ROUNDS * len(EXAMPLES)):
+            family = min(found, key=lambda name: len(found[name]))
+            if len(found[family]) >= each:
+                return {name: requests[:each] for name, requests in found.items()}
+            lists = [few_shot(family, rng) for _ in range(_LISTS)]
+            lines = writer(lists, _CONTINUATIONS, _batch_seed(seed, 0, batch))
+            found[family] = _fit(family, found[family], lines)
+            bar.update(task, completed=sum(min(len(mine), each) for mine in found.values()))
+    raise PoolError(f"the model wrote {min(map(len, found.values()))} requests of a family, not {each}")
+
+
+def _fit(family: str, found: Sequence[str], lines: Sequence[str]) -> list[str]:
+    """`found` and the requests that `lines` make, without repetition."""
+    fresh = [request for line in lines if (request := tidy(family, line))]
+    return [request for request in dict.fromkeys([*found, *fresh]) if request not in EXAMPLES[family]]
 
 
 def sample(prompts: Sequence[Prompt], sampler: Sampler, *, responses: int, seed: int) -> list[list[str]]:
@@ -105,11 +167,11 @@ def sample(prompts: Sequence[Prompt], sampler: Sampler, *, responses: int, seed:
             open_rows = [row for row, texts in enumerate(answers) if len(texts) < responses]
             for start in range(0, len(open_rows), _PROMPTS_A_BATCH):
                 batch = open_rows[start : start + _PROMPTS_A_BATCH]
-                copies = [row for row in batch for _ in range(responses - len(answers[row]))]
-                drawn = sampler([prompts[row] for row in copies], _batch_seed(seed, wave, start))
-                for row, text in zip(copies, drawn, strict=True):
-                    if text and text not in answers[row]:
-                        answers[row].append(text)
+                copies = max(responses - len(answers[row]) for row in batch)
+                drawn = sampler([prompts[row] for row in batch], copies, _batch_seed(seed, wave + 1, start))
+                for place, row in enumerate(batch):
+                    mine = filter(None, drawn[place * copies : (place + 1) * copies])
+                    answers[row] = list(dict.fromkeys([*answers[row], *mine]))[:responses]
                 bar.update(task, completed=sum(map(len, answers)))
     return answers
 
@@ -149,7 +211,7 @@ def _row(prompt: Prompt, part: str) -> Row:
 
 
 def _batch_seed(seed: int, wave: int, start: int) -> int:
-    return (seed * _WAVES + wave) * 1_000_003 + start
+    return (seed * (_WAVES + 1) + wave) * 1_000_003 + start
 
 
 def _progress() -> Progress:

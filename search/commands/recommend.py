@@ -22,6 +22,7 @@ from search.fit.fit import Fit
 from search.fit.question import Question
 from search.report.report import write_report
 from search.trials.record import TrialRecord
+from search.trials.shipped import find_trials
 from search.trials.trials_csv import read_json, read_trials, scale_of
 
 
@@ -118,11 +119,10 @@ class FinishedStudy:
 
 
 def read_study(path: Path) -> FinishedStudy:
-    """Read a study folder (trials.csv, curve.json, study.json) or a CSV of trials."""
+    """Read a study folder (trials.csv, curve.json, study.json) or a CSV of trials, also one that ships."""
+    path = find_trials(path)
     if path.is_dir():
         return _folder(path)
-    if not path.exists():
-        raise InsufficientDataError(f"{path} is neither a study folder nor a CSV of trials")
     records = read_trials(path)
     tried = sorted({record.responses for record in records})
     return FinishedStudy(

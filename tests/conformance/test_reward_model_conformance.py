@@ -19,9 +19,10 @@ from metrics.reward.base import RewardModel
 from metrics.reward.fitted import fit_reward_model, fit_sample
 from metrics.reward.registry import load_reward_model
 from pools.demo.grammar import make_prompts
+from pools.demo.requests import EXAMPLES
 from pools.types import Message, Prompt
 
-PROMPTS = make_prompts(train=12, held_out=0, seed=5)[0]
+PROMPTS = make_prompts(EXAMPLES, train=12, held_out=0, seed=5)[0]
 RESPONSES = [
     "yes",
     "",

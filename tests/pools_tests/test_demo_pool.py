@@ -3,24 +3,31 @@
 import argparse
 import gzip
 import json
+from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from base.errors import ConfigError
+from base.errors import ConfigError, PoolError
+from metrics.diversity import nested_diversity
+from metrics.tokens import tokenize
 from pools.config import PoolConfig
 from pools.demo.grammar import make_prompts
+from pools.demo.requests import EXAMPLES, OPENINGS
 from pools.demo.verifier import score
 from pools.sources import load_pool
-from pools.types import Prompt
+from pools.types import Pool, Prompt
 from search.commands import demo_pool
+from trainers.models import load_tokenizer, resolve_model
 
-TRAIN, HELD_OUT = make_prompts(train=20, held_out=3, seed=0)
+TRAIN, HELD_OUT = make_prompts(EXAMPLES, train=20, held_out=3, seed=0)
 
 
-def varied(prompts: Sequence[Prompt], seed: int) -> list[str]:
-    return [f"Answer {seed % 97} {place}." for place, _ in enumerate(prompts)]
+def varied(prompts: Sequence[Prompt], copies: int, seed: int) -> list[str]:
+    return [f"Answer {seed % 97} {place}." for place in range(copies * len(prompts))]
 
 
 def test_every_prompt_gets_distinct_answers() -> None:
@@ -31,9 +38,9 @@ def test_every_prompt_gets_distinct_answers() -> None:
 def test_empty_and_repeated_answers_are_drawn_again() -> None:
     calls: list[int] = []
 
-    def stubborn(prompts: Sequence[Prompt], seed: int) -> list[str]:
-        calls.append(len(prompts))
-        fresh = [f"Fresh {len(calls)} {place}" for place in range(len(prompts))]
+    def stubborn(prompts: Sequence[Prompt], copies: int, seed: int) -> list[str]:
+        calls.append(copies)
+        fresh = [f"Fresh {len(calls)} {place}" for place in range(copies)]
         return fresh if len(calls) > 1 else ["same", "", "same", "other"]
 
     answers = demo_pool.sample(TRAIN[:1], stubborn, responses=4, seed=0)
@@ -41,23 +48,54 @@ def test_empty_and_repeated_answers_are_drawn_again() -> None:
     assert calls == [4, 2]
 
 
+def test_each_prompt_keeps_its_own_answers() -> None:
+    def named(prompts: Sequence[Prompt], copies: int, seed: int) -> list[str]:
+        return [f"{prompt.text} {seed} {copy}" for prompt in prompts for copy in range(copies)]
+
+    answers = demo_pool.sample(TRAIN, named, responses=3, seed=0)
+    for prompt, texts in zip(TRAIN, answers, strict=True):
+        assert all(text.startswith(prompt.text) for text in texts)
+
+
 def test_a_sampler_that_never_varies_comes_short_and_ends() -> None:
-    assert (
-        demo_pool.sample(TRAIN, lambda prompts, seed: ["x"] * len(prompts), responses=3, seed=0)
-        == [["x"]] * 20
-    )
+    def same(prompts: Sequence[Prompt], copies: int, seed: int) -> list[str]:
+        return ["x"] * (copies * len(prompts))
+
+    assert demo_pool.sample(TRAIN, same, responses=3, seed=0) == [["x"]] * 20
 
 
 def test_no_two_batches_share_a_seed() -> None:
     seeds: list[int] = []
 
-    def noted(prompts: Sequence[Prompt], seed: int) -> list[str]:
+    def noted(texts: Sequence[object], copies: int, seed: int) -> list[str]:
         seeds.append(seed)
-        return [""] * len(prompts)
+        return [f"the {'very ' * (len(seeds) % 9)}old house {chr(97 + copy)}." for copy in range(copies)]
+
+    def silent(prompts: Sequence[Prompt], copies: int, seed: int) -> list[str]:
+        seeds.append(seed)
+        return [""] * (copies * len(prompts))
 
     for seed in (0, 1):
-        demo_pool.sample(TRAIN, noted, responses=2, seed=seed)
-    assert len(set(seeds)) == len(seeds) > 8
+        demo_pool.write_requests(noted, count=150, seed=seed)
+        demo_pool.sample(TRAIN, silent, responses=2, seed=seed)
+    assert len(set(seeds)) == len(seeds) > 16
+
+
+def test_requests_are_distinct_new_and_as_many_of_each_family() -> None:
+    def lines(lists: Sequence[str], copies: int, seed: int) -> list[str]:
+        again = EXAMPLES["explain"][0].removeprefix("Explain")
+        return [again, "no end", *(f"the old hat of {chr(97 + copy) * 3}." for copy in range(copies))]
+
+    requests = demo_pool.write_requests(lines, count=60, seed=0)
+    assert {family: len(mine) for family, mine in requests.items()} == dict.fromkeys(EXAMPLES, 10)
+    assert all(
+        len(set(mine)) == 10 and not set(mine) & set(EXAMPLES[name]) for name, mine in requests.items()
+    )
+
+
+def test_a_model_that_repeats_itself_is_given_up() -> None:
+    with pytest.raises(PoolError, match="wrote 1 requests of a family, not 2"):
+        demo_pool.write_requests(lambda *_: ["the old hat."], count=12, seed=0)
 
 
 def test_the_file_reads_back_whole_and_is_the_same_each_time(tmp_path: Path) -> None:
@@ -87,32 +125,52 @@ def shipped() -> Path:
     return Path(demo_pool.__file__).parents[2] / "pools" / "demo" / "demo.jsonl.gz"
 
 
-def test_the_pool_that_ships_loads_without_a_flaw() -> None:
-    pool, report = load_pool(PoolConfig(path=str(shipped())), seed=0, min_responses=8)
-    assert (len(pool.train), len(pool.held_out)) == (600, 96)
-    assert report.rows == 696
+@pytest.fixture(scope="module")
+def pool() -> Pool:
+    return load_pool(PoolConfig(path=str(shipped())), seed=0, min_responses=8)[0]
+
+
+def test_the_pool_that_ships_loads_without_a_flaw(pool: Pool) -> None:
+    assert (len(pool.train), len(pool.held_out)) == (192, 324)
     assert all(len({response.text for response in example.responses}) == 8 for example in pool.train)
     assert "Model-made" in pool.description
 
 
-def test_the_pool_that_ships_holds_the_grammars_prompts_and_the_verifiers_scores() -> None:
-    pool, _ = load_pool(PoolConfig(path=str(shipped())), seed=0)
-    train, held_out = make_prompts(train=600, held_out=96, seed=0)
-    assert [example.prompt.text for example in pool.train] == [prompt.text for prompt in train]
-    assert [example.prompt.text for example in pool.held_out] == [prompt.text for prompt in held_out]
+def test_the_prompts_that_ship_are_of_six_families_and_tell_their_constraints(pool: Pool) -> None:
+    for part in (pool.train, pool.held_out):
+        assert set(Counter(example.prompt.domain for example in part).values()) == {len(part) // 6}
+        for prompt in (example.prompt for example in part):
+            assert prompt.text.startswith(OPENINGS[prompt.domain])
+            assert all(f'"{c["word"]}"' in prompt.text for c in prompt.meta["constraints"] if "word" in c)
+
+
+def test_the_scores_that_ship_are_the_verifiers(pool: Pool) -> None:
     for example in pool.train:
         for response in example.responses:
             assert response.score == pytest.approx(score(example.prompt, response.text), abs=1e-6)
 
 
-def test_more_responses_find_better_ones_in_the_pool_that_ships() -> None:
-    pool, _ = load_pool(PoolConfig(path=str(shipped())), seed=0)
+def test_more_responses_find_better_ones_in_the_pool_that_ships(pool: Pool) -> None:
     best = [
         sum(max(r.score for r in example.responses[:k]) for example in pool.train) / len(pool.train)
         for k in (1, 2, 4, 8)
     ]
     assert all(more > less + 0.05 for less, more in zip(best, best[1:], strict=False))
     assert 0.2 < best[0] < 0.5
+
+
+def test_most_prompts_that_ship_rank_their_responses(pool: Pool) -> None:
+    told_apart = [len({response.score for response in example.responses}) > 1 for example in pool.train]
+    assert sum(told_apart) / len(told_apart) > 0.8
+
+
+def test_diversity_rises_over_all_sizes_of_the_pool_that_ships(pool: Pool) -> None:
+    texts = [example.prompt.text for example in pool.train]
+    tokens = tokenize(texts, load_tokenizer(resolve_model(demo_pool.MODEL)))
+    for seed in range(3):
+        curve = nested_diversity(tokens.take(np.random.default_rng(seed).permutation(len(texts))))
+        sizes = [curve[n - 1] for n in (6, 12, 24, 48, 96, 192)]
+        assert all(more > less for less, more in pairwise(sizes))
 
 
 def test_the_first_line_says_that_the_pool_is_model_made() -> None:

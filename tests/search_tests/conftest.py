@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from studies import ROOT
+from study_runs import ROOT
 
 
 @pytest.fixture(scope="session")

@@ -5,38 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 from factories import planned, record
 
-from benchmarks.paper import paper_figures
+from benchmarks.paper import STUDIES
 from search.fit.curve import DiversityCurve
 from search.trials.record import TrialRecord
+from search.trials.trials_csv import read_trials
 
 SIZES = (1_500, 3_000, 6_000, 8_000, 12_000, 16_000, 24_000, 36_000)
 
 
-def figure4() -> dict[str, Any]:
-    """The points of the paper's Figure 4; skips the test where they are missing."""
-    try:
-        return dict(paper_figures()["figure4"])
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
-
-
 def paper_trials(algorithm: str, most_prompts: int = 36_000) -> list[TrialRecord]:
     """Figure 4's points of `PRO` or `SFT` with at most `most_prompts` prompts."""
-    figure = figure4()
-    return [
-        record(planned(n, int(k), (0,)), reward, key=f"{n}x{k}", diversity=d)
-        for k, rewards in figure["reward"][algorithm].items()
-        for n, d, reward in zip(figure["prompts"], figure["diversity"], rewards, strict=True)
-        if n <= most_prompts
-    ]
+    trials = read_trials(STUDIES / f"song2024_{algorithm.lower()}.csv")
+    return [trial for trial in trials if trial.prompts <= most_prompts]
 
 
 def paper_curve() -> DiversityCurve:
-    figure = figure4()
-    return DiversityCurve(tuple(figure["prompts"]), tuple(figure["diversity"]))
+    return DiversityCurve.from_trials(paper_trials("PRO"))
 
 
 def like_paper_curve() -> DiversityCurve:

@@ -16,8 +16,5 @@ def test_a_few_simulated_studies_are_judged_as_the_benchmark_does(name: str) -> 
 
 
 def test_the_papers_large_sizes_are_predicted_within_the_aim() -> None:
-    try:
-        figures = held_out()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+    figures = held_out()
     assert figures["PRO"]["rmse over 12,000"] < 0.0045 and figures["SFT"]["rmse over 12,000"] < 0.0040

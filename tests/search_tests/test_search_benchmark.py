@@ -20,15 +20,3 @@ def test_samples_until_right_count_from_where_the_answer_stays_right() -> None:
     assert benchmark._until_right([(1, False), (2, True), (3, False), (4, True), (5, True)]) == 4
     assert benchmark._until_right([(1, True), (2, False)]) == np.inf
     assert benchmark._at([(1, False), (2, True), (5, False)], 3) and not benchmark._at([(4, True)], 3)
-
-
-def test_without_the_papers_figures_their_grounds_are_left_out_loudly(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def missing() -> None:
-        raise FileNotFoundError("no figures")
-
-    monkeypatch.setattr(benchmark, "paper", missing)
-    left = benchmark.available(list(benchmark.grounds()))
-    assert left == ["interior k", "no diversity effect", "cost by comparisons"]
-    assert "SKIPPED 6 grounds" in capsys.readouterr().out

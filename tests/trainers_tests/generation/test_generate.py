@@ -84,6 +84,19 @@ def test_a_long_prompt_is_not_what_all_are_padded_to() -> None:
     assert encoded == [(2, 30), (2, 5)]
 
 
+@pytest.mark.parametrize("budget", [1, 60, 10**6])
+def test_copies_of_a_prompt_answer_as_repeated_prompts_do(budget: int) -> None:
+    model, given_prompts = tiny_llama(), prompts(3)
+    once = generate(model, given_prompts, **OPTIONS)
+    twice = generate(model, given_prompts, **OPTIONS, token_budget=budget, copies=2)
+    assert twice == [answer for answer in once for _ in range(2)]
+
+
+def test_copies_are_sampled_apart() -> None:
+    answers = generate(tiny_llama(), prompts(3), **OPTIONS, sampling=Sampling(seed=1), copies=4)
+    assert len({tuple(answer) for answer in answers[:4]}) > 1
+
+
 def test_no_prompts_no_answers() -> None:
     assert generate(tiny_llama(), [], **OPTIONS) == []
 
