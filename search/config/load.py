@@ -1,4 +1,4 @@
-"""TODO"""
+"""Reading a configuration: YAML with overrides, checked whole before anything starts."""
 
 from __future__ import annotations
 
