@@ -23,6 +23,7 @@ from annotation.config import EMBEDDED, ModelSource, SamplingConfig
 from annotation.sampling.local import LocalSampler
 from annotation.sampling.sampler import Drawn, Request, messages_of
 from pools.demo.grammar import make_prompts
+from pools.demo.requests import EXAMPLES
 from pools.types import Prompt
 from trainers.models import load_policy, load_tokenizer, resolve_model
 from trainers.prompt_format import tokenize_prompts
@@ -84,7 +85,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     count, new_tokens = (8, 12) if args.quick else (args.prompts, args.new_tokens)
     sampling = SamplingConfig(max_tokens=new_tokens)
-    prompts = make_prompts(train=count, held_out=0, seed=1)[0]
+    prompts = make_prompts(EXAMPLES, train=count, held_out=0, seed=1)[0]
     path = resolve_model(args.model)
     sampler = LocalSampler(ModelSource(name=args.model, batch=ROWS), sampling)
     model, tokenizer = load_policy(path).eval(), load_tokenizer(path)

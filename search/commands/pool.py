@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join([*report.lines(), *examples]))
         print(f"not usable: {report.error.splitlines()[0]}" if report.error else "usable")
-        if report.error and report.counts.keys() == {"too_few_responses"}:
+        if report.error and report.format == "prompts":
             print(f"prompts alone? apportion pool make {args.path} --output pool.jsonl goes on")
     return 2 if report.error else 0
 

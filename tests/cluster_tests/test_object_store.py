@@ -8,11 +8,11 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import boto3
 import pytest
+from factories import planned, record
 from moto.server import ThreadedMotoServer
 from pyarrow import Table
 from pyarrow.parquet import write_table
@@ -20,9 +20,9 @@ from pyarrow.parquet import write_table
 from base.errors import PoolError
 from pools.config import PoolConfig
 from pools.sources import load_pool
-from search.execution.trial import TrialOutcome
 from search.study.folder import StudyFolder
-from search.study.mirror import Place
+from search.study.mirror import Mirror
+from search.trials.record import TrialRecord
 from trainers.config.trainer import TrainerConfig
 from trainers.models import load_policy, load_tokenizer
 from trainers.trial.export import save_policy
@@ -55,16 +55,13 @@ def files(bucket: Any, folder: str) -> set[str]:
     return {each["Key"].removeprefix(f"studies/{folder}/") for each in found if each["Size"]}
 
 
-def outcome(trial: str, reward: float, policy: str) -> TrialOutcome:
-    seed = SimpleNamespace(reward=reward, policy=policy)
-    return cast(
-        TrialOutcome, SimpleNamespace(record=SimpleNamespace(reward=reward, trial=trial), seeds=[seed])
-    )
+def finished(trial: str, reward: float, policy: str) -> TrialRecord:
+    return record(planned(4, 2, (0,)), reward, key=trial, policy=policy)
 
 
 def test_policies_are_put_replaced_and_pruned(bucket: Any, model: Path, tmp_path: Path) -> None:
     weights = dict(load_policy(str(model), dtype="fp32").named_parameters())
-    folder = StudyFolder(tmp_path / "study", policies=Place(STORAGE, "s", fresh=False).policies)
+    folder = StudyFolder(tmp_path / "study", policies=Mirror(STORAGE, "s", fresh=False).policies)
     places = {trial: f"{folder.policies}/trial-{trial}-seed0" for trial in "ab"}
     bucket.put_object(Bucket="bucket", Key="studies/s/policies/trial-a-seed0/of an earlier run", Body=b"x")
     for place in places.values():
@@ -79,7 +76,7 @@ def test_policies_are_put_replaced_and_pruned(bucket: Any, model: Path, tmp_path
     for trial in places:
         found = files(bucket, f"s/policies/trial-{trial}-seed0")
         assert found >= FILES and "of an earlier run" not in found
-    folder.prune_policies([outcome("a", 0.9, places["a"]), outcome("b", 0.4, places["b"])])
+    folder.prune_policies([finished("a", 0.9, places["a"]), finished("b", 0.4, places["b"])])
     assert files(bucket, "s/policies/trial-a-seed0") >= FILES
     assert not files(bucket, "s/policies/trial-b-seed0")
 
@@ -89,10 +86,10 @@ def test_a_study_goes_there_and_comes_back(bucket: Any, tmp_path: Path) -> None:
     for name in ("config.yaml", "trials/a.json", "pool/train.arrow", "ray/state"):
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text(name)
-    Place(STORAGE, "t", fresh=False).push(here)
+    Mirror(STORAGE, "t", fresh=False).push(here)
     assert files(bucket, "t/study") == {"config.yaml", "trials/a.json"}
     there = tmp_path / "new head"
-    assert Place(STORAGE, "t", fresh=False).pull(there) == 2
+    assert Mirror(STORAGE, "t", fresh=False).pull(there) == 2
     assert (there / "trials" / "a.json").read_text() == "trials/a.json"
 
 

@@ -17,16 +17,20 @@ from annotation.judging.judge import Asked, Judge, MemoryJudge
 from annotation.judging.load import load_judge
 from annotation.purse import Purse
 from pools.demo.grammar import make_prompts
+from pools.demo.requests import EXAMPLES
 from pools.types import Message, Prompt
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "annotation_tests"))
 from stub_server import Stub, serving
 
-PROMPTS = make_prompts(train=3, held_out=0, seed=5)[0]
+PROMPTS = make_prompts(EXAMPLES, train=3, held_out=0, seed=5)[0]
 ASKED = [
     Asked(PROMPTS[0], ("yes", "no.", "- a\n- b")),
     Asked(PROMPTS[1], ("Ünïcödé 🙂",)),
-    Asked(Prompt((Message("system", "Be kind."), Message("user", "Hi"))), ("a", "longer than a")),
+    Asked(
+        Prompt((Message("system", "Be kind."), Message("user", "Hi")), meta=PROMPTS[2].meta),
+        ("a", "longer than a"),
+    ),
 ]
 
 

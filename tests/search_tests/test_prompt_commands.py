@@ -97,7 +97,7 @@ def test_diversity_says_what_it_cannot_read(
 ) -> None:
     (tmp_path / "odd.jsonl").write_text('{"question": "why"}\n')
     assert main(["diversity", str(tmp_path / "odd.jsonl"), "--tokenizer", tokenizer_dir]) == 2
-    assert "columns question are of no known format" in capsys.readouterr().err
+    assert "name the column that holds the prompt with --field" in capsys.readouterr().err
     assert main(["diversity", str(tmp_path / "none*.jsonl"), "--tokenizer", tokenizer_dir]) == 2
     assert "no file matches" in capsys.readouterr().err
 

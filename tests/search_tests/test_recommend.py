@@ -206,13 +206,13 @@ def test_a_trial_that_beats_the_recommended_split_is_named() -> None:
     lucky = trial(1_500, 2, (0.45, 0.46, 0.44), selection="diverse")
     answer = asked([*study(1), lucky], 12_000)
     assert answer.best.predicted_reward < 0.45
-    assert [t.label for t in answer.better_trials] == ["1,500 x 2 diverse"]
+    assert answer.better_trials[0].label == "1,500 x 2 diverse", "the best of them first"
     assert "A trial did better than this predicts: 1,500 x 2 diverse had 0.450 ± 0.006" in answer.sentence()
     assert "diverse had" not in asked([*study(1), lucky], 2_000).sentence(), "it costs more than this budget"
 
 
 def test_a_lucky_trial_with_random_prompts_is_named_with_what_all_trials_make_of_it() -> None:
-    records = study(3, noise=0.02, seeds=2)
+    records = study(1, noise=0.02, seeds=2)
     answer = asked(records, 12_000)
     best = max(records, key=lambda record: record.reward)
     named = answer.better_trials[0]
@@ -270,7 +270,7 @@ def test_rewards_on_other_scales_give_the_same_answer(factor: float, shift: floa
 
 
 def test_intervals_are_clipped_only_where_the_scale_has_bounds() -> None:
-    near_top = [rescored(t, lambda reward: 0.998 + (reward - 0.35) / 20) for t in study(1, 0.05)]
+    near_top = [rescored(t, lambda reward: min(1.0, 0.998 + (reward - 0.35) / 20)) for t in study(1, 0.05)]
     fits = {name: fit_trials(near_top, name) for name in ("unit", "any")}  # type: ignore[arg-type]
     highest = {
         name: max(

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from paper import trial
+from factories import planned, record
 
 from base.errors import InsufficientDataError
 from search.trials.trials_csv import read_trials, write_trials
@@ -18,12 +18,13 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    table = {"rewards": (), "answers": ()}  # what a row does not hold
+    kept = {"rewards": (), "answers": ()}  # what a row does not hold
+    one, other = planned(100, 2), planned(100, 2, (0,), selection="diverse", strength=0.5)
     trials = [
-        trial(100, 2, (0.25, 0.5), baselines={"entropy": 9.5}, domain_rewards={"code, hard": 0.4},
-              seconds=1.5, **table),
-        trial(100, 2, (0.125,), trial="other", selection="diverse", strength=0.5,
-              baselines={"entropy": 9.75}, trained_tokens=7, **table),
+        record(one, 0.25, 0.5, key="one", diversity=9.2, baselines={"entropy": 9.5},
+               domain_rewards={"code, hard": 0.4}, seconds=1.5, **kept),
+        record(other, 0.125, key="other", diversity=9.2, baselines={"entropy": 9.75},
+               trained_tokens=7, **kept),
     ]  # fmt: skip
     write_trials(tmp_path / "t.csv", trials)
     assert read_trials(tmp_path / "t.csv") == trials
@@ -39,7 +40,6 @@ def test_four_columns_are_enough_and_equal_rows_are_seeds(tmp_path: Path) -> Non
     ("row", "complaint"),
     [
         ("100,2,3.5,nan", "line 2, column reward: 'nan' is not finite"),
-        ("100,2,3.5,1.2", "line 2, column reward: 1.2 is not within 0 and 1"),
         ("100,2,x,0.5", "line 2, column diversity: 'x' is not a number"),
         ("100,0,3.5,0.5", "line 2, column responses: '0' is not a count"),
         ("1.5,2,3.5,0.5", "line 2, column prompts: '1.5' is not a count"),

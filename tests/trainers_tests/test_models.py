@@ -117,9 +117,9 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
     tokenizer = byte_tokenizer()
     tokenizer.eos_token = None
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(TrainingError, match="names no end-of-text token"):
+    with pytest.raises(TrainingError, match="has no end-of-text token"):
         load_tokenizer(str(tmp_path))
-    with pytest.raises(TrainingError, match="names no end-of-text token"):
+    with pytest.raises(TrainingError, match="has no end-of-text token"):
         load_light_tokenizer(str(tmp_path))
 
 
