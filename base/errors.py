@@ -54,7 +54,8 @@ def did_you_mean(name: str, choices: list[str]) -> str:
 def loading(what: str, error: type[ApportionError]) -> Iterator[None]:
     """Raise `error` as "cannot load WHAT: reason" for whatever a library raises in the block.
 
-    The reason is the first line of the library's own message. ApportionErrors pass unchanged.
+    The reason is the first line of the library's own message. ApportionErrors pass unchanged; where
+    memory ran out it is a MemoryError.
     """
     try:
         yield
@@ -62,4 +63,6 @@ def loading(what: str, error: type[ApportionError]) -> Iterator[None]:
         raise
     except Exception as cause:
         lines = str(cause).strip().splitlines() or [type(cause).__name__]
+        if isinstance(cause, MemoryError) or "cannot allocate memory" in lines[0].lower():
+            raise MemoryError(f"{what}: {lines[0]}") from cause  # not the model's fault: see `explain_oom`
         raise error(f"cannot load {what}: {lines[0]}") from cause

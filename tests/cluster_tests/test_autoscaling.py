@@ -48,6 +48,7 @@ def test_workers_come_a_lost_one_is_made_good_and_all_leave(model: Path, tmp_pat
 
             wait_for(lambda: ended_or(log.read_text().count(" started: ") == 2), 240, "two trials")
             assert "[1/2]" not in log.read_text(), log.read_text()[-4000:]
+            wait_for(lambda: ended_or(trainers(cluster.mark)), 240, "workers")
             node, worker = sorted(trainers(cluster.mark).items())[0]
             worker_raylets(cluster.mark)[node].send_signal(signal.SIGKILL)
             wait_for(lambda: not worker.is_running(), 30, "end of the lost node's worker")

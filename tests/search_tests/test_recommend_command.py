@@ -96,7 +96,9 @@ def test_prices_and_pool_can_be_asked_otherwise(folder: Path, capsys: pytest.Cap
 def test_plain_output_compares_costs(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recommend", str(csv), "--budget", "48000"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("With 48,000 annotations label 12,000 x 4: predicted reward 0.548 (95% interval")
+    assert printed.startswith(
+        "With 48,000 annotations label 12,000 x 4: predicted reward 0.548 (95% interval"
+    )
     assert "equal comparisons (72,000 comparisons): " in printed
 
 

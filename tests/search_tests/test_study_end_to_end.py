@@ -48,10 +48,12 @@ def test_it_trains_every_split_at_both_spends(study: tuple[Path, str]) -> None:
 def test_every_trial_reports_diversity_and_its_rivals(study: tuple[Path, str]) -> None:
     cheap = {"distinct_1", "distinct_4", "entropy", "compression_ratio", "log_prompts", "mean_prompt_tokens"}
     for row in rows(study[0]):
-        values = {name: float(row[f"rival:{name}"]) for name in cheap | {"embedding_distance", "vendi_score"}}
+        values = {
+            name: float(row[f"baseline:{name}"]) for name in cheap | {"embedding_distance", "vendi_score"}
+        }
         assert 0 < values["embedding_distance"] < 2 and 1 < values["vendi_score"] <= int(row["prompts"])
         assert float(row["diversity"]) == pytest.approx(
-            int(row["prompts"]) ** 0.5 * float(row["rival:distinct_2"]), rel=1e-6
+            int(row["prompts"]) ** 0.5 * float(row["baseline:distinct_2"]), rel=1e-6
         )
     report = (study[0] / "report.html").read_text()
     assert "vendi_score" in report and "compression_ratio" in report

@@ -34,7 +34,7 @@ def cluster() -> Iterator[None]:
 
     from search.cluster.connection import WORKERS
 
-    environment = {"env_vars": {**WORKERS, "PYTHONPATH": PYTHONPATH}}
+    environment = {"env_vars": {**WORKERS, "PYTHONPATH": f"{PYTHONPATH}{os.pathsep}{Path(__file__).parent}"}}
     ray.init("local", num_cpus=2, runtime_env=environment, log_to_driver=False)
     yield
     ray.shutdown()
