@@ -5,9 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib.metadata
 import json
-import os
 import platform
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +16,7 @@ from annotation.judging.judge import Scores
 from annotation.sampling.collect import Candidate
 from annotation.sampling.sampler import messages_of
 from base.errors import PoolError
+from base.files import write_whole
 from pools.config import PoolConfig
 from pools.readers import PoolSource, header, open_source
 from pools.sources import assemble, load_pool
@@ -174,14 +173,5 @@ def write_pool(path: Path, name: str, made: Mapping[str, Any], rows: Iterator[di
     if path.suffix == ".gz":
         content = gzip.compress(content, mtime=0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as partial:
-        try:
-            partial.write(content)
-            partial.flush()
-            os.fsync(partial.fileno())
-            os.chmod(partial.name, 0o644)  # temporary files are private, a pool is not
-            os.replace(partial.name, path)
-        except BaseException:
-            os.unlink(partial.name)
-            raise
+    write_whole(path, content)
     return len(lines) - 1

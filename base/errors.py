@@ -6,7 +6,7 @@ that was rejected and says what would be accepted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -48,6 +48,14 @@ def did_you_mean(name: str, choices: list[str]) -> str:
 
     near = get_close_matches(name, choices, n=1)
     return f' (did you mean "{near[0]}"?)' if near else ""
+
+
+def known(name: str, choices: Iterable[str]) -> str:
+    """`name`, if it is one of `choices`; else ValueError, quoting them and the nearest."""
+    found = list(choices)
+    if name not in found:
+        raise ValueError(f"choices: {', '.join(found)}{did_you_mean(name, found)}")
+    return name
 
 
 @contextmanager

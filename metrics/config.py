@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator, model_validator
 
-from base.errors import ConfigError, did_you_mean
+from base.errors import ConfigError, known
 from base.settings import Settings
 
 # Each kind of reward model and its module, which has `load(config, source) -> RewardModel`.
@@ -71,10 +71,7 @@ class RewardConfig(Settings):
     @field_validator("kind")
     @classmethod
     def _kind_is_known(cls, kind: str) -> str:
-        if kind not in REWARD_MODELS:
-            choices = list(REWARD_MODELS)
-            raise ValueError(f"choices: {', '.join(choices)}{did_you_mean(kind, choices)}")
-        return kind
+        return known(kind, REWARD_MODELS)
 
     @model_validator(mode="after")
     def _model_is_named(self) -> RewardConfig:

@@ -40,20 +40,34 @@ class Candidate:
     source: str
 
 
-@dataclass
-class Collected:
-    """The responses [prompts] and what it took to get them.
+@dataclass(kw_only=True)
+class Tally:
+    """What it took to get responses: `redrawn` of the `drawn` were drawn because an earlier one was empty
+    or repeated another of its prompt."""
 
-    `redrawn` of the `drawn` responses were drawn because an earlier one was empty or repeated another of its
-    prompt; `short` prompts have fewer responses than were asked for; `failed` says for which and why.
-    """
-
-    responses: list[list[Candidate]]
     drawn: int = 0
     redrawn: int = 0
     truncated: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
+
+    def add(self, records: Sequence[Record | None], attempt: int) -> None:
+        for record in filter(None, records):
+            self.drawn += 1
+            self.redrawn += attempt > 0
+            self.truncated += record["truncated"]
+            self.tokens_in += record["tokens_in"]
+            self.tokens_out += record["tokens_out"]
+
+
+@dataclass(kw_only=True)
+class Collected(Tally):
+    """The responses [prompts] and what it took to get them.
+
+    `short` prompts have fewer responses than were asked for; `failed` says for which and why.
+    """
+
+    responses: list[list[Candidate]]
     short: list[int] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
 
@@ -96,7 +110,7 @@ class Collector:
 
         Raises what a sampler raises; all that was drawn before is in the journal.
         """
-        tasks, tally = self.tasks(), _Tally()
+        tasks, tally = self.tasks(), Tally()
         accepted: dict[Task, Record] = {}
         open_tasks: Sequence[Task] = tasks
         for attempt in range(1 + self._resample):
@@ -170,14 +184,14 @@ class Collector:
                 accepted[task] = record
         return again
 
-    def _collected(self, accepted: dict[Task, Record], tally: _Tally) -> Collected:
+    def _collected(self, accepted: dict[Task, Record], tally: Tally) -> Collected:
         responses: list[list[Candidate]] = [[] for _ in self._prompts]
         for task in sorted(accepted, key=lambda task: task.slot):
             source = self._writers[task.writer].source
             responses[task.prompt].append(Candidate(accepted[task]["text"], source))
         short = [place for place, texts in enumerate(responses) if len(texts) < self._responses]
         failed = {task.prompt: reason for task, reason in self._failed.items()}
-        return Collected(responses, short=short, failed=failed, **vars(tally))
+        return Collected(responses=responses, short=short, failed=failed, **vars(tally))
 
     def _writer(self, prompt: int, slot: int) -> int:
         return (int(self._digests[prompt][:8], 16) + slot) % len(self._writers)
@@ -195,20 +209,3 @@ class Collector:
 
 def _report(progress: Progress, before: int, total: int, done: int) -> None:
     progress(before + done, total)
-
-
-@dataclass
-class _Tally:
-    drawn: int = 0
-    redrawn: int = 0
-    truncated: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-
-    def add(self, records: Sequence[Record | None], attempt: int) -> None:
-        for record in filter(None, records):
-            self.drawn += 1
-            self.redrawn += attempt > 0
-            self.truncated += record["truncated"]
-            self.tokens_in += record["tokens_in"]
-            self.tokens_out += record["tokens_out"]

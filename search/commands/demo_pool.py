@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import random
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import ceil
@@ -18,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from base.errors import ConfigError, PoolError
+from base.files import write_whole
 from pools.demo.grammar import make_prompts
 from pools.demo.requests import EXAMPLES, few_shot, tidy
 from pools.demo.verifier import score
@@ -196,14 +195,7 @@ def write_pool(path: Path, rows: Sequence[Row]) -> None:
     header = {"pool": {"name": "demo", "description": _DESCRIPTION}}
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in [header, *rows])
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as partial:
-        partial.write(gzip.compress(lines.encode(), compresslevel=9, mtime=0))
-    try:
-        os.chmod(partial.name, 0o644)  # temporary files are private, a pool is not
-        os.replace(partial.name, path)
-    except OSError:
-        os.unlink(partial.name)
-        raise
+    write_whole(path, gzip.compress(lines.encode(), compresslevel=9, mtime=0))
 
 
 def _row(prompt: Prompt, part: str) -> Row:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from base.errors import ConfigError
+from search.commands.cost_options import add_cost_options, cost_model_of
 from search.config.cost import CostModel
 from search.prior.answer import answer
 from search.prior.batches import Predict, next_batch
@@ -51,11 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of draws and of the labelling order (0)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="with --after: write the prompts there")
     parser.add_argument("--json", action="store_true", help="print JSON instead of sentences")
-    costs = parser.add_argument_group("cost model")
-    for name, field in CostModel.model_fields.items():
-        costs.add_argument(
-            f"--cost.{name}", metavar="VALUE", help=f"{field.description}; default {field.default}"
-        )
+    add_cost_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,7 +72,7 @@ def _before(args: argparse.Namespace) -> int:
     found = answer(
         learn_prior(studies, over_base=over_base),
         budget=_positive("--budget", args.budget),
-        cost_model=_cost_model(args, {}),
+        cost_model=cost_model_of(args, {}),
         responses=_responses(args.responses) or _tried(studies),
         max_prompts=args.max_prompts,
         base_reward=args.base_reward if over_base else None,
@@ -155,7 +150,7 @@ def _pool(args: argparse.Namespace) -> _Holding:
         _counts(examples),
         examples,
         _tried(studies),
-        _cost_model(args, {}),
+        cost_model_of(args, {}),
     )
 
 
@@ -174,7 +169,7 @@ def _study(args: argparse.Namespace, folder: Path) -> _Holding:
         _counts(examples),
         examples,
         range(fit.observed.levels[0], fit.observed.levels[-1] + 1),
-        _cost_model(args, study.cost),
+        cost_model_of(args, study.cost),
         learn_prior(_studies(args.task)).given(study.records).forecast,
     )
 
@@ -217,15 +212,3 @@ def _responses(text: str | None) -> list[int]:
     if found[0] < 1:
         raise ConfigError(f"--responses {text!r}: every number is 1 or more")
     return found
-
-
-def _cost_model(args: argparse.Namespace, known: Mapping[str, Any]) -> CostModel:
-    given = {name: v for name in CostModel.model_fields if (v := getattr(args, f"cost.{name}")) is not None}
-    try:
-        return CostModel.model_validate({**known, **given})
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'prices'}: {e['msg']} (got {e['input']!r})"
-            for e in error.errors()
-        )
-        raise ConfigError(f"cost model: {problems}") from None

@@ -10,12 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from base.errors import ConfigError, InsufficientDataError
 from search.advice.analysis import analyse
 from search.advice.recommendation import Recommendation
-from search.config.cost import CostModel
+from search.commands.cost_options import add_cost_options, cost_model_of
 from search.config.scale import ScaleName
 from search.fit.curve import DiversityCurve
 from search.fit.fit import Fit
@@ -55,11 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report", type=Path, metavar="FOLDER", help="also write report.html and its plots to FOLDER"
     )
-    costs = parser.add_argument_group("cost model")
-    for name, info in CostModel.model_fields.items():
-        costs.add_argument(
-            f"--cost.{name}", metavar="VALUE", help=f"{info.description}; default {info.default}"
-        )
+    add_cost_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--budget is needed: {args.trials} names none")
     question = Question(
         budget,
-        _cost_model(args, study.cost),
+        cost_model_of(args, study.cost),
         study.curve,
         study.responses,
         args.max_prompts or study.max_prompts,
@@ -158,17 +152,3 @@ def _folder(path: Path) -> FinishedStudy:
         raise InsufficientDataError(
             f"{path / 'study.json'} lacks a field or holds the wrong kind of value: {error}"
         ) from error
-
-
-def _cost_model(args: argparse.Namespace, prices: Mapping[str, Any]) -> CostModel:
-    given = {
-        name: value for name in CostModel.model_fields if (value := getattr(args, f"cost.{name}")) is not None
-    }
-    try:
-        return CostModel.model_validate({**prices, **given})
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'prices'}: {e['msg']} (got {e['input']!r})"
-            for e in error.errors()
-        )
-        raise ConfigError(f"cost model: {problems}") from None

@@ -33,25 +33,17 @@ class Ensemble:
     observed: Observations
     members: tuple[Member, ...]
 
-    def forecast(self, at: Points, *, own: bool = False) -> Forecast:
-        """Joint belief about the expected rewards at `at`; lack of fit is new at each point.
-
-        With `own`, not at a split that was tried with random prompts: there the trial's own mean says how
-        far the split lies off the model (best linear unbiased prediction). More prompts may then predict
-        less reward, where the trials have it so.
-        """
+    def forecast(self, at: Points) -> Forecast:
+        """Joint belief about the expected rewards at `at`; lack of fit is new at each point."""
         weights, means, covariances, dfs = [], [], [], []
-        seeds, reward = self.seeds_at(at) * own, self._same(at) @ self.observed.reward
         for member in self.members:
             design = member.model.design(at, self.observed)
             for solution, share in zip(member.solutions, member.shares, strict=True):
                 if member.weight * share < NEGLIGIBLE:
                     continue
-                by_model = 1 / (1 + solution.ratio * seeds)
-                part = design * by_model[:, None]
-                unscaled = part @ solution.covariance @ part.T + np.diag(solution.ratio * by_model)
+                unscaled = design @ solution.covariance @ design.T + solution.ratio * np.eye(len(design))
                 weights.append(member.weight * share)
-                means.append(part @ solution.coefficients + (1 - by_model) * reward)
+                means.append(design @ solution.coefficients)
                 covariances.append(solution.scale**2 * unscaled)
                 dfs.append(solution.df)
         total = np.array(weights) / sum(weights)

@@ -114,6 +114,11 @@ class StudyFolder:
         """Keep a finished trial; the file is whole or absent, whatever happens meanwhile."""
         write_whole(self.trials / f"{record.trial}.json", json.dumps(record.to_dict(), indent=1))
 
+    def base(self, identity: str) -> dict[str, Any] | None:
+        """What is known before the first trial of the study that `identity` stands for (`base.json`)."""
+        kept = self.read_json("base.json")
+        return kept if kept and kept["identity"] == identity else None
+
     def keep_reward_model(self, files: Mapping[str, bytes]) -> None:
         """Keep the files of the fitted reward model."""
         for name, content in files.items():

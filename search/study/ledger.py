@@ -55,8 +55,7 @@ class Ledger:
         self._read_base()
 
     def _read_base(self) -> None:
-        kept = self.folder.read_json("base.json")
-        if kept and kept["identity"] == self.identity:
+        if kept := self.folder.base(self.identity):
             self.base_reward, self.reward_report = kept["base"]["reward"], kept["reward_report"]
 
     def reward_notes(self) -> dict[str, str]:

@@ -106,7 +106,8 @@ class StudyRuns:
 
     def __call__(self) -> list[TrackedRun]:
         study = self._folder.read_json("study.json") or {}
-        base = _base_reward(self._folder, study["identity"])
+        kept = self._folder.base(study["identity"])
+        base = kept["base"]["reward"] if kept else None
         dataset = Dataset(**study["pool"])
         attempts = read_attempts(self._folder.attempts, study["identity"])
         done = {path.stem: path for path in sorted(self._folder.trials.glob("*.json"))}
@@ -296,8 +297,3 @@ def _steps(seed: int, history: Sequence[Mapping[str, float]], began: int) -> lis
         )
         for row in history
     ]
-
-
-def _base_reward(folder: StudyFolder, identity: str) -> float | None:
-    kept = folder.read_json("base.json")
-    return kept["base"]["reward"] if kept and kept["identity"] == identity else None

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from base.errors import did_you_mean
+from base.errors import known
 from base.settings import Settings
 
 Pairing = Literal["best_worst", "adjacent", "all", "best_low", "margin"]
@@ -64,10 +64,7 @@ class AlgorithmConfig(Settings):
     @field_validator("name")
     @classmethod
     def _name_is_known(cls, name: str) -> str:
-        if name not in LOSSES:
-            choices = list(LOSSES)
-            raise ValueError(f"choices: {', '.join(choices)}{did_you_mean(name, choices)}")
-        return name
+        return known(name, LOSSES)
 
     @model_validator(mode="after")
     def _margins_in_order(self) -> AlgorithmConfig:
