@@ -36,7 +36,8 @@ def words(body: dict[str, Any]) -> str:
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    with path.open(encoding="utf-8") as lines:  # `splitlines` would cut at characters that a text may hold
+        return [json.loads(line) for line in lines]
 
 
 def local(prompts: Path, output: Path, model: Path) -> list[str]:
@@ -242,5 +243,5 @@ def test_ten_kills_change_no_text(model: Path, tmp_path: Path) -> None:
     whole, torn = rows_of(tmp_path / "whole.jsonl"), rows_of(tmp_path / "torn.jsonl")
     assert torn[1:] == whole[1:]
     assert sum(len(row["responses"]) for row in torn[1:]) == 1600
-    keys = [json.loads(line)["key"] for line in journal.read_text().splitlines()]
+    keys = [record["key"] for record in rows_of(journal)]
     assert len(keys) == len(set(keys)) == whole[0]["pool"]["made"]["responses"]["drawn"]

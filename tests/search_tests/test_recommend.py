@@ -206,7 +206,7 @@ def test_a_trial_that_beats_the_recommended_split_is_named() -> None:
     lucky = trial(1_500, 2, (0.45, 0.46, 0.44), selection="diverse")
     answer = asked([*study(1), lucky], 12_000)
     assert answer.best.predicted_reward < 0.45
-    assert answer.better_trials[0].label == "1,500 x 2 diverse", "the best of them first"
+    assert [t.label for t in answer.better_trials] == ["1,500 x 2 diverse", "1,500 x 4"], "the best first"
     assert "A trial did better than this predicts: 1,500 x 2 diverse had 0.450 ± 0.006" in answer.sentence()
     assert "diverse had" not in asked([*study(1), lucky], 2_000).sentence(), "it costs more than this budget"
 

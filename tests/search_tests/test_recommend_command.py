@@ -99,6 +99,7 @@ def test_plain_output_compares_costs(csv: Path, capsys: pytest.CaptureFixture[st
     assert printed.startswith(
         "With 48,000 annotations label 12,000 x 4: predicted reward 0.548 (95% interval"
     )
+    assert "Slope of reward on diversity (95% interval) within 2 responses +0.00695 (+0.006751 to" in printed
     assert "equal comparisons (72,000 comparisons): " in printed
 
 

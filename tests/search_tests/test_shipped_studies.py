@@ -47,7 +47,9 @@ def test_a_file_of_ones_own_comes_first(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("given", ["nothing.csv", "elsewhere/song2024_pro.csv"])
 def test_what_does_not_ship_is_refused_with_what_does(given: str) -> None:
-    with pytest.raises(InsufficientDataError, match="neither .*song2024_pro, .*song2024_sft"):
+    with pytest.raises(
+        InsufficientDataError, match="neither .*song2024_pro, song2024_pro_llama7b_global, .*song2024_sft, "
+    ):
         find_trials(Path(given))
 
 

@@ -362,6 +362,7 @@ def test_a_database_locked_by_another_writer_delays_and_loses_nothing(folder: Pa
 
 RUNNING = f"""
 import sys
+import time
 from pathlib import Path
 sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
 from tracked_studies import Study
@@ -372,6 +373,7 @@ with Study(Path(sys.argv[1]), close_timeout=float(sys.argv[2])).running() as stu
     print("told", flush=True)
     if sys.argv[3] == "die":
         study.projection.flush(float(sys.argv[2]))
+        time.sleep(600)  # until it is killed, however soon all was sent
 print(study.projection.pending() == "", flush=True)
 """
 
