@@ -26,7 +26,7 @@ from search.config.cost import CostModel, Split, feasible_splits
 from search.fit.curve import DiversityCurve
 from search.fit.fit import fit_trials
 from search.fit.observations import Floats
-from search.fit.question import predict
+from search.fit.question import Question, predict
 from search.trials.design_point import DesignPoint
 from search.trials.record import TrialRecord
 
@@ -161,10 +161,7 @@ def one_study(ground: Ground, generator: np.random.Generator, seed: int) -> dict
         low, high = predict(fit, splits, curve).interval()
         result[f"covered {name}"] = float(np.mean((low <= true) & (true <= high)))
         result[f"width {name}"] = float(np.mean(high - low))
-    answer = recommend(
-        fit, budget=BUDGET, cost_model=CostModel(), curve=curve, responses=RESPONSES, max_prompts=None,
-        seed=seed,
-    )  # fmt: skip
+    answer = recommend(fit, Question(BUDGET, CostModel(), curve, RESPONSES, None), seed=seed)
     return result | judged(answer, truth, records)
 
 
@@ -218,7 +215,7 @@ def _held_out(
     ]
     fit = fit_trials([point for point in points if point.prompts <= LARGEST_KNOWN])
     unseen = [point for point in points if point.prompts > LARGEST_KNOWN]
-    forecast = predict(fit, [Split(point.prompts, point.responses) for point in unseen], curve)
+    forecast = predict(fit, [point.split for point in unseen], curve)
     printed = np.array([point.reward for point in unseen])
     low, high = forecast.interval()
     wide = np.array([point.prompts >= 24_000 for point in unseen])

@@ -89,7 +89,7 @@ def regrets(study: PastStudy, prior: Prior) -> list[dict[str, Any]]:
 
 def covered(study: PastStudy, prior: Prior) -> list[bool]:
     """Whether each printed reward lies within its 95% interval."""
-    forecast = prior.forecast([Split(r.prompts, r.responses) for r in study.records])
+    forecast = prior.forecast([r.split for r in study.records])
     low, high = forecast.interval(extra=prior.seed_variance / study.averaged)
     rewards = np.array([record.reward for record in study.records])
     return list(map(bool, (low <= rewards) & (rewards <= high)))

@@ -59,17 +59,7 @@ def analyse(
     fit, answer, why_not = None, None, ""
     try:
         fit = fit_trials(records, scale)
-        answer = recommend(
-            fit,
-            budget=question.budget,
-            cost_model=question.cost_model,
-            curve=question.curve,
-            responses=question.responses,
-            max_prompts=question.max_prompts,
-            seed=seed,
-            margin=margin,
-            visits=visits,
-        )
+        answer = recommend(fit, question, seed=seed, margin=margin, visits=visits)
     except InsufficientDataError as error:
         fit, why_not = None, str(error)
     return StudyAnalysis(

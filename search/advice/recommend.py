@@ -11,8 +11,7 @@ from base.errors import InsufficientDataError
 from search.advice.compare import compare_costs
 from search.advice.recommendation import CONFIDENCE, BetterTrial, Candidate, Recommendation
 from search.advice.visits import training_length
-from search.config.cost import CostModel, Split
-from search.fit.curve import DiversityCurve
+from search.config.cost import Split
 from search.fit.decision import Decision, decide
 from search.fit.fit import Fit
 from search.fit.forecast import Forecast
@@ -26,26 +25,22 @@ BETTER_NAMED = 2
 
 def recommend(
     fit: Fit,
+    question: Question,
     *,
-    budget: float,
-    cost_model: CostModel,
-    curve: DiversityCurve,
-    responses: Sequence[int],
-    max_prompts: int | None,
     seed: int,
     margin: float | None = None,
     visits: float | None = None,
 ) -> Recommendation:
-    """The best split within `budget` among `responses` (what the pool holds) and up to `max_prompts` prompts.
+    """The best split that answers `question`.
 
     Smaller splits compete too. Only numbers of responses within those tried are predicted. Differences up to
     `margin` (reward; None: the scale's own) do not matter. `visits` to prompts are those of every training,
     where that is the same for all splits. Raises InsufficientDataError, saying what to run, where the budget
     buys nothing or the trials identify no prediction for it.
     """
-    if not isfinite(budget) or budget <= 0:
-        raise InsufficientDataError(f"budget {budget} {cost_model.unit} is not a positive number")
-    question = Question(budget, cost_model, curve, tuple(responses), max_prompts)
+    if not isfinite(question.budget) or question.budget <= 0:
+        unit = question.cost_model.unit
+        raise InsufficientDataError(f"budget {question.budget} {unit} is not a positive number")
     splits = question.splits(fit)
     if not splits:
         raise InsufficientDataError(_nothing(fit, question))
@@ -136,15 +131,15 @@ def _better_trials(fit: Fit, question: Question, candidates: Sequence[Candidate]
     predicted = {candidate.split: candidate.predicted_reward for candidate in candidates}
     found = []
     for record in sorted(fit.records, key=lambda record: -record.reward):
-        split, cost = Split(record.prompts, record.responses), question.cost_model.cost
-        affordable = cost(record.prompts, record.responses) <= question.budget * (1 + 1e-12)
-        if affordable and split != candidates[0].split and record.reward > candidates[0].predicted_reward:
-            found.append(_better_trial(record, cost(record.prompts, record.responses), predicted))
+        cost = question.cost_model.cost(record.prompts, record.responses)
+        affordable, other = cost <= question.budget * (1 + 1e-12), record.split != candidates[0].split
+        if affordable and other and record.reward > candidates[0].predicted_reward:
+            found.append(_better_trial(record, cost, predicted))
     return tuple(found[:BETTER_NAMED])
 
 
 def _better_trial(record: TrialRecord, cost: float, predicted: dict[Split, float]) -> BetterTrial:
-    split, random = Split(record.prompts, record.responses), record.selection == "random"
+    split, random = record.split, record.selection == "random"
     return BetterTrial(
         label=str(split) if random else f"{split} {record.selection}",
         cost=cost,

@@ -18,7 +18,7 @@ def training_length(records: Sequence[TrialRecord], best: Split, visits: float |
     that is unknown: then trained tokens per prompt stand for it, among trials of as many responses.
     """
     same = [r for r in records if r.responses == best.responses and r.selection == "random"]
-    amounts = {Split(r.prompts, r.responses): _per_prompt(r, visits) for r in same}
+    amounts = {r.split: _per_prompt(r, visits) for r in same}
     known = {split: amount for split, amount in amounts.items() if amount}
     if best not in known or max(known.values()) < EVEN * min(known.values()):
         return ""

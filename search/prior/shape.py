@@ -89,7 +89,7 @@ def _without_level(x: Floats, y: Floats, seeds: Floats, seed_variance: float) ->
 
 
 def _arrays(study: PastStudy) -> tuple[Floats, Floats, Floats]:
-    x = rows([Split(record.prompts, record.responses) for record in study.records])
+    x = rows([record.split for record in study.records])
     y = np.array([record.reward for record in study.records])
     return x, y, np.array([len(record.rewards) * study.averaged for record in study.records], float)
 

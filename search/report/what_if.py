@@ -30,11 +30,11 @@ REACH, STEP = 1000, 1.12
 HERE = Path(__file__).parent
 
 
-def panel(fit: Fit, question: Question, answer: Recommendation, margin: float | None = None) -> str:
+def panel(fit: Fit, question: Question, answer: Recommendation) -> str:
     """The panel as HTML with its own style, script and data; empty where the trials identify no line."""
     if fit.ensemble is None:
         return ""
-    data = _payload(fit, fit.ensemble, question, answer, margin)
+    data = _payload(fit, fit.ensemble, question, answer)
     page = _text("what_if.html")
     for name, part in {
         "{{style}}": _text("vendor/uPlot.min.css") + _text("what_if.css"),
@@ -51,15 +51,13 @@ def _text(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
-def _payload(
-    fit: Fit, ensemble: Ensemble, question: Question, answer: Recommendation, margin: float | None
-) -> dict[str, Any]:
+def _payload(fit: Fit, ensemble: Ensemble, question: Question, answer: Recommendation) -> dict[str, Any]:
     responses, sizes = question.known(fit), _sizes(fit, question)
     return {
         "budget": answer.budget,
         "cost": question.cost_model.model_dump(mode="json"),
         "max_prompts": question.max_prompts,
-        "margin": fit.scale.margin if margin is None else margin,
+        "margin": answer.margin,
         "bounds": [b if np.isfinite(b) else None for b in (fit.scale.low, fit.scale.high)],
         "decimals": fit.scale.decimals,
         "responses": responses,

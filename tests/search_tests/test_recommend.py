@@ -18,7 +18,7 @@ from search.config.cost import CostModel, Split
 from search.fit.curve import DiversityCurve
 from search.fit.fit import Fit, fit_trials
 from search.fit.forecast import Forecast
-from search.fit.question import predict
+from search.fit.question import Question, predict
 from search.trials.record import TrialRecord
 
 
@@ -26,11 +26,12 @@ def asked(
     records: list[TrialRecord], budget: float, cost_model: CostModel | None = None, **more: object
 ) -> Recommendation:
     fit = fit_trials(records)
-    fields: dict[str, object] = {
-        "curve": DiversityCurve.from_trials(records), "responses": fit.observed.levels,
-        "max_prompts": None, "seed": 0,
+    asked_for = {
+        "curve": DiversityCurve.from_trials(records), "responses": fit.observed.levels, "max_prompts": None,
     }  # fmt: skip
-    return recommend(fit, budget=budget, cost_model=cost_model or CostModel(), **(fields | more))  # type: ignore[arg-type]
+    given: dict[str, Any] = {name: more.pop(name, default) for name, default in asked_for.items()}
+    question = Question(budget, cost_model or CostModel(), **given)
+    return recommend(fit, question, **{"seed": 0, **more})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("algorithm", ["PRO", "SFT"])
@@ -259,8 +260,8 @@ def test_rewards_on_other_scales_give_the_same_answer(factor: float, shift: floa
     margin = 0.002
     plain, other = (
         recommend(
-            fit_trials(r, s), budget=12_000, cost_model=CostModel(), curve=DiversityCurve.from_trials(r),
-            responses=(2, 3, 4), max_prompts=None, seed=0, margin=m,
+            fit_trials(r, s), Question(12_000, CostModel(), DiversityCurve.from_trials(r), (2, 3, 4), None),
+            seed=0, margin=m,
         )
         for r, s, m in ((records, "unit", margin), (there, scale, margin * factor))
     )  # fmt: skip
@@ -276,8 +277,8 @@ def test_intervals_are_clipped_only_where_the_scale_has_bounds() -> None:
         name: max(
             split.interval_95[1]
             for split in recommend(
-                fit, budget=12_000, cost_model=CostModel(), curve=DiversityCurve.from_trials(near_top),
-                responses=(2, 3, 4), max_prompts=None, seed=0,
+                fit, Question(12_000, CostModel(), DiversityCurve.from_trials(near_top), (2, 3, 4), None),
+                seed=0,
             ).splits
         )
         for name, fit in fits.items()

@@ -78,10 +78,9 @@ def test_the_page_answers_as_recommend_does(
     for setting in SETTINGS:
         found = page.evaluate("(setting) => whatIf.answer({...whatIf.own, ...setting})", setting)
         prices = {name: v for name, v in setting.items() if name not in ("budget", "max_prompts")}
-        wanted = recommend(
-            fit, budget=setting["budget"], cost_model=CostModel(**prices), curve=curve,
-            responses=fit.observed.levels, max_prompts=setting.get("max_prompts"), seed=0,
-        )  # fmt: skip
+        most = setting.get("max_prompts")
+        question = Question(setting["budget"], CostModel(**prices), curve, fit.observed.levels, most)
+        wanted = recommend(fit, question, seed=0)
         _same(found, wanted, setting)
     assert errors == []
 
@@ -157,12 +156,8 @@ def _grey(colour: str) -> float:
 def test_the_data_cannot_end_the_script() -> None:
     fit = fit_trials(like_paper())
     cost = CostModel(unit="</script>")
-    answer = recommend(
-        fit, budget=BUDGET, cost_model=cost, curve=like_paper_curve(), responses=(2, 3, 4), max_prompts=None,
-        seed=0,
-    )  # fmt: skip
     question = Question(BUDGET, cost, like_paper_curve(), (2, 3, 4), None)
-    page = what_if.panel(fit, question, answer)
+    page = what_if.panel(fit, question, recommend(fit, question, seed=0))
     data = page.partition('id="what-if-data">')[2].partition("</script>")[0]
     assert json.loads(data)["cost"]["unit"] == "</script>"
 
@@ -170,8 +165,5 @@ def test_the_data_cannot_end_the_script() -> None:
 def test_without_a_line_there_is_no_panel() -> None:
     fit = fit_trials([record for record in study(1) if record.prompts * record.responses == 12_000])
     curve = DiversityCurve.from_trials(fit.records)
-    answer = recommend(
-        fit, budget=12_000, cost_model=CostModel(), curve=curve, responses=(2, 3, 4), max_prompts=None, seed=0
-    )
     question = Question(12_000, CostModel(), curve, (2, 3, 4), None)
-    assert what_if.panel(fit, question, answer) == ""
+    assert what_if.panel(fit, question, recommend(fit, question, seed=0)) == ""
