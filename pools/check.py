@@ -108,6 +108,8 @@ def _spoken(text: object) -> str:
 
 def _encodable(text: str) -> str:
     """JSON may spell half a character (a lone surrogate), which no tokenizer, digest or terminal takes."""
+    if text.isascii():  # most are, and it costs nothing to ask
+        return text
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -131,6 +133,13 @@ def _response(answer: Answer) -> Response | Flaw:
 
 
 def _score(score: object) -> float:
+    value = score if isinstance(score, float) else _as_float(score)
+    if not math.isfinite(value):
+        raise RowFlaw("bad_score", f"{shown(score if isinstance(score, int) else value)} is not finite")
+    return value
+
+
+def _as_float(score: object) -> float:
     if isinstance(score, str | Decimal):
         score = number_of(score)
     if score is None:
@@ -138,9 +147,6 @@ def _score(score: object) -> float:
     if isinstance(score, bool) or not isinstance(score, int | float):
         raise RowFlaw("bad_score", f"{shown(score)} is not a number")
     try:
-        value = float(score)
+        return float(score)
     except OverflowError:
-        value = math.inf
-    if not math.isfinite(value):
-        raise RowFlaw("bad_score", f"{shown(score)} is not finite")
-    return value
+        return math.inf

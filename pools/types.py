@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
-
-_SPACE = re.compile(r"\s+")
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,7 @@ class Prompt:
 
         "2⁵" and "25", or `true` and `True` in code, are prompts of their own.
         """
-        text = self.text
-        normal = _SPACE.sub(" ", unicodedata.normalize("NFKC", text)).strip().casefold()
+        normal = " ".join(unicodedata.normalize("NFKC", self.text).split()).casefold()
         exact = hashlib.sha256(self._exact().encode()).hexdigest()
         return hashlib.sha256(normal.encode()).hexdigest() + exact[:16]
 

@@ -81,8 +81,7 @@ def listed(value: object, name: str) -> list[Any]:
 
 def objects(value: object, name: str) -> list[Fields | None]:
     """A list of objects, or an object of equally long lists turned into one; null items stay."""
-    if isinstance(value, str):
-        value = decoded(value)
+    value = unspelt(value)
     items = _transposed(value, name) if isinstance(value, Mapping) else listed(value, name)
     for item in items:
         if item is not None and not isinstance(item, Mapping):
@@ -229,4 +228,7 @@ def first_named(row: Fields, names: Sequence[str], reason: str = "wrong_shape") 
 
 def first_of(row: Fields, names: Sequence[str]) -> Any:
     """The first value of these columns that is not null."""
-    return next((row[name] for name in names if row.get(name) is not None), None)
+    for name in names:
+        if (value := row.get(name)) is not None:
+            return value
+    return None
