@@ -100,8 +100,8 @@ def reward_by_split(answer: Recommendation, base_reward: float | None) -> Figure
     if base_reward is not None:
         axes.axvline(base_reward, color="0.35", linewidth=1, linestyle=(0, (1, 2)))
         axes.annotate(" base model", (base_reward, -0.55), fontsize=8, color="0.35")
-    axes.set_xlabel(f"predicted {REWARD}, 95% interval; hollow: not tried")
-    axes.set_ylabel(f"prompts x responses   {answer.unit}")
+    axes.set_xlabel(f"predicted {REWARD}\n95% interval; hollow: not tried")
+    axes.set_ylabel(f"split, {answer.unit}")
     return figure
 
 
