@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 import pytest
-from stub_server import Stub, serving
+from support.stub_server import Stub, serving
 
 from annotation.config import ModelSource
 from annotation.endpoint import Chat, Endpoint, NoReply, Pace, Reply

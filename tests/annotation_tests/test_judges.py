@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stub_server import Stub, serving
+from support.stub_server import Stub, serving
 
 from annotation.config import JudgeConfig, ModelSource
 from annotation.endpoint import Endpoint

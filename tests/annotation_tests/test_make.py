@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stub_server import Stub, serving
+from support.stub_server import Stub, serving
 
 from pools.config import PoolConfig
 from pools.sources import load_pool

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.paths import ROOT
 
 from annotation.config import ModelSource, SamplingConfig
 from annotation.sampling.local import LocalSampler
@@ -21,10 +22,9 @@ SAMPLING = SamplingConfig(max_tokens=6, temperature=1.0, top_p=0.9, stop=("END",
 def ray() -> Iterator[Any]:
     import ray
 
-    root = Path(__file__).parents[2]
     ray.init(
         num_cpus=3, include_dashboard=False, log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}},
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}},
     )  # fmt: skip
     yield ray
     ray.shutdown()

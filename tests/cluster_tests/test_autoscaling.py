@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil
 import pytest
-from own_ray import growing_cluster, marked, wait_for, worker_raylets
+from support.own_ray import growing_cluster, marked, wait_for, worker_raylets
+from support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 

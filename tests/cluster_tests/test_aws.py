@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -12,8 +11,8 @@ import pytest
 import yaml
 from moto import mock_aws
 from ray.autoscaler._private.util import prepare_config
+from support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.slow
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import ray
 import yaml
+from support.paths import ROOT
 
 from base.errors import ConfigError
 from search.cluster.capacity import concurrent_trials, largest, trials_held
@@ -116,10 +117,9 @@ def test_a_file_that_does_not_say_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_the_repositorys_own_files_say_how_far_they_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    root = Path(__file__).parent.parent.parent
     for name in ("cluster.yaml", "clusters/gcp.yaml"):
         config = study(
-            monkeypatch, [HEAD], cluster={"autoscaling": str(root / name)}, resources={"gpus_per_worker": 1}
+            monkeypatch, [HEAD], cluster={"autoscaling": str(ROOT / name)}, resources={"gpus_per_worker": 1}
         )
         assert at_a_time(config) == 8, name
 

@@ -8,10 +8,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import cluster_rules as rules
 import pytest
 import yaml
-from cluster_rules import LAUNCHED, ROOT
+from support import cluster_rules as rules
+from support.cluster_rules import LAUNCHED
+from support.paths import ROOT
 
 EVERYWHERE = [
     rules.ray_reads_it,

@@ -14,14 +14,14 @@ from typing import Any
 
 import psutil
 import pytest
-from own_ray import BIN, free_ports, wait_for
+from support.own_ray import BIN, free_ports, wait_for
+from support.paths import ROOT
 
 from base.errors import ApportionError, PoolError, RewardError
 from metrics.reward.verifier import import_function
 from pools.config import PoolConfig
 from pools.sources import load_pool
 
-ROOT = Path(__file__).parent.parent.parent
 FILES = [
     path for package in ("pools", "metrics", "trainers", "search") for path in (ROOT / package).rglob("*.py")
 ]

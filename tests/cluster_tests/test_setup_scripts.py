@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 # Answers as the real command lines give them; everything else is silence, and success.
 AWS = r"""#!/bin/bash
 printf '%s\n' "$*" >> "$CALLS"

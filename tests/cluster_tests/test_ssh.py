@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 import yaml
-from own_ray import MARK, OwnRay, own_ray, wait_for
+from support.own_ray import MARK, OwnRay, own_ray, wait_for
+from support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 PACKAGES = {"sshd": "openssh-server", "ssh": "openssh-client", "rsync": "rsync"}
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 

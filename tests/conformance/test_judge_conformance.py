@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.stub_server import Stub, serving
 
 from annotation.config import JudgeConfig, ModelSource
 from annotation.journal import Journal, opened_journal
@@ -19,9 +19,6 @@ from annotation.purse import Purse
 from pools.demo.grammar import make_prompts
 from pools.demo.requests import EXAMPLES
 from pools.types import Message, Prompt
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "annotation_tests"))
-from stub_server import Stub, serving
 
 PROMPTS = make_prompts(EXAMPLES, train=3, held_out=0, seed=5)[0]
 ASKED = [

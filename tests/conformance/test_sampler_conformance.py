@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.stub_server import Stub, serving
 
 from annotation.config import ModelSource, SamplingConfig
 from annotation.sampling.endpoint import EndpointSampler
 from annotation.sampling.local import LocalSampler
 from annotation.sampling.sampler import Drawn, MemorySampler, Request, Sampler, Unit
 from pools.types import Message, Prompt
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "annotation_tests"))
-from stub_server import Stub, serving
 
 PROMPTS = [Prompt("Hi"), Prompt("Name a colour of the rainbow."), Prompt((Message("user", "Bye"),))]
 SAMPLING = SamplingConfig(max_tokens=6, temperature=1.0, top_p=1.0)

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
 from pools.config import PoolConfig
 from pools.spilled import OnDiskPoolBuilder
 from search.cli import main
 
 FIXTURES = Path(__file__).parent / "fixtures"
-ROOT = Path(__file__).parents[2]
 
 
 def real(name: str) -> Path:

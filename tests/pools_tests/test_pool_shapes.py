@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pool_shapes import SHAPES, Row, Shape, Truth
+from support.pool_shapes import SHAPES, Row, Shape, Truth
 
 from base.errors import PoolError
 from pools.config import PoolConfig

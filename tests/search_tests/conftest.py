@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from study_runs import ROOT
+from support.paths import ROOT
 
 
 @pytest.fixture(scope="session")

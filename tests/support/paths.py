@@ -6,4 +6,5 @@ import os
 from pathlib import Path
 
 TESTS = Path(__file__).parent.parent
-PYTHONPATH = f"{TESTS.parent}{os.pathsep}{TESTS}"
+ROOT = TESTS.parent
+PYTHONPATH = f"{ROOT}{os.pathsep}{TESTS}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.collections import FillBetweenPolyCollection
-from paper import like_paper, like_paper_curve, study, trial
+from support.paper import like_paper, like_paper_curve, study, trial
 
 from search.advice.analysis import analyse
 from search.config.cost import CostModel

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from paper import like_paper_curve, trial
+from support.paper import like_paper_curve, trial
 
 from base.errors import InsufficientDataError
 from search.fit.curve import DiversityCurve

@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from study_runs import run
+from support.study_runs import run
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
 

@@ -8,8 +8,8 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from paper import like_paper, paper_curve, paper_trials, study, trial
 from scipy import stats
+from support.paper import like_paper, paper_curve, paper_trials, study, trial
 
 from base.errors import InsufficientDataError
 from search.config.cost import Split

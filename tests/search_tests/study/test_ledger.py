@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from factories import record
 from rich.console import Console
-from tracked_studies import nowhere
+from support.tracked_studies import nowhere
 
 from search.config.study import StudyConfig
 from search.plan.plan import seeded

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from paper import paper_curve, paper_trials, study, trial
+from support.paper import paper_curve, paper_trials, study, trial
 
 from base.errors import InsufficientDataError
 from search.advice.recommend import recommend

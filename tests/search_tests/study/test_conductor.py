@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from factories import record
 from rich.console import Console
-from tracked_studies import nowhere
+from support.tracked_studies import nowhere
 
 from search.config.cost import Split
 from search.config.study import StudyConfig

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tracked_studies import result, trial
+from support.tracked_studies import result, trial
 
 from search.trials.attempts import Attempts, read_attempts
 

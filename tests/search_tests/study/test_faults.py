@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from study_runs import ROOT, family, named, start, wait_for
+from support.paths import ROOT
+from support.study_runs import family, named, start, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(500)]
 TUNE, TRAIN = "ray::ImplicitFunc", "ray::RayTrainWorker"

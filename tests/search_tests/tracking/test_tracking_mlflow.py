@@ -18,14 +18,13 @@ from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
-from tracked_studies import POOL, STEPS, Study, runs_at
+from support.paths import ROOT, TESTS
+from support.tracked_studies import POOL, STEPS, Study, runs_at
 
 from search.cli import main
 from search.tracking.mlflow_tracker import MlflowTracker
 from search.tracking.projection import Projection
 from search.tracking.tracker import STUDY, Dataset, StepPoint, TrackedRun
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
@@ -364,8 +363,8 @@ RUNNING = f"""
 import sys
 import time
 from pathlib import Path
-sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
-from tracked_studies import Study
+sys.path[:0] = [{str(ROOT)!r}, {str(TESTS)!r}]
+from support.tracked_studies import Study
 with Study(Path(sys.argv[1]), close_timeout=float(sys.argv[2])).running() as study:
     study.train(*(f"key{{number}}" for number in range(12)))
     study.start("last")

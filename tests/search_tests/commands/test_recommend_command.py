@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from paper import like_paper, like_paper_curve, study
+from support.paper import like_paper, like_paper_curve, study
+from support.paths import ROOT
 
 from search.cli import main
 from search.trials.trials_csv import write_trials
@@ -54,7 +55,7 @@ def test_it_runs_without_ray_torch_and_the_like(csv: Path, tmp_path: Path) -> No
         "--report",
         str(tmp_path / "r"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "label 12,000 x 4: predicted reward 0.548" in done.stdout
     assert (tmp_path / "r" / "report.html").stat().st_size > 50_000

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).parent.parent.parent
-
 
 def command(script: Path, model: Path, folder: Path, *more: str) -> list[str]:
     fixed = ["--config", "configs/smoke.yaml", "--cluster.address", "local", "--output-dir", str(folder)]

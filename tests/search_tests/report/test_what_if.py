@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paper import like_paper, like_paper_curve, study
+from support.paper import like_paper, like_paper_curve, study
 
 from search.advice.analysis import analyse
 from search.advice.recommend import recommend

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from paper import like_paper_curve, study
+from support.paper import like_paper_curve, study
 
 from base.errors import InsufficientDataError
 from search.cli import main

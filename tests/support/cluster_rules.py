@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent.parent
+from support.paths import ROOT
+
 LAUNCHED = ["cluster.yaml", "clusters/gcp.yaml", "clusters/local.yaml"]
 # CPUs, GPUs, and the compute capability of the GPUs (vendors' data sheets).
 MACHINES = {

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from paper import study, trial
+from support.paper import study, trial
+from support.paths import ROOT
 
 from base.errors import InsufficientDataError
 from search.cli import main
@@ -22,7 +23,6 @@ from search.prior.pilot import best_pilot
 from search.prior.shape import rows
 from search.trials.trials_csv import write_trials
 
-ROOT = Path(__file__).parents[2]
 SPLITS = [Split(n, k) for n in (1_500, 6_000, 24_000) for k in (2, 3, 4)]
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
-from tracked_studies import STEPS, Study, runs_at
+from support.tracked_studies import STEPS, Study, runs_at
 
 from search.cli import main
 
