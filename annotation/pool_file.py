@@ -60,7 +60,7 @@ def read_responses(path: str) -> tuple[Pool, Mapping[str, Any]]:
     return pool, made if isinstance(made, Mapping) else {}
 
 
-class _Scored:
+class _Scored(PoolSource):
     """A source whose responses have a score of 0 where they have none."""
 
     def __init__(self, source: PoolSource) -> None:

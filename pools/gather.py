@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from statistics import fmean
 from typing import Any, Protocol
 
@@ -13,12 +14,16 @@ from pools.comparisons import Comparison, decided, strengths
 from pools.flaws import Flaw, RowFlaw, shown
 from pools.formats.draft import Rows
 from pools.formats.reader import Reader
-from pools.readers import Placed
+from pools.readers import Placed, PoolSource, placed
 from pools.report import Findings
 from pools.subset import order
 from pools.text_files import Row
-from pools.types import Compared, Example, Prompt, Response, guard_of
+from pools.types import Compared, Example, Examples, MemoryExamples, Prompt, Response, guard_of
 
+Progress = Callable[[int, float], None]
+"""Called now and then with the rows read, and the share of their source that is done."""
+
+_ROWS_BETWEEN_CALLS = 500
 HELD_OUT_SALT = 0x4E1D  # held-out prompts are not simply the first of the order that trials draw from
 
 
@@ -69,12 +74,25 @@ class PoolBuilder(Protocol):
     `findings` grow at every step; `rows` and `merged_rows` count.
     """
 
-    rows: int
-    merged_rows: int
-    findings: Findings
+    def __init__(self) -> None:
+        self.rows = 0
+        self.merged_rows = 0
+        self.findings = Findings()
+        self.numbers = count()
+        """For files, in the order in which they are read."""
 
-    def add(self, placed: Placed, reader: Reader, part: str) -> None:
-        """Take in one row, or count why not; a `part` given here overrules the row's own."""
+    def read(self, source: PoolSource, reader: Reader, part: str, progress: Progress | None = None) -> None:
+        """Take in all rows, or count why not; a `part` given here overrules the rows' own."""
+        for file in source.sources():
+            for each in placed(file, next(self.numbers)):
+                self.rows += 1
+                for good in valid_rows(each, reader, part, self.findings):
+                    self.merge(good)
+                if progress is not None and self.rows % _ROWS_BETWEEN_CALLS == 0:
+                    progress(self.rows, source.fraction())
+
+    def merge(self, good: ValidRow) -> None:
+        """Take in a row that was checked; rows come in the order in which they were read."""
         ...
 
     def take_held_out(self, seed: int, count: int | None) -> tuple[tuple[Example, ...], int]:
@@ -84,29 +102,21 @@ class PoolBuilder(Protocol):
         """
         ...
 
-    def train(self, min_responses: int) -> Sequence[Example]:
+    def train(self, min_responses: int) -> Examples:
         """The train examples with enough responses; the others are counted."""
         ...
 
 
-class Gathered:
+class Gathered(PoolBuilder):
     """The prompts met so far, by part and `Prompt.key`, in memory, and the findings."""
 
     def __init__(self) -> None:
-        self.rows = 0
-        self.merged_rows = 0
-        self.findings = Findings()
+        super().__init__()
         self._train: dict[str, Entry] = {}
         self._held_out: dict[str, Entry] = {}
 
-    def add(self, placed: Placed, reader: Reader, part: str) -> None:
-        """See `PoolBuilder`."""
-        self.rows += 1
-        for good in valid_rows(placed, reader, part, self.findings):
-            self.merge(good)
-
     def merge(self, good: ValidRow) -> None:
-        """Take in a row that was checked; rows come in the order in which they were read."""
+        """See `PoolBuilder`."""
         entries = self._held_out if good.held_out else self._train
         entry = entries.get(good.prompt.key)
         if entry is None:
@@ -152,7 +162,7 @@ class Gathered:
         self._drop_shared(set(map(guard_of, kept)))
         return tuple(entry.example() for entry in kept.values()), left_over
 
-    def train(self, min_responses: int) -> tuple[Example, ...]:
+    def train(self, min_responses: int) -> MemoryExamples:
         """See `PoolBuilder`."""
         enough = []
         for entry in self._train.values():
@@ -160,7 +170,7 @@ class Gathered:
                 enough.append(entry.example())
             else:
                 self.findings.add(too_few(len(entry.responses), min_responses), entry.place, entry.at)
-        return tuple(enough)
+        return MemoryExamples(enough)
 
 
 def valid_rows(placed: Placed, reader: Reader, part: str, findings: Findings) -> list[ValidRow]:

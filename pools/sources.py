@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import glob
 import importlib.resources
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from base.errors import PoolError
-from pools.across import Cluster, read_across
+from pools.across import Cluster, ClusterPoolBuilder
 from pools.config import PoolConfig
-from pools.files import is_uri
 from pools.flaws import RowFlaw
 from pools.formats.reader import Reader, Refusal, format_of, prompt_columns, unused_scores
 from pools.formats.table import FORMATS
 from pools.formats.unknown import explained
-from pools.gather import Gathered, PoolBuilder
-from pools.readers import FilesSource, PoolSource, files_of, header, open_source, placed, whole_rows
+from pools.gather import Gathered, PoolBuilder, Progress
+from pools.readers import PoolSource, header, open_source, whole_rows
 from pools.report import PoolReport, Shape
 from pools.spilled import OnDiskPoolBuilder
 from pools.stored import on_disk
@@ -28,9 +25,6 @@ from pools.text_files import Row
 from pools.types import Pool
 
 _ROWS_TO_TELL_BY = 50
-_ROWS_BETWEEN_CALLS = 500
-
-Progress = Callable[[int, float], None]
 
 
 def load_pool(
@@ -69,10 +63,7 @@ def scan_pool(
     cluster: Cluster | None = None,
     refusal: Refusal | None = None,
 ) -> tuple[Pool, PoolReport]:
-    """As `load_pool`, but an unusable pool comes back with `report.error` set, for a full account of why.
-
-    `progress` is called now and then with rows read and the share of the source that is done.
-    """
+    """As `load_pool`, but an unusable pool comes back with `report.error` set, for a full account of why."""
     source = open_source(_resolved(config.path), split=config.split, subset=config.subset)
     held_out = None
     if config.held_out_path or config.held_out_split:
@@ -104,16 +95,15 @@ def assemble(
     refusal: Refusal | None = None,
 ) -> tuple[Pool, PoolReport]:
     """The pool of any two sources; the paths in `config` are not looked at."""
-    gathered = _gathering(config, store, source.size() + (held_out.size() if held_out else 0))
-    parts = [(source, ""), *([(held_out, "held_out")] if held_out else [])]
-    with _helped(gathered, cluster, source) as helpers:
-        numbers = count()
-        head, *_ = [
-            _read(each, config, refusal, gathered, part, numbers, progress, helpers) for each, part in parts
-        ]
+    size = source.size() + (held_out.size() if held_out else 0)
+    with _builder(config, store, size, cluster, source) as gathered:
+        head = _head(source, config, refusal)
+        gathered.read(source, head.reader, "", progress)
+        if held_out:
+            gathered.read(held_out, _head(held_out, config, refusal).reader, "held_out", progress)
     kept, aside = gathered.take_held_out(seed, config.held_out_prompts)
     train = gathered.train(max(min_responses, config.min_responses))
-    pool = Pool(config.name or head.name or _name_of(source), train, kept, head.description)
+    pool = Pool(config.name or head.name or source.name(), train, kept, head.description)
     report = PoolReport(
         path=source.label,
         name=pool.name,
@@ -137,21 +127,21 @@ def assemble(
     return pool, report
 
 
-def _gathering(config: PoolConfig, store: Path | None, size: int) -> PoolBuilder:
-    """Where the pool is gathered: in memory, or in `store` where it is larger than the limit."""
-    if store is None or size <= config.stream_above * 2**20:
-        return Gathered()
-    return OnDiskPoolBuilder(store, size)
-
-
 @contextmanager
-def _helped(gathered: PoolBuilder, cluster: Cluster | None, source: PoolSource) -> Iterator[Cluster | None]:
-    """The cluster, joined, where it is worth that: for a pool on disk whose files all its machines see."""
-    if cluster is None or not isinstance(gathered, OnDiskPoolBuilder) or not cluster.sees(source):
-        yield None
-        return
-    with cluster.join() as joined:
-        yield cluster if joined else None
+def _builder(
+    config: PoolConfig, store: Path | None, size: int, cluster: Cluster | None, source: PoolSource
+) -> Iterator[PoolBuilder]:
+    """Where the pool is gathered: in memory, or in `store` where its `size` is over the limit.
+
+    Files that all machines of the cluster see are read by those; the cluster is joined meanwhile.
+    """
+    if store is None or size <= config.stream_above * 2**20:
+        yield Gathered()
+    elif cluster is None or not cluster.sees(source):
+        yield OnDiskPoolBuilder(store, size)
+    else:
+        with cluster.join() as joined:
+            yield ClusterPoolBuilder(store, size, cluster) if joined else OnDiskPoolBuilder(store, size)
 
 
 class _Head(NamedTuple):
@@ -164,34 +154,6 @@ class _Head(NamedTuple):
     prompt_columns: Sequence[str]
     unused_scores: Sequence[str]
     shape: str
-
-
-def _read(
-    source: PoolSource,
-    config: PoolConfig,
-    refusal: Refusal | None,
-    gathered: PoolBuilder,
-    part: str,
-    numbers: Iterator[int],
-    progress: Progress | None,
-    helpers: Cluster | None,
-) -> _Head:
-    """Read a source to its end; a `part` given here overrules the rows' own. `numbers` are for its files."""
-    head = _head(source, config, refusal)
-    if (
-        isinstance(source, FilesSource)
-        and isinstance(gathered, OnDiskPoolBuilder)
-        and helpers
-        and helpers.sees(source)
-    ):
-        read_across(source.files, head.reader, gathered, part, numbers)
-        return head
-    for file in files_of(source):
-        for each in placed(file, next(numbers)):
-            gathered.add(each, head.reader, part)
-            if progress is not None and gathered.rows % _ROWS_BETWEEN_CALLS == 0:
-                progress(gathered.rows, source.fraction())
-    return head
 
 
 def _head(source: PoolSource, config: PoolConfig, refusal: Refusal | None) -> _Head:
@@ -262,12 +224,3 @@ def _resolved(path: str) -> str:
     if path != "demo":
         return path
     return str(importlib.resources.files("pools.demo") / "demo.jsonl.gz")
-
-
-def _name_of(source: PoolSource) -> str:
-    """The last part of a path that is no pattern, without its ending."""
-    label = source.label
-    if isinstance(source, FilesSource):
-        plain = label.partition("?")[0] if is_uri(label) else label
-        label = next((part for part in reversed(Path(plain).parts) if not glob.has_magic(part)), label)
-    return re.split(r"[.\[]", Path(label).name)[0] or label

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from base.errors import ApportionError
-from pools.stored import fewest_responses
 from pools.types import Pool
 from search.advice.analysis import StudyAnalysis, analyse
 from search.config.study import StudyConfig
@@ -27,7 +26,7 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
         config.budget,
         config.cost,
         inputs.curve,
-        tuple(range(1, fewest_responses(pool.train) + 1)),
+        tuple(range(1, min(pool.train.sizes()) + 1)),
         len(pool.train),
     )
     folder.note_study(**_study_json(config, question, ledger), **conductor.to_dict())

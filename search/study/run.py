@@ -49,7 +49,7 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
     with stoppable() as arm, tracked(folder, config, identity, dataset) as (projection, attempts):
         ledger = Ledger(config, folder, display, projection, attempts)
         tokens = tokenize_pool(config, pool, display)
-        check_selections(config, tokens)
+        check_selections(config, pool, tokens)
         curve = diversity_curve(pool, tokens, seed=config.seed)
         folder.write_json("curve.json", curve.to_dict())
         inputs = Inputs(pool=pool, dev=dev, tokens=tokens, curve=curve)
