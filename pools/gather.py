@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from base.errors import PoolError
 from pools.check import check
@@ -27,8 +27,7 @@ _ROWS_BETWEEN_CALLS = 500
 HELD_OUT_SALT = 0x4E1D  # held-out prompts are not simply the first of the order that trials draw from
 
 
-@dataclass(frozen=True, slots=True)
-class ValidRow:
+class ValidRow(NamedTuple):
     """One good row: where it lies (see `pools.readers.Placed`), and what it says.
 
     `rows` is how several of one prompt add up (see `pools.formats.draft.Rows`).
@@ -130,12 +129,13 @@ class Gathered(PoolBuilder):
         self._add_responses(entry, good)
 
     def _add_responses(self, entry: Entry, good: ValidRow) -> None:
-        if good.rows == "pairs" and len(good.responses) == 2:
+        texts = [response.text.strip() for response in good.responses]
+        if good.rows == "pairs" and len(texts) == 2:
             one, two = good.responses
             entry.pairs = entry.pairs or []
-            entry.pairs.append((one.text.strip(), one.score, two.text.strip(), two.score))
-        for response in good.responses:
-            same = entry.responses.setdefault(response.text.strip(), [])
+            entry.pairs.append((texts[0], one.score, texts[1], two.score))
+        for text, response in zip(texts, good.responses, strict=True):
+            same = entry.responses.setdefault(text, [])
             if same and good.rows == "alone":
                 self.findings.add(Flaw("duplicate_response", shown(response.text)), good.place, good.at)
             else:
@@ -234,6 +234,6 @@ def _averaged(same: Sequence[Response]) -> Response:
 def _fields(row: Row) -> Mapping[str, Any]:
     if row.flaw is not None:
         raise RowFlaw(*row.flaw)
-    if not isinstance(row.value, Mapping):
+    if not isinstance(row.value, dict):
         raise RowFlaw("not_an_object", f"it is a {type(row.value).__name__}")
     return row.value

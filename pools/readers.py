@@ -264,7 +264,7 @@ def whole_rows(source: PoolSource) -> Iterator[Row]:
     first = next(rows, None)
     if first is None:
         return
-    if isinstance(first.value, Mapping) and is_message(first.value):
+    if isinstance(first.value, dict) and is_message(first.value):
         yield from _trees(first, rows)
     else:
         yield first
@@ -275,20 +275,20 @@ def _trees(first: Row, others: Iterator[Row]) -> Iterator[Row]:
     """Messages that follow each other in one tree as a row, which is numbered by the first of them."""
     for _, group in groupby(chain([first], others), key=_tree_of):
         messages = list(group)
-        if isinstance(messages[0].value, Mapping) and is_message(messages[0].value):
+        if isinstance(messages[0].value, dict) and is_message(messages[0].value):
             yield Row(messages[0].line, tree_of([cast(Fields, each.value) for each in messages]))
         else:
             yield from messages
 
 
 def _tree_of(row: Row) -> object:
-    return row.value.get("message_tree_id") if isinstance(row.value, Mapping) else row.line
+    return row.value.get("message_tree_id") if isinstance(row.value, dict) else row.line
 
 
 def header(first: Row) -> Mapping[str, object] | None:
     """What a file's first row `{"pool": {...}}` says of the pool, or None where that is an example."""
     value = first.value
-    if isinstance(value, Mapping) and value.keys() == {"pool"} and isinstance(value["pool"], Mapping):
+    if isinstance(value, dict) and value.keys() == {"pool"} and isinstance(value["pool"], dict):
         return value["pool"]
     return None
 

@@ -162,7 +162,7 @@ def _head(source: PoolSource, config: PoolConfig, refusal: Refusal | None) -> _H
     about = header(first[0]) if first else None
     if about is not None:
         del first[0]
-    values = [row.value for row in first if isinstance(row.value, Mapping)]
+    values = [row.value for row in first if isinstance(row.value, dict)]
     if config.columns.given:
         format = "columns"
     else:

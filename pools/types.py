@@ -31,7 +31,7 @@ class Prompt:
     domain: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-    @cached_property
+    @property
     def text(self) -> str:
         """The words of the prompt alone, turns separated by a newline: what diversity is measured on."""
         if isinstance(self.content, str):
@@ -44,7 +44,9 @@ class Prompt:
 
         "2⁵" and "25", or `true` and `True` in code, are prompts of their own.
         """
-        normal = " ".join(unicodedata.normalize("NFKC", self.text).split()).casefold()
+        text = self.text
+        composed = text if text.isascii() else unicodedata.normalize("NFKC", text)
+        normal = " ".join(composed.split()).casefold()
         exact = hashlib.sha256(self._exact().encode()).hexdigest()
         return hashlib.sha256(normal.encode()).hexdigest() + exact[:16]
 
