@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from statistics import fmean
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from base.errors import PoolError
 from pools.check import check
@@ -67,7 +68,7 @@ class Entry:
         return Example(self.prompt, tuple(scored), decided(scores, games))
 
 
-class PoolBuilder(Protocol):
+class PoolBuilder(ABC):
     """Whoever takes in rows and gives back the two parts of a pool, in this order.
 
     `findings` grow at every step; `rows` and `merged_rows` count.
@@ -90,20 +91,20 @@ class PoolBuilder(Protocol):
                 if progress is not None and self.rows % _ROWS_BETWEEN_CALLS == 0:
                     progress(self.rows, source.fraction())
 
+    @abstractmethod
     def merge(self, good: ValidRow) -> None:
         """Take in a row that was checked; rows come in the order in which they were read."""
-        ...
 
+    @abstractmethod
     def take_held_out(self, seed: int, count: int | None) -> tuple[tuple[Example, ...], int]:
         """The held-out examples, whose prompts leave the train part, and how many marked ones are left over.
 
         `count` of them in the seeded order, from those marked or, where none is, from the train part.
         """
-        ...
 
+    @abstractmethod
     def train(self, min_responses: int) -> Examples:
         """The train examples with enough responses; the others are counted."""
-        ...
 
 
 class Gathered(PoolBuilder):

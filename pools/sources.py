@@ -12,7 +12,7 @@ from typing import NamedTuple
 from base.errors import PoolError
 from pools.across import Cluster, ClusterPoolBuilder
 from pools.config import PoolConfig
-from pools.flaws import RowFlaw
+from pools.flaws import RowFlaw, plain
 from pools.formats.reader import Reader, Refusal, format_of, prompt_columns, unused_scores
 from pools.formats.table import FORMATS
 from pools.formats.unknown import explained
@@ -173,16 +173,12 @@ def _head(source: PoolSource, config: PoolConfig, refusal: Refusal | None) -> _H
     return _Head(
         reader,
         format,
-        _plain((about or {}).get("name")),
-        _plain((about or {}).get("description")),
+        plain(str((about or {}).get("name") or "")),
+        plain(str((about or {}).get("description") or "")),
         prompt_columns(alike, format),
-        unused_scores(alike, format, config.columns, config.score),
-        explained(values[0]) if values and format == "prompts" else "",
+        list(map(plain, unused_scores(alike, format, config.columns, config.score))),
+        plain(explained(values[0])) if values and format == "prompts" else "",
     )
-
-
-def _plain(value: object) -> str:
-    return str(value or "").encode(errors="replace").decode()
 
 
 def _told_format(values: Sequence[Mapping[str, object]], first: Sequence[Row], label: str) -> str:
@@ -192,7 +188,7 @@ def _told_format(values: Sequence[Mapping[str, object]], first: Sequence[Row], l
         return max(FORMATS, key=told.count)
     if not values:
         raise PoolError(f"{label}: {_why_no_object(first)}")
-    raise PoolError(f"{label}: {_plain(explained(values[0]))}")
+    raise PoolError(f"{label}: {plain(explained(values[0]))}")
 
 
 def _refuse_unreadable(reader: Reader, values: Sequence[Mapping[str, object]], label: str) -> None:
@@ -200,7 +196,7 @@ def _refuse_unreadable(reader: Reader, values: Sequence[Mapping[str, object]], l
     flaws = [_flaw(reader, value) for value in values]
     if flaws and all(flaw is not None and flaw.flaw.reason in _NEEDS_MAPPING for flaw in flaws):
         assert flaws[0] is not None
-        raise PoolError(f"{label}: {_plain(flaws[0].flaw.detail)}")
+        raise PoolError(f"{label}: {flaws[0].flaw.detail}")
 
 
 _NEEDS_MAPPING = ("unknown_shape", "two_prompts")

@@ -84,7 +84,7 @@ def _plain(row: Fields) -> Draft | None:
 
 @lru_cache(4096)
 def _asks_plainly(columns: tuple[str, ...]) -> bool:
-    """Whether of these columns `prompt` alone can hold the prompt or a part of it, and none a side's score."""
+    """Whether of these columns `prompt` alone can be of the prompt, and none holds a side's score."""
     known = {"history", *SIDES} & set(columns)
     return named(columns) == (["prompt"], []) and known == set(SIDES) and not scored_sides(columns)
 
