@@ -23,7 +23,7 @@ from pools.sources import assemble, load_pool
 from pools.text_files import Row
 from pools.types import Pool, Prompt
 
-_VERSIONS = ("apportion", "torch", "transformers", "openai", "ray")
+_VERSIONS = ("apportion", "torch", "transformers", "openai", "ray", "vllm")
 
 
 @dataclass(frozen=True)
