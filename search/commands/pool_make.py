@@ -112,6 +112,7 @@ def _lines_of(sampled: Sampled) -> Iterator[str]:
     collected, prompts = sampled.collected, sampled.prompts.train
     assert collected is not None
     had = sum(map(len, collected.responses))
+    yield from sampled.prompts.left_out
     yield (
         f"{had:,} responses to {len(prompts):,} prompts: {collected.drawn:,} "
         f"drawn ({collected.redrawn:,} again, for one that was empty or repeated), {collected.truncated:,} "
@@ -127,6 +128,7 @@ def _dry_run(args: argparse.Namespace, config: MakeConfig, work: Work) -> int:
 
     prompts = prompts_of(config)
     print(f"{len(prompts.train):,} prompts, {len(prompts.held_out):,} more are held out")
+    _say(prompts.left_out)
     with _bar("measuring") as show:
         found = estimates(config, work, prompts, show, judged=args.action != "sample")
     for estimate in found:

@@ -70,6 +70,18 @@ def test_the_check_of_prompts_alone_names_the_command(
     assert f"apportion pool make {prompts} --output pool.jsonl" in capsys.readouterr().out
 
 
+def test_a_row_that_is_no_prompt_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "prompts.csv"
+    path.write_text("prompt\nSay one\nSay two, and three\n")
+    with serving(Stub(words)) as stub:
+        command = ["pool", "sample", str(path), "--output", str(tmp_path / "o.jsonl"), "--responses", "1",
+                   "--model.endpoint", stub.url]  # fmt: skip
+        for options in (["--dry-run"], []):
+            assert main([*command, *options]) == 0
+            assert f"{path}:3: 2 values under 1 columns" in capsys.readouterr().out
+    assert len(rows_of(tmp_path / "o.jsonl")) == 2
+
+
 def test_sample_then_judge_is_make(prompts: Path, model: Path, tmp_path: Path) -> None:
     whole, sampled, judged = (tmp_path / f"{name}.jsonl" for name in ("whole", "sampled", "judged"))
     assert main(local(prompts, whole, model)) == 0
