@@ -22,6 +22,7 @@ from annotation.labels.tasks import (
     place_of,
     shown_prompt,
 )
+from base.errors import PoolError
 from base.files import write_whole
 
 SETTINGS = "settings.json"
@@ -30,7 +31,12 @@ _DONE = (None, "submitted", "completed")
 
 
 def write(folder: Path, tasks: Sequence[Task], kind: Kind) -> None:
-    """Write the data set's settings, and a file of records for each rater."""
+    """Write the data set's settings, and a file of records for each rater.
+
+    PoolError for a rater whose file would have the settings' name.
+    """
+    if any(f"{task.rater.casefold()}.json" == SETTINGS for task in tasks):
+        raise PoolError(f"--raters: {SETTINGS} is the name of another file of this export")
     most = max(len(task.shown) for task in tasks)
     write_whole(folder / SETTINGS, json.dumps(settings(kind, most), ensure_ascii=False, indent=1))
     for rater, own in by_rater(tasks).items():

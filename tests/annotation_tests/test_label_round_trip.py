@@ -195,6 +195,7 @@ def test_the_page_cannot_be_ended_by_its_data(pool: Path) -> None:
         (["--split", "5x4x3", "--raters", "ann,bob"], "names ann, bob"),
         (["--split", "5x4x2", "--raters", "ann,Ann"], "one twice"),
         (["--split", "5x4x1", "--raters", "../ann"], "names files"),
+        (["--split", "5x4x1", "--to", "argilla", "--raters", "Settings"], "another file"),
         (["--split", "5x4x1", "--to", "page", "--kind", "rating"], "asks for ranks"),
     ],
 )

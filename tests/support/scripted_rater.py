@@ -87,9 +87,9 @@ def _label_studio(rows: list[Row], judge: Judge, seconds: float) -> list[Row]:
     filled = []
     for number, row in enumerate(rows, 1):
         data = row["data"]
-        ranks = judge(_texts(data), data["rater"])
+        ranks = judge(texts_shown(data), data["rater"])
         result = [{"from_name": name, "to_name": "x", "type": kind, "value": value}
-                  for name, kind, value in _results(data, ranks)]  # fmt: skip
+                  for name, kind, value in results(data, ranks)]  # fmt: skip
         made = {"id": number, "completed_by": {"email": data["rater"]}, "result": result,
                 "was_cancelled": False, "lead_time": seconds, "updated_at": "2026-01-01"}  # fmt: skip
         filled.append({"id": number, "data": data, "annotations": [made], "predictions": []})
@@ -101,14 +101,15 @@ def _json_min(rows: list[Row], judge: Judge, seconds: float) -> list[Row]:
     for number, row in enumerate(rows, 1):
         data = row["data"]
         answers: Row = {}
-        for name, kind, value in _results(data, judge(_texts(data), data["rater"])):
+        for name, kind, value in results(data, judge(texts_shown(data), data["rater"])):
             answers[name] = value["choices"][0] if kind == "choices" else [value]
         about = {"id": number, "annotator": data["rater"], "annotation_id": number, "lead_time": seconds}
         filled.append({**data, **answers, **about, "updated_at": "2026-01-01"})
     return filled
 
 
-def _texts(data: Row) -> list[str]:
+def texts_shown(data: Row) -> list[str]:
+    """The responses of a task of Label Studio, in the order shown."""
     if "items" in data:
         return [item["body"] for item in data["items"]]
     if "left" in data:
@@ -116,7 +117,8 @@ def _texts(data: Row) -> list[str]:
     return [data[f"response_{n}"] for n in range(1, 100) if f"response_{n}" in data]
 
 
-def _results(data: Row, ranks: Sequence[int] | None) -> list[tuple[str, str, Row]]:
+def results(data: Row, ranks: Sequence[int] | None) -> list[tuple[str, str, Row]]:
+    """(name of the control, type, value) of an annotation of Label Studio with these ranks."""
     if ranks is None:
         return [("verdict", "choices", {"choices": [CANNOT]})]
     if "items" in data:
