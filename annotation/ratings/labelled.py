@@ -150,8 +150,8 @@ def _figures(labelled: Labelled, name: str) -> dict[str, Any]:
     rater = labelled.raters.get(name)
     return {
         "alpha": _rounded(labelled.agreement.raters.get(name)),
-        "reliability": _rounded(rater and rater.reliability),
-        "reliability_se": _rounded(rater and rater.error),
+        "reliability": _rounded(rater.reliability if rater else None),
+        "reliability_se": _rounded(rater.error if rater else None),
     }
 
 

@@ -10,7 +10,7 @@ so that few raters a prompt do not make each look reliable by their own votes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit
@@ -92,7 +92,8 @@ def _summed(votes: Votes, row: Indices, parts: Floats, values: Floats, turned: b
     rows, width = values.shape
     one, other = (votes.worse, votes.better) if turned else (votes.better, votes.worse)
     cell = (row * width + one) * width + other
-    return np.bincount(cell, parts, rows * width * width).reshape(rows, width, width)
+    summed: Floats = np.bincount(cell, parts, rows * width * width).astype(np.float64)
+    return summed.reshape(rows, width, width)
 
 
 def _curvature(weights: Floats) -> Floats:
@@ -110,8 +111,8 @@ def _covariance(votes: Votes, row: Indices, reliability: Floats, values: Floats)
     slope = (2 * sure - 1) * known * (1 - known)
     information = votes.weight * slope**2 / np.maximum(chance * (1 - chance), 1e-12)
     weights = _summed(votes, row, information, values)
-    inverse: Floats = np.linalg.inv(_curvature(weights + weights.transpose(0, 2, 1)))
-    return inverse
+    inverse = np.linalg.inv(_curvature(weights + weights.transpose(0, 2, 1)))
+    return np.asarray(inverse, np.float64)
 
 
 class _Others:
@@ -162,6 +163,12 @@ def _votes_of_others(votes: Votes, prompts: Indices, raters: Indices) -> tuple[V
     vote = order[start[prompts][group] + within] if len(group) else np.empty(0, np.int64)
     keep = votes.rater[vote] != raters[group]
     vote, group = vote[keep], group[keep]
-    columns = (votes.prompt, votes.better, votes.worse, votes.rater)
-    taken = [column[vote] for column in columns]
-    return Votes(*taken, votes.weight[vote], votes.counts, votes.raters), group
+    taken = replace(
+        votes,
+        prompt=votes.prompt[vote],
+        better=votes.better[vote],
+        worse=votes.worse[vote],
+        rater=votes.rater[vote],
+        weight=votes.weight[vote],
+    )
+    return taken, group

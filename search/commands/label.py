@@ -26,12 +26,12 @@ _METHODS = ("reliability", "bradley_terry", "majority")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare both actions and their options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    _configure_export(
-        actions.add_parser("export", help="write tasks for raters: shuffled, blinded, with a key")
-    )
-    _configure_import(
-        actions.add_parser("import", help="read ratings back, check them, and write a scored pool")
-    )
+    export = actions.add_parser("export", help="write shuffled, blinded tasks for raters, and a key")
+    back = actions.add_parser("import", help="read ratings back, check them, write a scored pool")
+    _configure_export(export)
+    _configure_import(back)
+    for action in (export, back):
+        action.set_defaults(options=action.format_help)
 
 
 def _configure_export(action: argparse.ArgumentParser) -> None:
