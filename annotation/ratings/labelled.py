@@ -129,7 +129,7 @@ def made_of(labelled: Labelled) -> dict[str, Any]:
     }
     interval = labelled.agreement.interval_95
     return {
-        "by": f"{len({each.rater for each in labelled.kept})} raters, by {_HOW[labelled.method]}",
+        "by": f"{_people(labelled)}, by {_HOW[labelled.method]}",
         "method": labelled.method,
         "alpha": _rounded(labelled.agreement.alpha),
         "alpha_95": interval and [_rounded(bound) for bound in interval],
@@ -144,6 +144,11 @@ _HOW = {
     "bradley_terry": "Bradley-Terry",
     "majority": "majority",
 }
+
+
+def _people(labelled: Labelled) -> str:
+    count = len({each.rater for each in labelled.kept})
+    return f"{count} rater{'s' if count > 1 else ''}"
 
 
 def _figures(labelled: Labelled, name: str) -> dict[str, Any]:
@@ -166,7 +171,7 @@ def _habits(labelled: Labelled) -> Iterator[tuple[str, Any]]:
 def lines_of(labelled: Labelled) -> Iterator[str]:
     """The account for reading: counts, agreement, raters, and what was wrong."""
     kept, total = len(labelled.kept), len(labelled.read)
-    yield f"{kept:,} of {total:,} judgements count, by {len({each.rater for each in labelled.kept})} raters"
+    yield f"{kept:,} of {total:,} judgements count, by {_people(labelled)}"
     found = labelled.agreement
     if found.alpha is None or found.interval_95 is None:
         yield "agreement: nothing was judged by two raters, so it cannot be told, nor who is reliable"
