@@ -19,7 +19,7 @@ from base.errors import PoolError
 from base.files import write_whole
 from pools.config import PoolConfig
 from pools.readers import PoolSource, header, open_source
-from pools.sources import assemble, load_pool
+from pools.sources import assemble, load_pool, resolved
 from pools.text_files import Row
 from pools.types import Pool, Prompt
 
@@ -55,7 +55,7 @@ def read_responses(path: str) -> tuple[Pool, Mapping[str, Any]]:
 
     PoolError where no prompt has a response.
     """
-    source = _Scored(open_source(path))
+    source = _Scored(open_source(resolved(path)))
     pool, report = assemble(source, None, PoolConfig(path=path), seed=0)
     if report.error:
         raise PoolError(report.error)
@@ -104,9 +104,9 @@ def rows_of(
         if scores is not None:
             found = _with_scores(found, scores[place])
         if found:
-            yield _row(prompt, "train") | {"responses": found}
+            yield row_of(prompt, "train") | {"responses": found}
     for prompt in held_out:
-        yield _row(prompt, "held_out")
+        yield row_of(prompt, "held_out")
 
 
 def _with_scores(found: Sequence[dict[str, Any]], scores: Scores) -> list[dict[str, Any]]:
@@ -122,7 +122,8 @@ def _with_scores(found: Sequence[dict[str, Any]], scores: Scores) -> list[dict[s
     return [row for row in rows if row]
 
 
-def _row(prompt: Prompt, part: str) -> dict[str, Any]:
+def row_of(prompt: Prompt, part: str) -> dict[str, Any]:
+    """The row of a prompt in our own schema, without responses."""
     content = prompt.content if isinstance(prompt.content, str) else messages_of(prompt)
     return {"prompt": content, "domain": prompt.domain, "part": part, "meta": dict(prompt.meta)}
 

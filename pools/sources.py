@@ -63,11 +63,14 @@ def scan_pool(
     cluster: Cluster | None = None,
     refusal: Refusal | None = None,
 ) -> tuple[Pool, PoolReport]:
-    """As `load_pool`, but an unusable pool comes back with `report.error` set, for a full account of why."""
-    source = open_source(_resolved(config.path), split=config.split, subset=config.subset)
+    """As `load_pool`, but an unusable pool comes back with `report.error` set, for a full account of why.
+
+    `progress` is called now and then with rows read and the share of the source that is done.
+    """
+    source = open_source(resolved(config.path), split=config.split, subset=config.subset)
     held_out = None
     if config.held_out_path or config.held_out_split:
-        path = _resolved(config.held_out_path or config.path)
+        path = resolved(config.held_out_path or config.path)
         held_out = open_source(path, split=config.held_out_split or config.split, subset=config.subset)
     return assemble(
         source,
@@ -215,7 +218,7 @@ def _why_no_object(first: Sequence[Row]) -> str:
     return "; ".join(["no row is an object (one JSON object a line is expected)", *flaws[:1]])
 
 
-def _resolved(path: str) -> str:
+def resolved(path: str) -> str:
     """The path itself, or that of the pool that ships with the project for `demo`."""
     if path != "demo":
         return path
