@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ FREE = (
 
 class StudyFolder:
     """`config.yaml`, `study.json`, a file for each finished trial under `trials/` and for each that was ever
-    started under `attempts/`, and the study's results.
+    started under `attempts/`, the trials made elsewhere in `earlier.json`, and the study's results.
 
     `checkpoints` and `policies` are where workers keep those of running trials, and what they have trained:
     URIs or folders that all nodes of a cluster see.
@@ -88,7 +88,7 @@ class StudyFolder:
         """
         written = self.path / "config.yaml"
         if written.exists() and any(self.trials.glob("*.json")):
-            before, now = _flat(yaml.safe_load(written.read_text())), _flat(config.model_dump(mode="json"))
+            before, now = flat(yaml.safe_load(written.read_text())), flat(config.model_dump(mode="json"))
             for name in sorted(before.keys() | now.keys()):
                 if before.get(name) != now.get(name) and not name.startswith(FREE):
                     raise ConfigError(
@@ -147,6 +147,16 @@ class StudyFolder:
         """One of them."""
         return TrialRecord.from_dict(json.loads((self.trials / f"{trial}.json").read_text()))
 
+    def keep_earlier(self, records: Sequence[TrialRecord]) -> None:
+        """Keep the trials that were made elsewhere, in place of any kept before (`earlier.json`)."""
+        if records or (self.path / "earlier.json").exists():
+            self.write_json("earlier.json", {"trials": [record.to_dict() for record in records]})
+
+    def earlier(self) -> list[TrialRecord]:
+        """The trials made elsewhere that the study goes on from."""
+        kept = self.read_json("earlier.json") or {"trials": []}
+        return list(map(TrialRecord.from_dict, kept["trials"]))
+
     def finished(self) -> dict[str, int]:
         """Their keys alone, each with when its file was written (ms since 1970)."""
         return {path.stem: path.stat().st_mtime_ns // 1_000_000 for path in self.trials.glob("*.json")}
@@ -180,14 +190,15 @@ def study_identity(config: StudyConfig, pool_digest: str) -> str:
     """Stands for all that a trial's result depends on besides its design point and seeds."""
     fields = {
         name: value
-        for name, value in _flat(config.model_dump(mode="json")).items()
+        for name, value in flat(config.model_dump(mode="json")).items()
         if not name.startswith(FREE)
     }
     return digest({"pool": pool_digest, **fields})
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of a configuration, by their dotted names."""
     leaves: dict[str, Any] = {}
     for name, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        leaves |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return leaves
