@@ -68,9 +68,7 @@ def test_nothing_is_checked_without_both_kinds_or_without_a_line() -> None:
 
 
 def test_a_group_of_its_own_is_moved_by_one_offset() -> None:
-    low = [
-        replace(r, results=tuple(replace(s, reward=s.reward - 0.1) for s in r.results)) for r in study(4)
-    ]
+    low = [replace(r, results=tuple(replace(s, reward=s.reward - 0.1) for s in r.results)) for r in study(4)]
     own = [r for r in study(5) if r.prompts in (1_500, 6_000, 3_000)]
     records = [*as_earlier(low, group="theirs"), *own]
     fit = fit_trials(records)
