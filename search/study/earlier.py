@@ -28,27 +28,38 @@ ADVICE = "leave it out of search.earlier, or set search.earlier_group: own"
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """Trials from a study's folder or a CSV. `configuration` is what they were made with, None where nobody
-    wrote it down; `pool` is the digest of their pool, "" where it is unknown."""
+    wrote it down; `pool` is the digest of their pool, "" where it is unknown; so is `base_reward`, None."""
 
     name: str
     records: Sequence[TrialRecord]
     configuration: Mapping[str, Any] | None = None
     pool: str = ""
+    base_reward: float | None = None
 
 
-def earlier_trials(space: Space, pool_digest: str, folder: StudyFolder) -> list[TrialRecord]:
+@dataclass(frozen=True)
+class Earlier:
+    """Trials made elsewhere as this study's, and the base model's reward where they tell it."""
+
+    trials: list[TrialRecord]
+    base_reward: float | None = None
+
+
+def earlier_trials(space: Space, pool_digest: str, folder: StudyFolder) -> Earlier:
     """The trials that `search.earlier` names, as this study's; a training that comes twice counts once.
 
     Raises ConfigError, naming the first thing that differs, where a reward depends on something that is not
     the same here; with `search.earlier_group: own` none is refused, and each source is a group of its own.
     """
-    config, found = space.config, list[TrialRecord]()
+    config, found, base = space.config, list[TrialRecord](), None
     for name in config.search.earlier:
         source = read_source(name, folder)
         if config.search.earlier_group == "same":
             refuse_other(source, config, pool_digest)
+            # A fitted reward model is fitted, and kept, when the base model is judged.
+            base = source.base_reward if base is None and config.reward.kind != "fitted" else base
         found += (_adopted(record, source, space) for record in source.records)
-    return without(found, ())
+    return Earlier(without(found, ()), base)
 
 
 def read_source(name: str, folder: StudyFolder) -> Source:
@@ -64,7 +75,13 @@ def read_source(name: str, folder: StudyFolder) -> Source:
         configuration = yaml.safe_load((path / "config.yaml").read_text())
         records = [*other.earlier(), *other.records().values()]
         digest = study.get("pool", {}).get("digest", "")
-        return Source(name=name, records=records, configuration=configuration, pool=digest)
+        return Source(
+            name=name,
+            records=records,
+            configuration=configuration,
+            pool=digest,
+            base_reward=study.get("base_reward"),
+        )
     records, beside = read_trials(path), path.with_suffix(".yaml")
     facts = yaml.safe_load(beside.read_text()) if beside.exists() else {}
     return Source(
@@ -72,6 +89,7 @@ def read_source(name: str, folder: StudyFolder) -> Source:
         records=records,
         configuration=facts.get("configuration"),
         pool=facts.get("pool_digest", ""),
+        base_reward=facts.get("base_reward"),
     )
 
 

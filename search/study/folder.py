@@ -115,9 +115,16 @@ class StudyFolder:
         write_whole(self.trials / f"{record.trial}.json", json.dumps(record.to_dict(), indent=1))
 
     def base(self, identity: str) -> dict[str, Any] | None:
-        """What is known before the first trial of the study that `identity` stands for (`base.json`)."""
-        kept = self.read_json("base.json")
-        return kept if kept and kept["identity"] == identity else None
+        """What is known before the first trial of the study that `identity` stands for (`base.json`).
+
+        Whoever made its earlier trials may have judged the same base model.
+        """
+        kept, earlier = self.read_json("base.json"), self.read_json("earlier.json")
+        if kept and kept["identity"] == identity:
+            return kept
+        if earlier and earlier["base_reward"] is not None:
+            return {"identity": identity, "base": {"reward": earlier["base_reward"]}, "reward_report": None}
+        return None
 
     def keep_reward_model(self, files: Mapping[str, bytes]) -> None:
         """Keep the files of the fitted reward model."""
@@ -147,10 +154,14 @@ class StudyFolder:
         """One of them."""
         return TrialRecord.from_dict(json.loads((self.trials / f"{trial}.json").read_text()))
 
-    def keep_earlier(self, records: Sequence[TrialRecord]) -> None:
-        """Keep the trials that were made elsewhere, in place of any kept before (`earlier.json`)."""
+    def keep_earlier(self, records: Sequence[TrialRecord], base_reward: float | None = None) -> None:
+        """Keep the trials that were made elsewhere, in place of any kept before (`earlier.json`).
+
+        `base_reward` is that of the base model, where they tell it for this study too.
+        """
         if records or (self.path / "earlier.json").exists():
-            self.write_json("earlier.json", {"trials": [record.to_dict() for record in records]})
+            kept = {"base_reward": base_reward, "trials": [record.to_dict() for record in records]}
+            self.write_json("earlier.json", kept)
 
     def earlier(self) -> list[TrialRecord]:
         """The trials made elsewhere that the study goes on from."""

@@ -47,13 +47,13 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
     if kept := len(folder.finished()):
         display.say(f"{kept} finished trials of an earlier run are kept (--fresh starts over)")
     earlier = earlier_trials(space, pool_digest, folder)
-    folder.keep_earlier(earlier)
-    if earlier:
-        display.say(f"going on from {told(earlier)}")
+    folder.keep_earlier(earlier.trials, earlier.base_reward)
+    if earlier.trials:
+        display.say(f"going on from {told(earlier.trials)}")
     identity, dataset = study_identity(config, pool_digest), _dataset(config, pool, pool_digest)
     with stoppable() as arm, tracked(folder, config, identity, dataset) as (projection, attempts):
         ledger = Ledger(config, folder, display, projection, attempts)
-        if earlier:
+        if earlier.trials:
             ledger.write_table()
         tokens = tokenize_pool(config, pool, display)
         check_selections(config, tokens)

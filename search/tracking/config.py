@@ -109,8 +109,8 @@ def tracking_uri(config: TrackingConfig, folder: Path, environ: Mapping[str, str
 def where_to_look(uri: str, experiment_id: str = "", view: str = "") -> str:
     """The address of a study's trials on a server, or the command that serves a database and that address.
 
-    The page shows the charts of the saved view `view`; without one it lists the experiment's trials flat, best
-    reward first, ready to be ticked and compared.
+    The page shows the charts of the saved view `view`; without one it lists the experiment's trials flat,
+    best reward first, ready to be ticked and compared.
     """
     shown = f"{_CHARTS}&viewStateShareKey={view}" if view else _TRIALS
     page = f"/#/experiments/{experiment_id}/runs?{shown}" if experiment_id else ""

@@ -57,7 +57,7 @@ def table(path: Path, made_with: StudyConfig | None, pool: str = DIGEST) -> Path
     """A CSV of the trials, with a YAML beside it that says what they were made with."""
     write_trials(path, trials())
     if made_with is not None:
-        facts = {"pool_digest": pool, "configuration": made_with.model_dump(mode="json")}
+        facts = {"pool_digest": pool, "base_reward": 0.39, "configuration": made_with.model_dump(mode="json")}
         path.with_suffix(".yaml").write_text(yaml.safe_dump(facts))
     return path
 
@@ -66,7 +66,7 @@ def taken(tmp_path: Path, path: Path, **more: Any) -> list[TrialRecord]:
     """The earlier trials of a study that names `path`."""
     search = {"earlier": str(path), **more.pop("search", {})}
     space = Space(config(search=search, **more), max_prompts=192)
-    return earlier_trials(space, DIGEST, StudyFolder(tmp_path / "own"))
+    return earlier_trials(space, DIGEST, StudyFolder(tmp_path / "own")).trials
 
 
 def test_trials_made_the_same_way_are_taken_at_this_studys_prices(tmp_path: Path) -> None:
@@ -143,7 +143,8 @@ def test_a_colleagues_folder_is_read_while_it_grows(tmp_path: Path) -> None:
 def test_a_training_that_comes_twice_counts_once(tmp_path: Path) -> None:
     one, other = (table(tmp_path / f"{name}.csv", config()) for name in "ab")
     search = {"earlier": [str(one), str(other)]}
-    found = earlier_trials(Space(config(search=search), max_prompts=192), DIGEST, StudyFolder(tmp_path))
+    space = Space(config(search=search), max_prompts=192)
+    found = earlier_trials(space, DIGEST, StudyFolder(tmp_path)).trials
     assert len(found) == 4 and {*found[0].earlier.values()} == {str(one)}
     own = record(planned(24, 2, seeds=(1, 2)), 0.5, 0.5, key="own")
     assert [left.seeds for left in without(found[:2], [own])] == [(0,), (0, 1)]
@@ -161,7 +162,8 @@ class Opened:
         self.folder = StudyFolder(tmp_path / "own")
         self.folder.path.mkdir(exist_ok=True)
         self.folder.adopt(self.config)
-        self.folder.keep_earlier(earlier_trials(self.space, DIGEST, self.folder))
+        earlier = earlier_trials(self.space, DIGEST, self.folder)
+        self.folder.keep_earlier(earlier.trials, earlier.base_reward)
         self.console = Console(record=True, width=120, file=(tmp_path / "terminal").open("w"))
         display = Display(self.console)
         attempts = Attempts(self.folder.attempts, "study")
@@ -210,6 +212,15 @@ def test_tables_and_runs_say_which_trials_are_earlier(tmp_path: Path) -> None:
     assert runs[f"{path}: 24x2"].metrics["reward"] == pytest.approx(0.434)
     assert sum("earlier" in run.tags for run in runs.values()) == 4
     assert {run.status for run in runs.values() if "earlier" in run.tags} == {"FINISHED"}
+
+
+def test_the_base_models_reward_is_taken_over_with_them(tmp_path: Path) -> None:
+    study = Opened(tmp_path, table(tmp_path / "theirs.csv", config()))
+    assert study.ledger.base_reward == 0.39
+    again = study.folder.path.with_name("apart")
+    again.mkdir()
+    apart = Opened(again, tmp_path / "theirs.csv", earlier_group="own")
+    assert apart.ledger.base_reward is None
 
 
 def test_optunas_history_holds_the_earlier_trials(tmp_path: Path) -> None:
