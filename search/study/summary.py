@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -21,17 +22,20 @@ if TYPE_CHECKING:
 
 # All that a study says at its end fits a screen of so many lines, the first of them the answer.
 SCREEN_LINES, SCREEN_COLUMNS = 30, 100
-TABLE_FRAME, FEWEST_TRIALS, MOST_TRIALS = 6, 2, 8
+TABLE_FRAME, FEWEST_TRIALS, MOST_TRIALS = 6, 2, 8  # title, head, rule, caption, and where the others are
 CHECKS_SHOWN, FAILURES_SHOWN = 4, 2
 
 
 def show_result(display: Display, study: StudyAnalysis, ledger: Ledger) -> None:
     """Print the recommendation, the fit with its interval, the best trials, and where to see more."""
-    above, below = _answer(study), _where(ledger)
-    columns = min(display.console.width, SCREEN_COLUMNS)
-    used = sum(max(1, ceil(len(line) / columns)) for line in (*above, *below))
-    room = min(max(SCREEN_LINES - 1 - TABLE_FRAME - used, FEWEST_TRIALS), MOST_TRIALS)
-    shown = sorted(ledger.records, key=lambda record: -record.reward)[:room]
+    below, columns = _where(ledger), min(display.console.width, SCREEN_COLUMNS)
+    for checks in range(CHECKS_SHOWN, -1, -1):
+        above = _answer(study, checks)
+        room = SCREEN_LINES - 1 - TABLE_FRAME - _height([*above, *below], columns)
+        if room >= FEWEST_TRIALS:
+            break
+    best = sorted(ledger.records, key=lambda record: -record.reward)
+    shown = best[: min(max(room, FEWEST_TRIALS), MOST_TRIALS)]
     display.say()
     for line in above:
         display.say(line)
@@ -42,12 +46,18 @@ def show_result(display: Display, study: StudyAnalysis, ledger: Ledger) -> None:
         display.say(line)
 
 
-def _answer(study: StudyAnalysis) -> list[str]:
-    """The recommendation, what earlier trials had predicted, and the relation behind it."""
+def _height(texts: Sequence[str], columns: int) -> int:
+    """Lines that these texts take on a screen of so many columns."""
+    lines = [line for text in texts for line in text.split("\n")]
+    return sum(max(1, ceil(len(line) / columns)) for line in lines)
+
+
+def _answer(study: StudyAnalysis, most_checks: int) -> list[str]:
+    """The recommendation, what earlier trials had predicted of so many trials, the relation behind it."""
     if study.fit is None or study.recommendation is None:
         return [f"No recommendation: {study.why_not}"]
-    checks = [check.sentence() for check in study.checks[:CHECKS_SHOWN]]
-    predicted = [verdict(study.checks), *(f"  {line}" for line in checks)] if checks else []
+    checks = [f"  {check.sentence()}" for check in study.checks[:most_checks]]
+    predicted = [verdict(study.checks), *checks] if study.checks else []
     relation = [study.fit.summary().splitlines()[0], study.fit.effect.sentence]
     return [study.recommendation.sentence(), "", *predicted, *relation]
 
@@ -74,7 +84,7 @@ def show_stopped(display: Display, folder: StudyFolder) -> None:
 def trials_table(records: list[TrialRecord], base_reward: float) -> Table:
     """One row a trial, best first, and the base model's reward as the line to compare with."""
     caption = f"base model: reward {base_reward:.4f}"
-    table = Table(title="best trials", caption=caption, box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title="best trials", caption=caption, box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in (
         "prompts",
         "responses",
