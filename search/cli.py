@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 
-from base.errors import ApportionError
+from base.errors import ApportionError, did_you_mean
 
 # Modules are imported only when their command is called: `apportion recommend` needs neither Ray nor torch.
 COMMANDS = {
@@ -34,8 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments[:1] == [name]:
             module = importlib.import_module(f"search.commands.{name.replace('-', '_')}")
             module.configure(command)
-            command.set_defaults(run=module.run)
-    args = parser.parse_args(arguments)
+            command.set_defaults(run=module.run, options=command.format_help)
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(_not_options(unknown, args.options()))
     try:
         status = int(args.run(args) or 0)
         sys.stdout.flush()
@@ -55,6 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _not_options(unknown: Sequence[str], described: str) -> str:
+    """What to say of arguments that no option of the help text `described` takes."""
+    options = [*dict.fromkeys(re.findall(r"--[a-z][\w.-]*", described))]
+    said = [f"{each}{did_you_mean(each.partition('=')[0], options)}" for each in unknown]
+    return f"unrecognized arguments: {' '.join(said)}"
 
 
 def _drop_output() -> None:

@@ -99,4 +99,4 @@ def test_the_script_runs_from_anywhere(script: str, tmp_path: Path) -> None:
         [sys.executable, str(path), "--budget", "-5"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert "budget = -5" in done.stderr and "Traceback" not in done.stderr
+    assert "budget = '-5'" in done.stderr and "Traceback" not in done.stderr

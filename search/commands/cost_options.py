@@ -6,19 +6,14 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
-from base.errors import ConfigError
+from search.commands.fields import add_fields, given
 from search.config.cost import CostModel
+from search.config.load import checked
 
 
 def add_cost_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    costs = parser.add_argument_group("cost model")
-    for name, info in CostModel.model_fields.items():
-        costs.add_argument(
-            f"--cost.{name}", metavar="VALUE", help=f"{info.description}; default {info.default}"
-        )
+    add_fields(parser, CostModel, title="cost", prefix="cost.")
 
 
 def cost_model_of(args: argparse.Namespace, known: Mapping[str, Any]) -> CostModel:
@@ -26,14 +21,4 @@ def cost_model_of(args: argparse.Namespace, known: Mapping[str, Any]) -> CostMod
 
     Raises ConfigError naming each wrong field.
     """
-    given = {
-        name: value for name in CostModel.model_fields if (value := getattr(args, f"cost.{name}")) is not None
-    }
-    try:
-        return CostModel.model_validate({**known, **given})
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'prices'}: {e['msg']} (got {e['input']!r})"
-            for e in error.errors()
-        )
-        raise ConfigError(f"cost model: {problems}") from None
+    return checked(CostModel, dict(known), given(args, CostModel, prefix="cost."), "cost model")

@@ -6,15 +6,15 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import PydanticUndefined
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from annotation.config import MakeConfig
-from base.settings import fields_of
+from search.commands.fields import add_fields, given
 from search.config.load import checked, read_tree
 
 if TYPE_CHECKING:
@@ -50,31 +50,14 @@ def configure_actions(actions: Any) -> None:
         action.add_argument("path", nargs="?", metavar="FILE", help=f"{what} (or pool.path in the YAML)")
         for flag, options in _OPTIONS.items():
             action.add_argument(flag, **options)
-        _add_fields(action, name)
-        action.set_defaults(run=run)
-
-
-def _add_fields(action: argparse.ArgumentParser, name: str) -> None:
-    groups: dict[str, Any] = {}
-    for field, info in fields_of(MakeConfig):
-        if not _is_field_of(name, field):
-            continue
-        section = field.rpartition(".")[0] or name
-        group = groups.setdefault(section, action.add_argument_group(section))
-        flag = f"--{field.replace('_', '-')}" if field == "max_cost" else f"--{field}"
-        group.add_argument(flag, dest=field, metavar="VALUE", default=None, type=str, help=_help(info))
+        add_fields(action, MakeConfig, title=name, wanted=partial(_is_field_of, name))
+        action.set_defaults(run=run, options=action.format_help)
 
 
 def _is_field_of(action: str, field: str) -> bool:
     if action == "sample":
         return not field.startswith("judge.") and field != "pool.path"
     return field != "pool.path" and not (action == "judge" and field.startswith(_NOT_FOR_JUDGE))
-
-
-def _help(info: Any) -> str:
-    default = info.get_default(call_default_factory=True)
-    shown = "none" if default in ("", None, (), PydanticUndefined) else default
-    return f"{info.description} [default: {shown}]".replace("%", "%%")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -95,9 +78,8 @@ def _config(args: argparse.Namespace) -> MakeConfig:
     tree = read_tree(args.config) if args.config else {}
     if args.path is not None:
         tree["pool"] = {**tree.get("pool", {}), "path": args.path}
-    names = [name for name, _ in fields_of(MakeConfig) if vars(args).get(name) is not None]
     where = str(args.config) if args.config else f"pool {args.action}"
-    return checked(MakeConfig, tree, {name: vars(args)[name] for name in names}, where)
+    return checked(MakeConfig, tree, given(args, MakeConfig), where)
 
 
 def _make(args: argparse.Namespace, config: MakeConfig, work: Work) -> int:

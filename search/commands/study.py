@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
-
-from pydantic_core import PydanticUndefined
 
 from base.errors import ConfigError
-from base.settings import fields_of
+from search.commands.fields import add_fields, given
 from search.config.load import load_config
 from search.config.study import StudyConfig
 
@@ -33,17 +30,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="resume the study in that folder; refuse to start a new one"
     )
-    groups: dict[str, Any] = {}
-    for name, info in fields_of(StudyConfig):
-        section = name.rpartition(".")[0] or "study"
-        group = groups.setdefault(section, parser.add_argument_group(section))
-        group.add_argument(f"--{name}", dest=name, metavar="VALUE", default=None, help=_help(info), type=str)
+    add_fields(parser, StudyConfig, title="study")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the study and print what it found; returns 0, or 1 where the data cannot answer."""
-    overrides = {name: value for name, _ in fields_of(StudyConfig) if (value := vars(args)[name]) is not None}
-    config = load_config(args.config_option or args.config or DEFAULT, overrides)
+    config = load_config(args.config_option or args.config or DEFAULT, given(args, StudyConfig))
     if args.fresh and args.resume:
         raise ConfigError("--fresh starts a study over and --resume resumes it: give one of them")
     return _run(config, args.output_dir or Path("runs") / config.name, fresh=args.fresh, resume=args.resume)
@@ -76,12 +68,3 @@ def _run(config: StudyConfig, path: Path, *, fresh: bool, resume: bool) -> int:
             show_stopped(display, folder)
             raise
     return 0 if study.recommendation else 1
-
-
-def _help(info: Any) -> str:
-    text = str(info.description or "")
-    default = info.get_default(call_default_factory=True)
-    if default is PydanticUndefined:
-        return f"{text} [required]".replace("%", "%%")
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    return f"{text} [default: {shown if shown not in ('', None) else 'none'}]".replace("%", "%%")

@@ -61,7 +61,8 @@ def checked(model: type[S], tree: dict[str, Any], overrides: Mapping[str, str], 
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_explain(model, one) for one in error.errors())) from error
+        problems = "; ".join(_explain(model, one) for one in error.errors())
+        raise ConfigError(f"{where}: {problems}") from error
 
 
 def _parse(model: type[Settings], name: str, text: str) -> Any:
@@ -70,10 +71,10 @@ def _parse(model: type[Settings], name: str, text: str) -> Any:
     except yaml.YAMLError as error:
         raise ConfigError(f"--{name} {text}: not a valid value ({error})") from error
     # A shell user writes 2,3,4 where YAML wants [2, 3, 4].
-    annotation = str(dict(fields_of(model))[name].annotation)
-    if annotation.startswith("tuple"):
+    if str(dict(fields_of(model))[name].annotation).startswith("tuple"):
         return value if isinstance(value, list) else [yaml.safe_load(part) for part in text.split(",")]
-    return value
+    # YAML takes a name like `no` or `1e3` for something else: what it is, the field's own type says.
+    return text if isinstance(value, bool | int | float) else value
 
 
 def _assign(tree: dict[str, Any], name: str, value: Any) -> None:

@@ -168,7 +168,7 @@ def test_a_dry_run_measures_writes_nothing_and_wastes_nothing(
         (["--judge.kind", "pairwise"], "set that"),
         (["--model.engine", "vllm"], "Ray's workers with GPUs"),
         (["--responses", "many"], "responses = 'many'"),
-        (["--more_models", "[{nam: x}]"], "nam"),
+        (["--more-models", "[{nam: x}]"], "nam"),
     ],
 )
 def test_mistakes_are_told_before_anything_starts(

@@ -111,9 +111,9 @@ def test_plain_output_compares_costs(csv: Path, capsys: pytest.CaptureFixture[st
         (["--budget", "-4"], "budget -4.0 annotations is not a positive number"),
         (
             ["--budget", "10", "--cost.per_annotation", "-1"],
-            "per_annotation: Input should be greater than or equal to 0",
+            "per_annotation = '-1': Input should be greater than or equal to 0",
         ),
-        (["--budget", "10", "--cost.comparisons", "all"], "comparisons: Input should be 'pairs' or 'sort'"),
+        (["--budget", "10", "--cost.comparisons", "all"], "comparisons = 'all': Input should be 'pairs' or 'sort'"),
     ],
 )
 def test_bad_questions_get_one_plain_line(

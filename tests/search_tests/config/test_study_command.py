@@ -30,3 +30,19 @@ def test_a_space_on_the_command_line_is_checked(capsys: pytest.CaptureFixture[st
     assert "low 2 is not below high 1" in refused(
         capsys, "--search.space", "{trainer.learning_rate: {low: 2, high: 1}}"
     )
+
+
+def test_a_misspelt_option_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv, nearest in (
+        (["study", "--trainer.learningrate", "3"], "--trainer.learning_rate"),
+        (["pool", "make", "p.jsonl", "--output", "o.jsonl", "--max-cots", "3"], "--max-cost"),
+    ):
+        with pytest.raises(SystemExit) as exit:
+            main(argv)
+        assert exit.value.code == 2
+        assert f'did you mean "{nearest}"?' in capsys.readouterr().err
+
+
+def test_a_value_is_quoted_as_it_was_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "--budget", "no", "--search.seeds", "1e9x")
+    assert "budget = 'no'" in said and "search.seeds = '1e9x'" in said
