@@ -124,8 +124,9 @@ class Plan:
         """Optuna's trials of the fields in search.space, all at one split; the default values first."""
         if not self.space.hyperparameters:
             return None
-        had = [record for record in progress.earlier if not record.group]
-        count = sum(self._at_anchor(trial.point) for trial in (*had, *progress.started))
+        had = [record.point for record in progress.earlier if not record.group]
+        tried = [*had, *(trial.point for trial in progress.started)]
+        count = sum(self._at_anchor(point) for point in tried)
         if count >= self.search.hyperparameter_trials:
             return Wait() if any(self._at_anchor(trial.point) for trial in progress.running) else None
         point = self._anchor

@@ -40,7 +40,7 @@ class Progress:
     def seeds(self) -> dict[DesignPoint, set[int]]:
         """The seeds that each point was started with, here or elsewhere."""
         found: dict[DesignPoint, set[int]] = {}
-        for trial in (*self.known, *self.started):
+        for trial in [*(Trial(r.point, r.seeds) for r in self.known), *self.started]:
             found.setdefault(trial.point, set()).update(trial.seeds)
         return found
 

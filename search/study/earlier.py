@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,14 +76,16 @@ def read_source(name: str, folder: StudyFolder) -> Source:
         configuration = yaml.safe_load((path / "config.yaml").read_text())
         records = [*other.earlier(), *other.records().values()]
         digest = study.get("pool", {}).get("digest", "")
+        base = other.base(study.get("identity", ""))
         return Source(
             name=name,
             records=records,
             configuration=configuration,
             pool=digest,
-            base_reward=study.get("base_reward"),
+            base_reward=base["base"]["reward"] if base else None,
         )
-    records, beside = read_trials(path), path.with_suffix(".yaml")
+    records = _with_rewards(read_trials(path), path.parent / "held_out" / path.name)
+    beside = path.with_suffix(".yaml")
     facts = yaml.safe_load(beside.read_text()) if beside.exists() else {}
     return Source(
         name=name,
@@ -91,6 +94,28 @@ def read_source(name: str, folder: StudyFolder) -> Source:
         pool=facts.get("pool_digest", ""),
         base_reward=facts.get("base_reward"),
     )
+
+
+def _with_rewards(records: Sequence[TrialRecord], beside: Path) -> list[TrialRecord]:
+    """The records with their rewards prompt by prompt, where the table `beside` has them by trial and seed.
+
+    That is what the noise budget is made of.
+    """
+    if not beside.exists():
+        return list(records)
+    with beside.open(newline="", encoding="utf-8") as file:
+        _, *rows = csv.reader(file)
+    known = {(trial, int(seed)): tuple(map(float, rewards)) for trial, seed, *rewards in rows}
+    return [
+        replace(
+            record,
+            results=tuple(
+                replace(result, rewards=known.get((record.trial, result.seed), ()))
+                for result in record.results
+            ),
+        )
+        for record in records
+    ]
 
 
 def refuse_other(source: Source, config: StudyConfig, pool_digest: str) -> None:

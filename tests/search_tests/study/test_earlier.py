@@ -125,7 +125,8 @@ def study_folder(path: Path, made_with: StudyConfig, records: list[TrialRecord])
     folder.adopt(made_with)
     for one in records:
         folder.save(one)
-    folder.note_study(pool={"digest": DIGEST})
+    folder.note_study(pool={"digest": DIGEST}, identity="theirs")
+    folder.write_json("base.json", {"identity": "theirs", "base": {"reward": 0.38}, "reward_report": None})
     return folder
 
 
@@ -134,10 +135,21 @@ def test_a_colleagues_folder_is_read_while_it_grows(tmp_path: Path) -> None:
     assert len(taken(tmp_path, theirs.path)) == 2
     theirs.save(trials()[2])
     assert len(taken(tmp_path, theirs.path)) == 3
+    space = Space(config(search={"earlier": str(theirs.path)}), max_prompts=192)
+    assert earlier_trials(space, DIGEST, StudyFolder(tmp_path / "own")).base_reward == 0.38
     with pytest.raises(ConfigError, match="own folder"):
         earlier_trials(Space(config(search={"earlier": [str(theirs.path)]})), DIGEST, theirs)
     with pytest.raises(ConfigError, match="holds no study"):
         taken(tmp_path, tmp_path)
+
+
+def test_a_csv_has_its_rewards_prompt_by_prompt_from_the_table_beside_it(tmp_path: Path) -> None:
+    path = table(tmp_path / "theirs.csv", config())
+    (tmp_path / "held_out").mkdir()
+    rows = "trial,seed,0,1\n24x2,0,0.25,1.0\n24x2,1,0.5,0.5\n48x2,0,0.0,1.0\n"
+    (tmp_path / "held_out" / "theirs.csv").write_text(rows)
+    found = [[result.rewards for result in one.results] for one in taken(tmp_path, path)]
+    assert found == [[(0.25, 1.0), (0.5, 0.5)], [(0.0, 1.0), ()], [(), ()], [(), ()]]
 
 
 def test_a_training_that_comes_twice_counts_once(tmp_path: Path) -> None:
