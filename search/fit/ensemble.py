@@ -33,15 +33,19 @@ class Ensemble:
     observed: Observations
     members: tuple[Member, ...]
 
-    def forecast(self, at: Points) -> Forecast:
-        """Joint belief about the expected rewards at `at`; lack of fit is new at each point."""
+    def forecast(self, at: Points, seeds: Floats | float = np.inf) -> Forecast:
+        """Joint belief about the expected rewards at `at`; lack of fit is new at each point.
+
+        With `seeds`, about the means of so many new trainings at each point.
+        """
+        noise = np.broadcast_to(1 / np.asarray(seeds, float), at.prompts.shape)
         weights, means, covariances, dfs = [], [], [], []
         for member in self.members:
             design = member.model.design(at, self.observed)
             for solution, share in zip(member.solutions, member.shares, strict=True):
                 if member.weight * share < NEGLIGIBLE:
                     continue
-                unscaled = design @ solution.covariance @ design.T + solution.ratio * np.eye(len(design))
+                unscaled = design @ solution.covariance @ design.T + np.diag(solution.ratio + noise)
                 weights.append(member.weight * share)
                 means.append(design @ solution.coefficients)
                 covariances.append(solution.scale**2 * unscaled)
@@ -57,7 +61,7 @@ class Ensemble:
         """Which trial [points, trials] is the only random one at a point."""
         tried = self.observed
         same = (at.prompts[:, None] == tried.prompts) & (at.responses[:, None] == tried.responses)
-        same &= ~tried.varied
+        same &= tried.random
         return np.asarray(same & (same.sum(axis=1, keepdims=True) == 1))
 
     @property
@@ -132,7 +136,7 @@ def direct_forecast(observed: Observations, at: Points) -> Forecast | None:
         return None
     means, counts = [], []
     for n, k in zip(at.prompts, at.responses, strict=True):
-        here = (observed.prompts == n) & (observed.responses == k) & ~observed.varied
+        here = (observed.prompts == n) & (observed.responses == k) & observed.random
         if not here.any():
             return None
         means.append(np.average(observed.reward[here], weights=observed.seeds[here]))

@@ -34,15 +34,20 @@ PREDICTORS = ("diversity", "log prompts", "inverse root prompts")
 
 @dataclass(frozen=True)
 class Points:
-    """Where reward is known or wanted: equally long arrays of prompts, responses and diversity."""
+    """Where reward is known or wanted: equally long arrays of prompts, responses and diversity.
+
+    `group` as in `Observations`; None: this study's own.
+    """
 
     prompts: Floats
     responses: Floats
     diversity: Floats
+    group: Floats | None = None
 
     @classmethod
     def of(cls, observations: Observations) -> Points:
-        return cls(observations.prompts, observations.responses, observations.diversity)
+        found = observations
+        return cls(found.prompts, found.responses, found.diversity, found.group)
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ class Model:
     | pooled lines | a(k) + (b + d(k)) x, with d(k) drawn towards 0 |
     | peaked | a(k) + b x + c x^2, which may rise and fall |
 
-    Between tried k, a(k) and b(k) are interpolated in log k.
+    Between tried k, a(k) and b(k) are interpolated in log k. Each group of trials that lies higher or lower
+    as a whole adds a coefficient, by how much.
     """
 
     structure: Structure
@@ -72,6 +78,12 @@ class Model:
 
     def design(self, at: Points, tried: Observations) -> Floats:
         """Design matrix [points, coefficients] for points seen from the trials `tried`."""
+        own = np.zeros_like(at.prompts) if at.group is None else at.group
+        offsets = own[:, None] == tried.others
+        return np.column_stack([self._curve(at, tried), offsets]).astype(float)
+
+    def _curve(self, at: Points, tried: Observations) -> Floats:
+        """The columns that depend on prompts, responses and diversity."""
         one, inverse, factor = (
             np.ones_like(at.responses),
             1 / at.responses,
@@ -104,8 +116,9 @@ class Model:
             return [None]
         spread = float(np.var(predictor_values(self.predictor, Points.of(tried), tried)))
         levels = len(tried.levels)
-        free = np.full(levels + 1, np.inf)
-        return [np.concatenate([free, np.full(levels, s / spread)]) for s in SLOPE_SPREADS] if spread else []
+        free, offsets = np.full(levels + 1, np.inf), np.full(len(tried.others), np.inf)
+        bound = [np.full(levels, s / spread) for s in SLOPE_SPREADS] if spread else []
+        return [np.concatenate([free, each, offsets]) for each in bound]
 
     def slope_rows(self, tried: Observations) -> Floats:
         """Rows that turn coefficients into the slope on x at each tried k; empty where there is none."""

@@ -69,7 +69,7 @@ class Question:
     def _tried(self, fit: Fit) -> list[Split]:
         """The splits of trials with random prompts that can be had within the budget."""
         observed, limit = fit.observed, self.budget * (1 + 1e-12)
-        tried = zip(observed.prompts[~observed.varied], observed.responses[~observed.varied], strict=True)
+        tried = zip(observed.prompts[observed.random], observed.responses[observed.random], strict=True)
         splits = sorted({Split(int(n), int(k)) for n, k in tried})
         most = self.max_prompts or max((split.prompts for split in splits), default=0)
         return [

@@ -86,7 +86,7 @@ class Plan:
         """
         rewards = {
             record.point.hyperparameters: record.reward
-            for record in progress.finished
+            for record in progress.known
             if self._at_anchor(record.point) and self.config.seed in record.seeds
         }
         own = self.space.default_hyperparameters
@@ -94,8 +94,8 @@ class Plan:
 
     def records(self, progress: Progress) -> list[TrialRecord]:
         """The trials that answer the question of the split: those with the best hyperparameters, pooled."""
-        best = self.hyperparameters(progress)
-        return pooled(record for record in progress.finished if record.point.hyperparameters == best)
+        best, everything = self.hyperparameters(progress), [*progress.earlier, *progress.finished]
+        return pooled(r for r in everything if r.group or r.point.hyperparameters == best)
 
     def belief(self, progress: Progress) -> Belief | Undecided:
         """What is believed of the splits; computed once for each number of finished trials."""
@@ -124,7 +124,9 @@ class Plan:
         """Optuna's trials of the fields in search.space, all at one split; the default values first."""
         if not self.space.hyperparameters:
             return None
-        count = sum(self._at_anchor(trial.point) for trial in progress.started)
+        had = [record.point for record in progress.earlier if not record.group]
+        tried = [*had, *(trial.point for trial in progress.started)]
+        count = sum(self._at_anchor(point) for point in tried)
         if count >= self.search.hyperparameter_trials:
             return Wait() if any(self._at_anchor(trial.point) for trial in progress.running) else None
         point = self._anchor

@@ -78,7 +78,7 @@ def _payload(fit: Fit, ensemble: Ensemble, question: Question, answer: Recommend
 
 def _tried(fit: Fit, responses: list[int]) -> list[list[int]]:
     """[prompts, responses] of every trial with random prompts, each once, in order."""
-    observed, random = fit.observed, ~fit.observed.varied
+    observed, random = fit.observed, fit.observed.random
     pairs = zip(observed.prompts[random], observed.responses[random], strict=True)
     return [list(pair) for pair in sorted({(int(n), int(k)) for n, k in pairs}) if pair[1] in responses]
 

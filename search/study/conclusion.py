@@ -12,6 +12,7 @@ from search.config.study import StudyConfig
 from search.fit.question import Question
 from search.report.report import write_report
 from search.study.conductor import Conductor
+from search.study.earlier import told
 from search.study.inputs import Inputs
 from search.study.ledger import Ledger
 
@@ -42,7 +43,7 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
         question,
         seed=config.seed,
         base_reward=ledger.base_reward,
-        notes=_notes(config, pool) | ledger.reward_notes(),
+        notes=_notes(config, pool) | _earlier_notes(ledger) | ledger.reward_notes(),
         margin=config.search.practical_margin,
         visits=_visits(config),
     )
@@ -73,6 +74,11 @@ def _study_json(config: StudyConfig, question: Question, ledger: Ledger) -> dict
 def _visits(config: StudyConfig) -> float | None:
     """Visits to prompts of every training, where all make equally many whatever their split."""
     return config.trainer.visits(1) if config.trainer.matching == "steps" else None
+
+
+def _earlier_notes(ledger: Ledger) -> dict[str, str]:
+    earlier = told(ledger.earlier)
+    return {"earlier trials": f"{earlier}, made elsewhere"} if earlier else {}
 
 
 def _notes(config: StudyConfig, pool: Pool) -> dict[str, str]:

@@ -12,6 +12,7 @@ from search.plan.plan import Plan
 from search.plan.space import Space
 from search.study.conclusion import conclude
 from search.study.conductor import Conductor
+from search.study.earlier import earlier_trials, told
 from search.study.folder import StudyFolder, study_identity
 from search.study.inputs import (
     Inputs,
@@ -45,9 +46,15 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
     folder.adopt(config)
     if kept := len(folder.finished()):
         display.say(f"{kept} finished trials of an earlier run are kept (--fresh starts over)")
+    earlier = earlier_trials(space, pool_digest, folder)
+    folder.keep_earlier(earlier.trials, earlier.base_reward)
+    if earlier.trials:
+        display.say(f"going on from {told(earlier.trials)}")
     identity, dataset = study_identity(config, pool_digest), _dataset(config, pool, pool_digest)
     with stoppable() as arm, tracked(folder, config, identity, dataset) as (projection, attempts):
         ledger = Ledger(config, folder, display, projection, attempts)
+        if earlier.trials:
+            ledger.write_table()
         tokens = tokenize_pool(config, pool, display)
         check_selections(config, pool, tokens)
         curve = diversity_curve(pool, tokens, seed=config.seed)
