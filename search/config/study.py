@@ -49,6 +49,10 @@ class SearchConfig(Settings):
     space: dict[str, Range | tuple[Scalar, ...]] = Field(
         {}, description="trainer fields to search as well: {trainer.field: [a, b] or {low, high, log}}"
     )
+    prior: Literal["none", "studies"] = Field(
+        "none",
+        description="none: these trials alone; studies: past studies are one more model of the fit",
+    )
     trials: int = Field(24, ge=1, description="most trials of the study (trials)")
     hyperparameter_trials: int = Field(
         8,

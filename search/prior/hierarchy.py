@@ -65,23 +65,24 @@ class Prior:
     def given(self, records: Sequence[TrialRecord]) -> Prior:
         """The belief after trials of the very study, each part updated by Bayes' rule."""
         found = trials_evidence(records, self.seed_variance)
-        shrunk, log_likelihood = _update(found, self.means, self.covariances)
+        means, shrunk, log_likelihood = update(found, self.means, self.covariances)
         weights = self.weights * np.exp(log_likelihood - log_likelihood.max())
-        means = np.einsum(
-            "cij,cj->ci", shrunk, np.linalg.solve(self.covariances, self.means[..., None])[..., 0]
-        )
-        means += shrunk @ found.weighted
         return replace(self, weights=weights / weights.sum(), means=means, covariances=shrunk)
 
 
-def _update(found: Evidence, means: Floats, covariances: Floats) -> tuple[Floats, Floats]:
-    """Posterior covariance of each part [C, 4, 4], and the log-likelihood of the trials under it [C]."""
+def update(found: Evidence, means: Floats, covariances: Floats) -> tuple[Floats, Floats, Floats]:
+    """Posterior mean [C, 4] and covariance [C, 4, 4] of each part, and the trials' log-likelihood under it.
+
+    The log-likelihood [C] lacks a constant that all parts share.
+    """
     inner = np.eye(4) + covariances @ found.precision
     shrunk = np.linalg.solve(inner, covariances)
     apart = found.weighted - means @ found.precision
     at_means = means @ found.weighted - 0.5 * np.einsum("ci,ij,cj->c", means, found.precision, means)
     moved = 0.5 * np.einsum("ci,cij,cj->c", apart, shrunk, apart)
-    return np.asarray(shrunk), np.asarray(at_means + moved - 0.5 * np.linalg.slogdet(inner)[1])
+    log_likelihood = at_means + moved - 0.5 * np.linalg.slogdet(inner)[1]
+    updated = np.einsum("cij,cj->ci", shrunk, np.linalg.solve(covariances, means[..., None])[..., 0])
+    return updated + shrunk @ found.weighted, np.asarray(shrunk), np.asarray(log_likelihood)
 
 
 def learn_prior(studies: Sequence[PastStudy], *, over_base: bool = False) -> Prior:
