@@ -7,8 +7,8 @@ rest answer for it. *Prior only*: at the budgets and prices whose splits lie wit
 the true reward of each split is the printed one (straight in log prompts between them), and regret is what
 the chosen split misses against the best. The habits are always 2 responses and always the most. *Coverage*:
 the share of printed rewards within the 95% interval, the noise of a seed included. *With a prior*: the plan
-on the grounds of `benchmarks.search`, with past studies as one more model of its fit (`search.prior: studies`) and
-without; samples until the answer is right for good, as shares of the full grid's.
+on the grounds of `benchmarks.search` with past studies as one more model of its fit (`search.prior: studies`)
+and without; samples until the answer is right for good, as shares of the full grid's.
 The last line is one JSON object.
 """
 
