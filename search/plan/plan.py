@@ -208,13 +208,16 @@ class Plan:
         """Where confirmation may train: the best split and the runner-up at every budget fraction.
 
         Only where a verdict needs them until they were trained there; every number of responses there, while
-        there is no belief.
+        there is no belief. Where the two differ in prompts alone, how reward bends between them is the very
+        question, so that no other trial stands for theirs.
         """
         if isinstance(belief, Undecided):
             return [self._whole(k, progress) for k in self.space.fractions]
         required = self._required(belief, progress)
         if missing := [point for point in required if not progress.seeds_at(point)]:
             return missing
+        if len({point.responses for point in required}) == 1:
+            return required
         points = [
             self.space.point(point.responses, fraction, None, point.hyperparameters)
             for point in self._pair(belief, progress)
