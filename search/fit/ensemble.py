@@ -91,8 +91,6 @@ def fit_ensemble(observed: Observations, further: Sequence[Candidate] = ()) -> E
         return None
     candidates = [Model(structure, x) for structure in STRUCTURES for x in PREDICTORS if _varies(x, observed)]
     candidates += [Model("no slope"), Model("peaked", "log prompts")]
-    # What bends as soon as a peak does, but only rises: else early saturation passes for a peak.
-    candidates.append(Model("shared slope", "inverse prompts"))
     fitted = [member for model in candidates if (member := _fit(model, observed)) is not None]
     fitted += [candidate(observed) for candidate in further]
     return Ensemble(observed, _weighed(fitted, observed)) if fitted else None

@@ -133,8 +133,6 @@ def predictor_values(name: str, at: Points, tried: Observations) -> Floats:
         return np.asarray(np.log(at.prompts))
     if name == "inverse root prompts":
         return np.asarray(-1 / np.sqrt(at.prompts / tried.prompts.max()))
-    if name == "inverse prompts":
-        return np.asarray(-tried.prompts.max() / at.prompts)
     if name in ("prompts", "fixed"):
         return at.prompts
     return tried.baselines[name]  # a rival is known for the trials alone

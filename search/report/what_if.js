@@ -314,6 +314,15 @@
   const DASHES = [[], [8, 4], [8, 3, 2, 3], [2, 3], [10, 3, 2, 3, 2, 3], [12, 4], [2, 6]];
   let plot = null;
 
+  // 1, 2 and 5 times the powers of ten within a range.
+  function ticksOf(low, high) {
+    const found = [];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) {
+      for (const digit of [1, 2, 5]) found.push(Number(`${digit}e${power}`));
+    }
+    return found.filter((tick) => tick >= low && tick <= high);
+  }
+
   function draw(state) {
     const { budgets, lines, low, high } = curves(state);
     const holder = document.getElementById("what-if-plot");
@@ -327,9 +336,8 @@
       width: Math.max(holder.clientWidth, 200), height: 300, title: "Predicted reward over budget",
       scales: { x: { time: false, distr: 3, range: [budgets[0], budgets[budgets.length - 1]] }, y: {} },
       axes: [
-        { ...axis, label: `budget (${data.cost.unit})`, space: 70,
-          filter: (_, ticks) => ticks.map((t) => (/^[0.]*[125]0*(e|$)/.test(String(t)) ? t : null)),
-          values: (_, ticks) => ticks.map((t) => (t ? number(t, 6) : "")) },
+        { ...axis, label: `budget (${data.cost.unit})`, splits: (_, index, low, high) => ticksOf(low, high),
+          values: (_, ticks) => ticks.map((t) => number(t, 6)), filter: (_, ticks) => ticks },
         { ...axis, label: "reward", size: 60 },
       ],
       series: [
