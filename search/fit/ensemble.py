@@ -35,7 +35,7 @@ class Ensemble:
     members: tuple[Member, ...]
 
     def forecast(self, at: Points, seeds: Floats | float = np.inf, *, own: bool = True) -> Forecast:
-        """Joint belief about the expected rewards at `at`; with `seeds`, about means of so many new trainings.
+        """Joint belief about expected rewards at `at`; with `seeds`, about means of so many new trainings.
 
         Lack of fit is new at each point. At a split that was tried with random prompts the trial's own mean
         says how far it lies off the model (best linear unbiased prediction): enough seeds of a split decide
