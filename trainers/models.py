@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -56,7 +59,7 @@ def load_policy(
 
     if dtype not in _DTYPES:
         raise TrainingError(f'unknown dtype "{dtype}"; choices: {", ".join(_DTYPES)}')
-    with loading(f'the model of "{path}"', TrainingError):
+    with loading(f'the model of "{path}"', TrainingError), _without_progress_bars():
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         for name in [name for name, value in vars(config).items() if _is_dropout(name, value)]:
             setattr(config, name, 0.0)
@@ -137,6 +140,20 @@ def _with_ends(tokenizer: Any, path: str) -> PreTrainedTokenizerBase:
     return cast("PreTrainedTokenizerBase", tokenizer)
 
 
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Keep transformers' own bars off the terminal, which has a display of its own, while the block runs."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def _is_dropout(name: str, value: object) -> bool:
     return isinstance(value, float) and ("dropout" in name or name.endswith("_pdrop") or name == "layerdrop")
 
@@ -155,7 +172,8 @@ def _materialise(gguf: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    with whole_folder(target) as folder:
+    # Its conversion has a bar of its own, which transformers' switch does not reach.
+    with whole_folder(target) as folder, _without_progress_bars(), redirect_stderr(StringIO()):
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent,
             gguf_file=gguf.name,

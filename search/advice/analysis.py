@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from base.errors import InsufficientDataError
+from search.advice.prediction import Check, check_predictions
 from search.advice.recommend import recommend
 from search.advice.recommendation import Recommendation
 from search.config.scale import ScaleName
+from search.fit.ensemble import Candidate
 from search.fit.fit import Fit, fit_trials
 from search.fit.question import Question
 from search.trials.record import TrialRecord
@@ -21,6 +23,8 @@ class StudyAnalysis:
 
     `fit` and `recommendation` are both None where the trials are insufficient data; `why_not` is the reason.
     `base_reward` is the base model's, None where it is not known. `notes` are facts and assumptions by name.
+    `checks` compare what earlier trials predicted with what came. `visits` to prompts are those of every
+    training, where that is the same for all splits.
     """
 
     name: str
@@ -31,12 +35,18 @@ class StudyAnalysis:
     why_not: str = ""
     base_reward: float | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
+    checks: Sequence[Check] = ()
+    visits: float | None = None
 
     def results(self) -> dict[str, Any]:
         """The contents of fit.json and recommendation.json, by file name; none without a recommendation."""
         if self.fit is None or self.recommendation is None:
             return {}
-        answer = {**self.recommendation.to_dict(), "base_reward": self.base_reward}
+        answer = {
+            **self.recommendation.to_dict(),
+            "base_reward": self.base_reward,
+            "predictions": [check.to_dict() for check in self.checks],
+        }
         return {"fit.json": self.fit.to_dict(), "recommendation.json": answer}
 
 
@@ -51,14 +61,16 @@ def analyse(
     scale: ScaleName = "unit",
     margin: float | None = None,
     visits: float | None = None,
+    further: Sequence[Candidate] = (),
 ) -> StudyAnalysis:
     """Fit `records`, whose rewards are on `scale`, and answer `question`.
 
-    `seed` is that of the draws behind the probabilities; `margin` and `visits` as in `recommend`.
+    `seed` is that of the draws behind the probabilities; `margin` and `visits` as in `recommend`; `further`
+    are models that the fit counts beside its own.
     """
     fit, answer, why_not = None, None, ""
     try:
-        fit = fit_trials(records, scale)
+        fit = fit_trials(records, scale, further)
         answer = recommend(fit, question, seed=seed, margin=margin, visits=visits)
     except InsufficientDataError as error:
         fit, why_not = None, str(error)
@@ -71,4 +83,6 @@ def analyse(
         why_not=why_not,
         base_reward=base_reward,
         notes=notes or {},
+        checks=check_predictions(records, scale),
+        visits=visits,
     )

@@ -103,7 +103,7 @@ def _candidates(fit: Fit, question: Question, decision: Decision) -> tuple[Candi
     observed = fit.observed
     mean = fit.scale.clip(decision.forecast.mean)
     low, high = (fit.scale.clip(bound) for bound in decision.forecast.interval())
-    random = ~observed.varied
+    random = observed.random
     tried = set(zip(observed.prompts[random], observed.responses[random], strict=True))
     found = []
     for i, split in enumerate(decision.splits):
@@ -133,7 +133,7 @@ def _better_trials(fit: Fit, question: Question, candidates: Sequence[Candidate]
     for record in sorted(fit.records, key=lambda record: -record.reward):
         cost = question.cost_model.cost(record.prompts, record.responses)
         affordable, other = cost <= question.budget * (1 + 1e-12), record.split != candidates[0].split
-        if affordable and other and record.reward > candidates[0].predicted_reward:
+        if affordable and other and not record.group and record.reward > candidates[0].predicted_reward:
             found.append(_better_trial(record, cost, predicted))
     return tuple(found[:BETTER_NAMED])
 

@@ -66,6 +66,7 @@ def _restore(folder: StudyFolder, config: StudyConfig, study: dict[str, Any]) ->
     """What became of trials that a killed study left running, the table, and Optuna's history."""
     from search.plan.proposals import Proposals, database_url
     from search.plan.space import Space
+    from search.study.earlier import without
     from search.study.tracked import settle
     from search.trials.design_point import Trial
     from search.trials.record import pooled
@@ -73,11 +74,13 @@ def _restore(folder: StudyFolder, config: StudyConfig, study: dict[str, Any]) ->
 
     settle(folder, study["identity"])
     records = folder.records()
-    write_trials(folder.path / "trials.csv", pooled(records.values()))
+    earlier = without(folder.earlier(), records.values())
+    write_trials(folder.path / "trials.csv", pooled([*earlier, *records.values()]))
+    known = {one.trial: one for one in earlier if not one.group} | records
     space = Space(config, max_prompts=study["pool"]["profile"]["train_prompts"])
     url = database_url(config.search.storage, str(folder.optuna))
     Proposals(space, identity=study["identity"], url=url, warn=print).restore(
-        {key: (Trial(space.known(one.point), one.seeds), one.reward) for key, one in records.items()}
+        {key: (Trial(space.known(one.point), one.seeds), one.reward) for key, one in known.items()}
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from base.errors import ConfigError
 from base.settings import Settings
@@ -23,6 +23,11 @@ from trainers.config.trainer import (
 )
 
 Selection = Literal["random", "diverse", "narrow"]
+
+
+def as_list(value: object) -> object:
+    """A single text stands for a list of one."""
+    return (value,) if isinstance(value, str) else value
 
 
 class SearchConfig(Settings):
@@ -48,6 +53,20 @@ class SearchConfig(Settings):
     )
     space: dict[str, Range | tuple[Scalar, ...]] = Field(
         {}, description="trainer fields to search as well: {trainer.field: [a, b] or {low, high, log}}"
+    )
+    earlier: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
+        (),
+        description="trials made elsewhere to go on from: study folders, CSV files with a YAML beside them, "
+        "or studies/... that ship",
+    )
+    earlier_group: Literal["same", "own"] = Field(
+        "same",
+        description="same: earlier trials must agree in all that a reward depends on; own: each source may "
+        "lie higher or lower as a whole",
+    )
+    prior: Literal["none", "studies"] = Field(
+        "none",
+        description="none: these trials alone; studies: past studies are one more model of the fit",
     )
     trials: int = Field(24, ge=1, description="most trials of the study (trials)")
     hyperparameter_trials: int = Field(

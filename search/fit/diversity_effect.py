@@ -57,8 +57,9 @@ def diversity_effect(observed: Observations, table: Callable[[], Sequence[FitRow
 def _within(observed: Observations) -> tuple[Floats, Floats, int]:
     """D and reward about their split's means, scaled to one seed's noise, in the splits with several D."""
     x, y, cells = [], [], 0
-    for n, k in sorted(set(zip(observed.prompts, observed.responses, strict=True))):
-        here = observed.keep((observed.prompts == n) & (observed.responses == k))
+    for n, k, group in sorted(set(zip(observed.prompts, observed.responses, observed.group, strict=True))):
+        split = (observed.prompts == n) & (observed.responses == k)
+        here = observed.keep(split & (observed.group == group))
         if np.ptp(here.diversity) > 1e-9 * observed.diversity.max():
             x.append(_centred(here.diversity, here.seeds))
             y.append(_centred(here.reward, here.seeds))

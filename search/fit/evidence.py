@@ -103,7 +103,7 @@ def paper_mse(observed: Observations, predictor: str) -> float | None:
     """
     errors = []
     for k in observed.levels:
-        part = observed.keep(observed.responses == k)
+        part = observed.keep((observed.responses == k) & (observed.group == 0))
         x = predictor_values(predictor, Points.of(part), part)
         if len(np.unique(x)) < 3:
             return None

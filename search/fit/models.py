@@ -18,6 +18,7 @@ Structure = Literal[
     "saturating lines",
     "pooled lines",
     "peaked",
+    "past studies",
 ]
 STRUCTURES: tuple[Structure, ...] = (
     "one line",
@@ -34,15 +35,20 @@ PREDICTORS = ("diversity", "log prompts", "inverse root prompts")
 
 @dataclass(frozen=True)
 class Points:
-    """Where reward is known or wanted: equally long arrays of prompts, responses and diversity."""
+    """Where reward is known or wanted: equally long arrays of prompts, responses and diversity.
+
+    `group` as in `Observations`; None: this study's own.
+    """
 
     prompts: Floats
     responses: Floats
     diversity: Floats
+    group: Floats | None = None
 
     @classmethod
     def of(cls, observations: Observations) -> Points:
-        return cls(observations.prompts, observations.responses, observations.diversity)
+        found = observations
+        return cls(found.prompts, found.responses, found.diversity, found.group)
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,10 @@ class Model:
     | saturating lines | a + c/k + (b + d/k) x |
     | pooled lines | a(k) + (b + d(k)) x, with d(k) drawn towards 0 |
     | peaked | a(k) + b x + c x^2, which may rise and fall |
+    | past studies | a + b L + c K + d L K, in doublings of prompts (L) and of responses (K) |
 
-    Between tried k, a(k) and b(k) are interpolated in log k.
+    Between tried k, a(k) and b(k) are interpolated in log k. Each group of trials that lies higher or lower
+    as a whole adds a coefficient, by how much.
     """
 
     structure: Structure
@@ -72,6 +80,12 @@ class Model:
 
     def design(self, at: Points, tried: Observations) -> Floats:
         """Design matrix [points, coefficients] for points seen from the trials `tried`."""
+        own = np.zeros_like(at.prompts) if at.group is None else at.group
+        offsets = own[:, None] == tried.others
+        return np.column_stack([self._curve(at, tried), offsets]).astype(float)
+
+    def _curve(self, at: Points, tried: Observations) -> Floats:
+        """The columns that depend on prompts, responses and diversity."""
         one, inverse, factor = (
             np.ones_like(at.responses),
             1 / at.responses,
@@ -79,6 +93,8 @@ class Model:
         )
         if self.structure == "no slope":
             return factor
+        if self.structure == "past studies":
+            return doublings(at.prompts, at.responses)
         x = predictor_values(self.predictor, at, tried)
         if self.structure == "one line":
             return np.column_stack([one, x])
@@ -104,8 +120,9 @@ class Model:
             return [None]
         spread = float(np.var(predictor_values(self.predictor, Points.of(tried), tried)))
         levels = len(tried.levels)
-        free = np.full(levels + 1, np.inf)
-        return [np.concatenate([free, np.full(levels, s / spread)]) for s in SLOPE_SPREADS] if spread else []
+        free, offsets = np.full(levels + 1, np.inf), np.full(len(tried.others), np.inf)
+        bound = [np.full(levels, s / spread) for s in SLOPE_SPREADS] if spread else []
+        return [np.concatenate([free, each, offsets]) for each in bound]
 
     def slope_rows(self, tried: Observations) -> Floats:
         """Rows that turn coefficients into the slope on x at each tried k; empty where there is none."""
@@ -137,3 +154,17 @@ def predictor_values(name: str, at: Points, tried: Observations) -> Floats:
 def _factor(responses: Floats, levels: tuple[int, ...]) -> Floats:
     unit = np.eye(len(levels))
     return np.column_stack([np.interp(np.log(responses), np.log(levels), column) for column in unit])
+
+
+# The middle of the published splits: prompts, responses.
+CENTRE = (6_000, 3)
+
+
+def doublings(prompts: Floats, responses: Floats) -> Floats:
+    """Rows [points, 4]: 1, L = log2(prompts / 6,000), K = log2(responses / 3), and L K.
+
+    Responses enter by their logarithm, so each further response adds less: k to k + 1 adds
+    log2((k + 1) / k) of a doubling, 0.58 from 2 to 3 and 0.42 from 3 to 4.
+    """
+    size, more = np.log2(prompts / CENTRE[0]), np.log2(responses / CENTRE[1])
+    return np.column_stack([np.ones_like(size), size, more, size * more])

@@ -69,7 +69,7 @@ def trainings_of(records: Sequence[TrialRecord]) -> Trainings:
         (record.trial, result.seed): np.array(result.rewards, float)
         for record in records
         for result in record.results
-        if record.selection == "random" and len(result.rewards) > 1
+        if record.selection == "random" and not record.group and len(result.rewards) > 1
     }
     sizes = [len(rewards) for rewards in judged.values()]
     most = max(set(sizes), key=sizes.count, default=0)

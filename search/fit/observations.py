@@ -21,7 +21,9 @@ class Observations:
     """One entry per trial, in an order that does not depend on the order of the records.
 
     `reward` is the mean over the trial's `seeds` (a count); `scatter` is the sum of squares of its
-    seeds' rewards about that mean. `varied` marks trials whose prompts were not drawn at random.
+    seeds' rewards about that mean. `varied` marks trials whose prompts were not drawn at random, `earlier`
+    those that were trained elsewhere. `group` is 0 for trials whose rewards are comparable with this study's;
+    trials of any other number lie higher or lower by one amount.
     """
 
     prompts: Floats
@@ -31,6 +33,8 @@ class Observations:
     seeds: Floats
     scatter: Floats
     varied: NDArray[np.bool_]
+    earlier: NDArray[np.bool_]
+    group: Floats
     baselines: dict[str, Floats]
 
     @classmethod
@@ -44,6 +48,7 @@ class Observations:
             _check(record, scale)
         ordered = sorted(records, key=_canonical)
         shared = set.intersection(*(set(record.baselines) for record in ordered))
+        groups = ["", *sorted({record.group for record in ordered} - {""})]
         return cls(
             prompts=np.array([record.prompts for record in ordered], float),
             responses=np.array([record.responses for record in ordered], float),
@@ -52,10 +57,22 @@ class Observations:
             seeds=np.array([len(record.rewards) for record in ordered], float),
             scatter=np.array([np.var(sorted(r.rewards)) * len(r.rewards) for r in ordered], float),
             varied=np.array([record.selection != "random" for record in ordered], bool),
+            earlier=np.array([record.is_earlier for record in ordered], bool),
+            group=np.array([groups.index(record.group) for record in ordered], float),
             baselines={
                 name: np.array([r.baselines[name] for r in ordered], float) for name in sorted(shared)
             },
         )
+
+    @property
+    def random(self) -> NDArray[np.bool_]:
+        """Trials whose mean reward is itself a reward of a split: random prompts, no group of their own."""
+        return np.asarray(~self.varied & (self.group == 0))
+
+    @property
+    def others(self) -> Floats:
+        """Numbers of the groups that lie higher or lower as a whole."""
+        return np.unique(self.group[self.group > 0])
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -92,7 +109,8 @@ class Observations:
 
 
 def _canonical(record: TrialRecord) -> tuple[object, ...]:
-    return (record.responses, record.prompts, record.diversity, record.selection, sorted(record.rewards))
+    split = record.responses, record.prompts
+    return (*split, record.diversity, record.selection, sorted(record.rewards), record.group)
 
 
 def _check(record: TrialRecord, scale: RewardScale) -> None:

@@ -69,7 +69,7 @@ class Question:
     def _tried(self, fit: Fit) -> list[Split]:
         """The splits of trials with random prompts that can be had within the budget."""
         observed, limit = fit.observed, self.budget * (1 + 1e-12)
-        tried = zip(observed.prompts[~observed.varied], observed.responses[~observed.varied], strict=True)
+        tried = zip(observed.prompts[observed.random], observed.responses[observed.random], strict=True)
         splits = sorted({Split(int(n), int(k)) for n, k in tried})
         most = self.max_prompts or max((split.prompts for split in splits), default=0)
         return [
@@ -104,14 +104,14 @@ def points(splits: Sequence[Split], curve: DiversityCurve) -> Points:
     )
 
 
-def predict(fit: Fit, splits: Sequence[Split], curve: DiversityCurve) -> Forecast:
-    """Joint belief about the expected rewards of `splits`, in their order.
+def predict(fit: Fit, splits: Sequence[Split], curve: DiversityCurve, *, own: bool = True) -> Forecast:
+    """Joint belief about the expected rewards of `splits`, in their order; `own` as in `Ensemble.forecast`.
 
     Where the trials identify no line only tried splits can be predicted, from their own seeds; otherwise
     InsufficientDataError says what to run.
     """
     at = points(splits, curve)
-    forecast = fit.ensemble.forecast(at) if fit.ensemble else direct_forecast(fit.observed, at)
+    forecast = fit.ensemble.forecast(at, own=own) if fit.ensemble else direct_forecast(fit.observed, at)
     if forecast is None:
         raise InsufficientDataError(no_line(fit))
     return forecast

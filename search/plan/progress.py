@@ -17,12 +17,19 @@ FAILURES = 2
 @dataclass(frozen=True)
 class Progress:
     """`finished` are records of trials, `failed` the trials that failed in this run, `interrupted` those that
-    an earlier run had started and not finished."""
+    an earlier run had started and not finished. `earlier` are records of trials that were trained elsewhere:
+    they are known, and use up none of the study's limits."""
 
     finished: Sequence[TrialRecord] = ()
     running: Sequence[Trial] = ()
     failed: Sequence[Trial] = ()
     interrupted: Sequence[Trial] = ()
+    earlier: Sequence[TrialRecord] = ()
+
+    @cached_property
+    def known(self) -> list[TrialRecord]:
+        """Every finished trial, wherever it was trained; without those whose rewards are not comparable."""
+        return [*(record for record in self.earlier if not record.group), *self.finished]
 
     @cached_property
     def started(self) -> list[Trial]:
@@ -31,9 +38,9 @@ class Progress:
 
     @cached_property
     def seeds(self) -> dict[DesignPoint, set[int]]:
-        """The seeds that each point was started with."""
+        """The seeds that each point was started with, here or elsewhere."""
         found: dict[DesignPoint, set[int]] = {}
-        for trial in self.started:
+        for trial in [*(Trial(r.point, r.seeds) for r in self.known), *self.started]:
             found.setdefault(trial.point, set()).update(trial.seeds)
         return found
 
@@ -46,9 +53,9 @@ class Progress:
     @cached_property
     def settled(self) -> set[DesignPoint]:
         """Points that are trained, in training, or given up."""
-        trained = {record.point for record in self.finished}
+        trained = {record.point for record in self.known}
         return trained | {trial.point for trial in self.running} | self.given_up
 
     def seeds_at(self, point: DesignPoint) -> int:
         """How often a point was trained to the end."""
-        return sum(len(record.results) for record in self.finished if record.point == point)
+        return sum(len(record.results) for record in self.known if record.point == point)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
+from search.advice.prediction import Check
 from search.advice.recommendation import Candidate, Recommendation
 from search.config.cost import Split
 from search.fit.curve import DiversityCurve
@@ -48,6 +50,8 @@ def reward_by_size(fit: Fit, question: Question, base_reward: float | None, agai
     _base_line(axes, base_reward)
     if fit.observed.varied.any():
         axes.plot([], [], "o", color="0.35", markerfacecolor="white", label="hollow: prompts chosen")
+    if fit.observed.earlier.any() and not fit.observed.earlier.all():
+        axes.plot([], [], "o", color="0.8", markeredgecolor="black", label="ringed: trained in this study")
     if past.any():
         label = f"pale: over {int(sizes[-1]):,} prompts, where D falls"
         axes.plot([], [], "o", color="0.35", alpha=PALE, label=label)
@@ -149,7 +153,7 @@ def _best_within(fit: Fit, question: Question, budgets: Floats) -> tuple[Floats,
     for budget in budgets:
         splits = question.at(float(budget)).splits(fit)
         if splits:
-            best[float(budget)] = float(predict(fit, splits, question.curve).mean.max())
+            best[float(budget)] = float(predict(fit, splits, question.curve, own=False).mean.max())
     return np.array(list(best)), np.maximum.accumulate(np.array(list(best.values())))
 
 
@@ -192,6 +196,24 @@ def diversity_by_prompts(fit: Fit, question: Question) -> Figure:
     return figure
 
 
+def predicted_and_observed(checks: Sequence[Check]) -> Figure:
+    """Each trial's predicted mean reward with its 95% interval, and the observed one; the first on top."""
+    figure, axes = _canvas(height=1.3 + 0.42 * len(checks), grid="x")
+    for row, check in enumerate(reversed(checks)):
+        first = row == 0
+        axes.plot(check.interval_95, (row, row), color="0.45", linewidth=2, zorder=1)
+        label = "predicted by earlier trials" if first else None
+        axes.plot(check.predicted, row, "|", color="0.25", markersize=12, label=label)
+        colour = COLOURS[0] if check.held else COLOURS[1]
+        axes.plot(check.observed, row, "o", color=colour, label="observed" if first else None)
+    axes.set_yticks(range(len(checks)), [check.label for check in reversed(checks)])
+    axes.set_ylim(-0.6, len(checks) - 0.4)
+    axes.set_xlabel(REWARD)
+    axes.set_ylabel("")
+    _legend(axes)
+    return figure
+
+
 def rewards_by_domain(fit: Fit) -> Figure | None:
     """Mean reward of each domain in each trial with random prompts; None where prompts have no domains."""
     records = [record for record in fit.records if record.domain_rewards and record.selection == "random"]
@@ -229,7 +251,7 @@ def _band(
     index: int,
     label: int | None = None,
 ) -> None:
-    forecast = predict(fit, splits, question.curve)
+    forecast = predict(fit, splits, question.curve, own=False)
     low, high = (fit.scale.clip(end) for end in forecast.interval())
     colour, dash = COLOURS[index % 7], DASHES[index % 7]
     axes.fill_between(x, low, high, alpha=0.14, linewidth=0, color=colour)
@@ -255,6 +277,8 @@ def _observed(axes: Axes, fit: Fit, k: int, index: int, against: str, past: NDAr
             face = "white" if varied else colour
             axes.plot(x, y, marker, color=colour, markerfacecolor=face, alpha=pale, label=label)
             label = None
+            if observed.earlier.any() and (own := ~observed.earlier[here]).any():
+                axes.plot(x[own], y[own], marker, markerfacecolor="none", markeredgecolor="black", alpha=pale)
 
 
 def _between(low: float, high: float, steps: int = STEPS) -> Floats:

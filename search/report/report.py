@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from base.files import write_whole
 from search.advice.analysis import StudyAnalysis
 from search.advice.cheapest import noise_lines, ways_to_decide
+from search.advice.prediction import verdict
 from search.advice.recommendation import Recommendation
 from search.fit.curve import DiversityCurve
 from search.fit.evidence import paper_mse
@@ -52,11 +53,12 @@ def write_report(folder: Path, study: StudyAnalysis) -> Path:
             [draw.one(plots.diversity_by_prompts(fit, question), "diversity", _curve_caption(question.curve))]
         ),
         *_domains(draw, fit),
+        *_predictions(draw, study),
         *_noise(study.records, recommendation),
         markup.heading("Models compared"),
         *_models(fit),
         markup.heading("Trials"),
-        _trial_table(study.records, fit),
+        _trial_table(study.records, fit, study.visits),
         markup.heading("What was assumed"),
         markup.bullets(
             [*recommendation.assumptions, *(f"{key}: {value}" for key, value in study.notes.items())]
@@ -192,6 +194,23 @@ def _noise(records: Sequence[TrialRecord], answer: Recommendation) -> list[str]:
     return [markup.heading("Where the noise comes from"), markup.bullets(lines)]
 
 
+def _predictions(draw: _Pictures, study: StudyAnalysis) -> list[str]:
+    """What earlier trials predicted of the study's own, and what came; nothing without earlier trials."""
+    if not study.checks:
+        return []
+    text = (
+        "Dots: the mean reward of this study's own trainings. Lines: what the earlier trials alone predicted "
+        "for it, with its 95% interval."
+    )
+    shown = draw.one(plots.predicted_and_observed(study.checks), "predictions", text)
+    return [
+        markup.heading("Predicted and observed"),
+        markup.paragraph(verdict(study.checks)),
+        markup.pictures([shown]),
+        markup.bullets([f"{check.sentence()}." for check in study.checks]),
+    ]
+
+
 def _models(fit: Fit) -> list[str]:
     head = ["model", "coefficients", "left-out error", "AICc"]
     weights = {m.model.name: m.weight for m in fit.ensemble.members} if fit.ensemble else {}
@@ -225,7 +244,13 @@ def _figure(value: float | None, form: str) -> str:
     return "" if value is None else f"{value:{form}}"
 
 
-def _trial_table(records: Sequence[TrialRecord], fit: Fit) -> str:
+def _trial_table(records: Sequence[TrialRecord], fit: Fit, visits: float | None) -> str:
+    """One row a trial; with visits per prompt where they differ, and where it was trained where that does.
+
+    `visits` to prompts are those of every training, None where splits differ in them.
+    """
+    uneven = visits is not None and len({record.prompts for record in records}) > 1
+    elsewhere = any(record.earlier for record in records)
     baselines = sorted(fit.observed.baselines)
     noise = fit.observed.noise_variance
     head = [
@@ -238,6 +263,8 @@ def _trial_table(records: Sequence[TrialRecord], fit: Fit) -> str:
         "reward",
         "pooled s.e.",
         "seeds",
+        *["visits per prompt"] * uneven,
+        *["trained"] * elsewhere,
         *baselines,
     ]
     rows = [
@@ -251,8 +278,19 @@ def _trial_table(records: Sequence[TrialRecord], fit: Fit) -> str:
             fit.scale.text(r.reward, more=1),
             "" if noise is None else fit.scale.text(np.sqrt(noise / len(r.seeds)), more=1),
             str(len(r.seeds)),
+            *[f"{(visits or 0) / r.prompts:.3g}"] * uneven,
+            *[_trained(r)] * elsewhere,
             *(f"{r.baselines[name]:.4g}" for name in baselines),
         ]
         for r in records
     ]
     return markup.table(head, rows)
+
+
+def _trained(record: TrialRecord) -> str:
+    """Where a trial's seeds were trained."""
+    sources = ", ".join(dict.fromkeys(record.earlier.values()))
+    if not sources:
+        return "here"
+    apart = " (a group of its own)" if record.group else ""
+    return f"earlier: {sources}{apart}" if record.is_earlier else f"here and earlier: {sources}"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from base.errors import ApportionError
-from pools.stored import fewest_responses
 from pools.types import Pool
 from search.advice.analysis import StudyAnalysis, analyse
 from search.config.study import StudyConfig
 from search.fit.question import Question
 from search.report.report import write_report
 from search.study.conductor import Conductor
+from search.study.earlier import told
 from search.study.inputs import Inputs
 from search.study.ledger import Ledger
 
@@ -27,7 +28,7 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
         config.budget,
         config.cost,
         inputs.curve,
-        tuple(range(1, fewest_responses(pool.train) + 1)),
+        tuple(range(1, min(pool.train.sizes()) + 1)),
         len(pool.train),
     )
     folder.note_study(**_study_json(config, question, ledger), **conductor.to_dict())
@@ -37,23 +38,36 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
             f"no trial finished: {reasons or 'none was run'}; what trials printed is in {folder.logs}, "
             "Ray's own logs are under /tmp/ray"
         )
-    study = analyse(
+    ask = partial(
+        analyse,
         config.name,
         records,
         question,
         seed=config.seed,
         base_reward=ledger.base_reward,
-        notes=_notes(config, pool) | ledger.reward_notes(),
+        notes=_notes(config, pool) | _earlier_notes(ledger) | ledger.reward_notes(),
         margin=config.search.practical_margin,
         visits=_visits(config),
     )
+    study = ask(further=conductor.plan.further)
     if study.recommendation is None:
         return study
-    study = replace(study, notes={**study.notes, **conductor.notes(study.recommendation.best.split)})
+    compared = _beside_past_studies(study, ask()) if conductor.plan.further else {}
+    study = replace(
+        study, notes={**study.notes, **conductor.notes(study.recommendation.best.split), **compared}
+    )
     for name, content in study.results().items():
         folder.write_json(name, content)
     write_report(folder.path, study)
     return study
+
+
+def _beside_past_studies(study: StudyAnalysis, alone: StudyAnalysis) -> dict[str, str]:
+    """What past studies weigh in the answer, and the answer of these trials alone."""
+    members = study.fit.ensemble.members if study.fit and study.fit.ensemble else ()
+    weight = sum(member.weight for member in members if member.model.structure == "past studies")
+    without = alone.recommendation.sentence() if alone.recommendation else f"none ({alone.why_not})"
+    return {"past studies": f"weigh {weight:.2f} of the average (search.prior). Without them: {without}"}
 
 
 def _study_json(config: StudyConfig, question: Question, ledger: Ledger) -> dict[str, Any]:
@@ -74,6 +88,11 @@ def _study_json(config: StudyConfig, question: Question, ledger: Ledger) -> dict
 def _visits(config: StudyConfig) -> float | None:
     """Visits to prompts of every training, where all make equally many whatever their split."""
     return config.trainer.visits(1) if config.trainer.matching == "steps" else None
+
+
+def _earlier_notes(ledger: Ledger) -> dict[str, str]:
+    earlier = told(ledger.earlier)
+    return {"earlier trials": f"{earlier}, made elsewhere"} if earlier else {}
 
 
 def _notes(config: StudyConfig, pool: Pool) -> dict[str, str]:

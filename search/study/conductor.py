@@ -31,9 +31,8 @@ class Conductor:
         self.stopped: Stop | None = None
         self._running: dict[str, tuple[Trial, float | None]] = {}  # and since when, by the monotonic clock
         self._failed: list[Trial] = []
-        proposals.restore(
-            {record.trial: (Trial(record.point, record.seeds), record.reward) for record in self._finished()}
-        )
+        known = [*(record for record in self._ledger.earlier if not record.group), *self._finished()]
+        proposals.restore({r.trial: (Trial(r.point, r.seeds), r.reward) for r in known})
         self._interrupted = [trial for trial in ledger.interrupted if proposals.holds(trial.point)]
         self._ahead: Step | None = None
         self._waiting = False
@@ -47,6 +46,7 @@ class Conductor:
             running=[trial for trial, _ in list(self._running.values())],
             failed=self._failed,
             interrupted=self._interrupted,
+            earlier=self._ledger.earlier,
         )
 
     def standing(self, concurrent: int) -> Standing:
@@ -56,7 +56,7 @@ class Conductor:
         progress = replace(self.progress, running=[trial for trial, _ in running])
         elapsed = [0.0 if since is None else now - since for _, since in running]
         rewards: dict[str, list[float]] = {}
-        for record in progress.finished:
+        for record in progress.known:
             rewards.setdefault(record.point.label, []).extend(record.rewards)
         means = {label: fmean(found) for label, found in rewards.items()}
         return Standing(
@@ -65,7 +65,7 @@ class Conductor:
             trials=len(progress.started) + trials_left(self.plan, progress),
             best=max(means.items(), key=itemgetter(1), default=None),
             base_reward=self._ledger.base_reward,
-            belief=self._believed if len(progress.finished) > 1 else "",
+            belief=self._believed if len(progress.known) > 1 else "",
             running=[
                 Running(label=trial.label, seeds=trial.seeds, seconds=seconds)
                 for (trial, since), seconds in zip(running, elapsed, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ FREE = (
 
 class StudyFolder:
     """`config.yaml`, `study.json`, a file for each finished trial under `trials/` and for each that was ever
-    started under `attempts/`, and the study's results.
+    started under `attempts/`, the trials made elsewhere in `earlier.json`, and the study's results.
 
     `checkpoints` and `policies` are where workers keep those of running trials, and what they have trained:
     URIs or folders that all nodes of a cluster see.
@@ -88,7 +88,7 @@ class StudyFolder:
         """
         written = self.path / "config.yaml"
         if written.exists() and any(self.trials.glob("*.json")):
-            before, now = _flat(yaml.safe_load(written.read_text())), _flat(config.model_dump(mode="json"))
+            before, now = flat(yaml.safe_load(written.read_text())), flat(config.model_dump(mode="json"))
             for name in sorted(before.keys() | now.keys()):
                 if before.get(name) != now.get(name) and not name.startswith(FREE):
                     raise ConfigError(
@@ -115,9 +115,16 @@ class StudyFolder:
         write_whole(self.trials / f"{record.trial}.json", json.dumps(record.to_dict(), indent=1))
 
     def base(self, identity: str) -> dict[str, Any] | None:
-        """What is known before the first trial of the study that `identity` stands for (`base.json`)."""
-        kept = self.read_json("base.json")
-        return kept if kept and kept["identity"] == identity else None
+        """What is known before the first trial of the study that `identity` stands for (`base.json`).
+
+        Whoever made its earlier trials may have judged the same base model.
+        """
+        kept, earlier = self.read_json("base.json"), self.read_json("earlier.json")
+        if kept and kept["identity"] == identity:
+            return kept
+        if earlier and earlier["base_reward"] is not None:
+            return {"identity": identity, "base": {"reward": earlier["base_reward"]}, "reward_report": None}
+        return None
 
     def keep_reward_model(self, files: Mapping[str, bytes]) -> None:
         """Keep the files of the fitted reward model."""
@@ -146,6 +153,20 @@ class StudyFolder:
     def record(self, trial: str) -> TrialRecord:
         """One of them."""
         return TrialRecord.from_dict(json.loads((self.trials / f"{trial}.json").read_text()))
+
+    def keep_earlier(self, records: Sequence[TrialRecord], base_reward: float | None = None) -> None:
+        """Keep the trials that were made elsewhere, in place of any kept before (`earlier.json`).
+
+        `base_reward` is that of the base model, where they tell it for this study too.
+        """
+        if records or (self.path / "earlier.json").exists():
+            kept = {"base_reward": base_reward, "trials": [record.to_dict() for record in records]}
+            self.write_json("earlier.json", kept)
+
+    def earlier(self) -> list[TrialRecord]:
+        """The trials made elsewhere that the study goes on from."""
+        kept = self.read_json("earlier.json") or {"trials": []}
+        return list(map(TrialRecord.from_dict, kept["trials"]))
 
     def finished(self) -> dict[str, int]:
         """Their keys alone, each with when its file was written (ms since 1970)."""
@@ -180,14 +201,15 @@ def study_identity(config: StudyConfig, pool_digest: str) -> str:
     """Stands for all that a trial's result depends on besides its design point and seeds."""
     fields = {
         name: value
-        for name, value in _flat(config.model_dump(mode="json")).items()
+        for name, value in flat(config.model_dump(mode="json")).items()
         if not name.startswith(FREE)
     }
     return digest({"pool": pool_digest, **fields})
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of a configuration, by their dotted names."""
     leaves: dict[str, Any] = {}
     for name, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        leaves |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return leaves

@@ -8,6 +8,7 @@ from typing import Any
 
 from search.config.study import StudyConfig
 from search.execution.trial import WORK
+from search.study.earlier import without
 from search.study.folder import StudyFolder
 from search.terminal.display import Display
 from search.tracking.projection import Projection
@@ -33,6 +34,7 @@ class Ledger:
         self.config, self.folder, self.display, self.projection = config, folder, display, projection
         self._attempts, self.identity = attempts, attempts.study
         self.finished_trials = folder.records()
+        self._earlier = folder.earlier()
         self.failures: dict[str, str] = {}
         self.base_reward: float | None = None
         self.reward_report: Mapping[str, Any] | None = None
@@ -41,7 +43,12 @@ class Ledger:
     @property
     def records(self) -> list[TrialRecord]:
         """One record for each split, draw and hyperparameters, all repetitions together."""
-        return pooled(self.finished_trials.values())
+        return pooled([*self.earlier, *self.finished_trials.values()])
+
+    @property
+    def earlier(self) -> list[TrialRecord]:
+        """Trials made elsewhere, without trainings that this study has made itself."""
+        return without(self._earlier, self.finished_trials.values()) if self._earlier else []
 
     @property
     def _count(self) -> str:
@@ -97,8 +104,12 @@ class Ledger:
         self._attempts.ended(record.trial, "FINISHED")
         self.projection.changed()
         self._tidy(record)
-        write_trials(self.folder.path / "trials.csv", self.records)
+        self.write_table()
         self.display.say(f"{self._count} {record.point.label}: {_result(record)}")
+
+    def write_table(self) -> None:
+        """Write trials.csv anew."""
+        write_trials(self.folder.path / "trials.csv", self.records)
 
     def failed(self, trial: Trial, reason: str) -> None:
         """A trial has ended badly; the others go on."""

@@ -12,6 +12,7 @@ from search.plan.plan import Plan
 from search.plan.space import Space
 from search.study.conclusion import conclude
 from search.study.conductor import Conductor
+from search.study.earlier import earlier_trials, told
 from search.study.folder import StudyFolder, study_identity
 from search.study.inputs import (
     Inputs,
@@ -45,11 +46,17 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
     folder.adopt(config)
     if kept := len(folder.finished()):
         display.say(f"{kept} finished trials of an earlier run are kept (--fresh starts over)")
+    earlier = earlier_trials(space, pool_digest, folder)
+    folder.keep_earlier(earlier.trials, earlier.base_reward)
+    if earlier.trials:
+        display.say(f"going on from {told(earlier.trials)}")
     identity, dataset = study_identity(config, pool_digest), _dataset(config, pool, pool_digest)
     with stoppable() as arm, tracked(folder, config, identity, dataset) as (projection, attempts):
         ledger = Ledger(config, folder, display, projection, attempts)
+        if earlier.trials:
+            ledger.write_table()
         tokens = tokenize_pool(config, pool, display)
-        check_selections(config, tokens)
+        check_selections(config, pool, tokens)
         curve = diversity_curve(pool, tokens, seed=config.seed)
         folder.write_json("curve.json", curve.to_dict())
         inputs = Inputs(pool=pool, dev=dev, tokens=tokens, curve=curve)
@@ -72,10 +79,12 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
 def open_plan(space: Space, curve: DiversityCurve, ledger: Ledger) -> Conductor:
     """The plan, with Optuna's history brought in line with the trials that the folder holds."""
     from search.plan.proposals import Proposals, database_url
+    from search.prior.candidate import further_models
 
     url = database_url(space.config.search.storage, str(ledger.folder.optuna))
     proposals = Proposals(space, identity=ledger.identity, url=url, warn=ledger.display.say)
-    return Conductor(Plan(space, curve), proposals, ledger, ledger.display)
+    plan = Plan(space, curve, further_models(space.config.search.prior))
+    return Conductor(plan, proposals, ledger, ledger.display)
 
 
 def _dataset(config: StudyConfig, pool: Pool, pool_digest: str) -> Dataset:

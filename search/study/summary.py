@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import ceil
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from search.advice.prediction import verdict
 from search.config.hyperparameters import shown
 from search.study.folder import StudyFolder
 from search.terminal.display import Display
@@ -17,33 +20,58 @@ if TYPE_CHECKING:
     from search.study.ledger import Ledger
 
 
-# Lines of the last screen that trials may take: all of it fits 30 lines of 100 columns.
-TRIALS_SHOWN = 8
+# All that a study says at its end fits a screen of so many lines, the first of them the answer.
+SCREEN_LINES, SCREEN_COLUMNS = 30, 100
+TABLE_FRAME, FEWEST_TRIALS, MOST_TRIALS = 6, 2, 8  # title, head, rule, caption, and where the others are
+CHECKS_SHOWN, FAILURES_SHOWN = 4, 2
 
 
 def show_result(display: Display, study: StudyAnalysis, ledger: Ledger) -> None:
     """Print the recommendation, the fit with its interval, the best trials, and where to see more."""
+    below, columns = _where(ledger), min(display.console.width, SCREEN_COLUMNS)
+    for checks in range(CHECKS_SHOWN, -1, -1):
+        above = _answer(study, checks)
+        room = SCREEN_LINES - 1 - TABLE_FRAME - _height([*above, *below], columns)
+        if room >= FEWEST_TRIALS:
+            break
+    best = sorted(ledger.records, key=lambda record: -record.reward)
+    shown = best[: min(max(room, FEWEST_TRIALS), MOST_TRIALS)]
     display.say()
-    if study.fit and study.recommendation:
-        display.say(study.recommendation.sentence())
-        display.say()
-        display.say(study.fit.summary().splitlines()[0])
-        display.say(study.fit.effect.sentence)
-    else:
-        display.say(f"No recommendation: {study.why_not}")
-    shown = sorted(ledger.records, key=lambda record: -record.reward)[:TRIALS_SHOWN]
+    for line in above:
+        display.say(line)
     display.console.print(trials_table(shown, study.base_reward or 0.0))
     if left := len(ledger.records) - len(shown):
         display.say(f"{left} more trials are in {ledger.folder.path / 'trials.csv'}")
-    for label, reason in list(ledger.failures.items())[:FAILURES_SHOWN]:
-        display.say(f"failed: {label}: {reason}")
-    if pending := ledger.projection.pending():
-        display.say(pending)
-    display.say(f"report: {ledger.folder.path / 'report.html'}")
-    display.say(f"MLflow: {ledger.projection.where()}")
+    for line in below:
+        display.say(line)
 
 
-FAILURES_SHOWN = 2
+def _height(texts: Sequence[str], columns: int) -> int:
+    """Lines that these texts take on a screen of so many columns."""
+    lines = [line for text in texts for line in text.split("\n")]
+    return sum(max(1, ceil(len(line) / columns)) for line in lines)
+
+
+def _answer(study: StudyAnalysis, most_checks: int) -> list[str]:
+    """The recommendation, what earlier trials had predicted of so many trials, the relation behind it."""
+    if study.fit is None or study.recommendation is None:
+        return [f"No recommendation: {study.why_not}"]
+    checks = [f"  {check.sentence()}" for check in study.checks[:most_checks]]
+    predicted = [verdict(study.checks), *checks] if study.checks else []
+    relation = [study.fit.summary().splitlines()[0], study.fit.effect.sentence]
+    return [study.recommendation.sentence(), "", *predicted, *relation]
+
+
+def _where(ledger: Ledger) -> list[str]:
+    """What went wrong, and where to see more."""
+    failures = list(ledger.failures.items())[:FAILURES_SHOWN]
+    pending = ledger.projection.pending()
+    return [
+        *(f"failed: {label}: {reason}" for label, reason in failures),
+        *([pending] if pending else []),
+        f"report: {ledger.folder.path / 'report.html'}",
+        f"MLflow: {ledger.projection.where()}",
+    ]
 
 
 def show_stopped(display: Display, folder: StudyFolder) -> None:
@@ -56,7 +84,7 @@ def show_stopped(display: Display, folder: StudyFolder) -> None:
 def trials_table(records: list[TrialRecord], base_reward: float) -> Table:
     """One row a trial, best first, and the base model's reward as the line to compare with."""
     caption = f"base model: reward {base_reward:.4f}"
-    table = Table(title="best trials", caption=caption, box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title="best trials", caption=caption, box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in (
         "prompts",
         "responses",
@@ -80,7 +108,15 @@ def trials_table(records: list[TrialRecord], base_reward: float) -> Table:
             f"{record.reward:.4f}",
             "-" if record.reward_se is None else f"{record.reward_se:.4f}",
             f"{record.reward - base_reward:+.4f}",
-            str(len(record.seeds)),
+            _seeds(record),
             f"{record.seconds:.0f}",
         )
     return table
+
+
+def _seeds(record: TrialRecord) -> str:
+    """How many seeds a trial has, and which of them were trained elsewhere."""
+    if not record.earlier:
+        return str(len(record.seeds))
+    own = len(record.seeds) - len(record.earlier)
+    return f"{own} + {len(record.earlier)} earlier" if own else f"{len(record.earlier)} earlier"

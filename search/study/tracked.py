@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from search.config.study import StudyConfig
+from search.study.earlier import without
 from search.study.folder import StudyFolder, saved_policies
 from search.tracking.config import TrackingConfig, redact, tracking_uri, where_to_look
 from search.tracking.mlflow_tracker import MlflowTracker, log_file, write
@@ -115,6 +116,7 @@ class StudyRuns:
         trials = [
             *(self._finished(path, attempts.get(key), dataset, base) for key, path in done.items()),
             *(_unfinished(one, self._config.name, dataset) for one in started),
+            *(_earlier(one, self._config.name, study["started_ms"], base) for one in self._earlier()),
         ]
         if study["status"] == "FINISHED":
             trials = self._with_best_policy(trials)
@@ -135,6 +137,11 @@ class StudyRuns:
             dataset=dataset,
             files=[path for path in files if over and path.exists()],
         )
+
+    def _earlier(self) -> list[TrialRecord]:
+        """Trials made elsewhere; a training that this study has made too is shown as its own."""
+        earlier = self._folder.earlier()
+        return without(earlier, self._folder.records().values()) if earlier else []
 
     def _with_best_policy(self, trials: list[TrackedRun]) -> list[TrackedRun]:
         """The trials, the best one of them with its policy where the configuration has it registered."""
@@ -217,7 +224,7 @@ def follow(folder: StudyFolder, config: StudyConfig) -> Projection:
 
 
 def _finished(
-    record: TrialRecord, study: str, dataset: Dataset, base: float | None, began: int, ended: int
+    record: TrialRecord, study: str, dataset: Dataset | None, base: float | None, began: int, ended: int
 ) -> TrackedRun:
     trial = Trial(record.point, record.seeds)
     return TrackedRun(
@@ -232,6 +239,14 @@ def _finished(
         steps=[point for one in record.results for point in _steps(one.seed, one.history, began)],
         dataset=dataset,
     )
+
+
+def _earlier(record: TrialRecord, study: str, began: int, base: float | None) -> TrackedRun:
+    """A trial made elsewhere, at the time when this study began: when it was trained is not known here."""
+    run = _finished(record, study, None, base, began, began)
+    source = ", ".join(dict.fromkeys(record.earlier.values()))
+    group = {"group": record.group} if record.group else {}
+    return replace(run, key=f"{source}: {record.trial}", tags={**run.tags, "earlier": source, **group})
 
 
 def _unfinished(attempt: Attempt, study: str, dataset: Dataset) -> TrackedRun:

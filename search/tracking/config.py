@@ -25,6 +25,7 @@ _USERINFO = re.compile(
 _SECRET_QUERY = re.compile(
     r"(?<=[?&])((?:[\w-]*)(?:password|passwd|token|secret)[\w-]*)=[^&\s'\"]+", re.IGNORECASE
 )
+_CHARTS = "workflowType=machine_learning&compareRunsMode=CHART"
 # A sort by anything but time makes the UI drop its tree, in which trials are folded beneath their study.
 _TRIALS = (
     "workflowType=machine_learning&searchFilter=tags.role%20%3D%20%22trial%22"
@@ -105,12 +106,14 @@ def tracking_uri(config: TrackingConfig, folder: Path, environ: Mapping[str, str
     return uri if path is None else sqlite_uri(path.absolute())
 
 
-def where_to_look(uri: str, experiment_id: str = "") -> str:
+def where_to_look(uri: str, experiment_id: str = "", view: str = "") -> str:
     """The address of a study's trials on a server, or the command that serves a database and that address.
 
-    The page lists the trials of one experiment flat, best reward first, ready to be ticked and compared.
+    The page shows the charts of the saved view `view`; without one it lists the experiment's trials flat,
+    best reward first, ready to be ticked and compared.
     """
-    page = f"/#/experiments/{experiment_id}/runs?{_TRIALS}" if experiment_id else ""
+    shown = f"{_CHARTS}&viewStateShareKey={view}" if view else _TRIALS
+    page = f"/#/experiments/{experiment_id}/runs?{shown}" if experiment_id else ""
     if uri == "databricks":
         return uri
     if uri.startswith(("http://", "https://")):

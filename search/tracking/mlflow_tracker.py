@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from base.sqlite import sqlite_path, sqlite_uri
 from search.tracking.config import redact, where_to_look
+from search.tracking.saved_view import VIEW, VIEW_TAG, saved_view, understood
 from search.tracking.tracker import (
     STUDY,
     Rejected,
@@ -64,10 +65,12 @@ class MlflowTracker:
     ) -> None:
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        from mlflow import __version__
         from mlflow.tracking import MlflowClient
 
         for source in _CHATTER:
             logging.getLogger(source).handlers, logging.getLogger(source).propagate = [log], False
+        self._views, self._log_file = understood(__version__), log
         self._uri, self._study, self._experiment, self._artifacts = uri, study, experiment, artifacts
         _create_database(uri)
         self._client = MlflowClient(tracking_uri=uri)
@@ -77,6 +80,7 @@ class MlflowTracker:
     def known(self) -> Mapping[str, str]:
         if STUDY not in self._runs or not self._active(STUDY):
             self._experiment_id = self._open_experiment()
+            self._keep_view()
             self._runs = self._search()
         return {key: known.digest for key, known in self._runs.items()}
 
@@ -106,7 +110,7 @@ class MlflowTracker:
             self._client.set_tag(study.run, SAMPLES_TAG, str(points[-1].step + 1))
 
     def where(self) -> str:
-        return where_to_look(self._uri, self._experiment_id)
+        return where_to_look(self._uri, self._experiment_id, VIEW if self._views else "")
 
     def _active(self, key: str) -> bool:
         """Whether MLflow still has the run that stands for `key`."""
@@ -131,6 +135,23 @@ class MlflowTracker:
         if experiment.lifecycle_stage == "deleted":
             self._client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)
+
+    def _keep_view(self) -> None:
+        """Keep the comparison of trials as a view of the experiment's page, where MLflow has such views."""
+        from mlflow.exceptions import MlflowException
+
+        if not self._views:
+            return
+        experiment = self._client.get_experiment(self._experiment_id)
+        view = saved_view(int(experiment.creation_time or 0))
+        try:
+            if experiment.tags.get(VIEW_TAG) != view:
+                self._client.set_experiment_tag(self._experiment_id, VIEW_TAG, view)
+        except MlflowException as error:
+            if error.error_code not in _PERMANENT:
+                raise
+            self._views = False
+            write(self._log_file, f"the comparison of trials is not a saved view here: {error}")
 
     def _search(self) -> dict[str, _Known]:
         """The study's runs by key; of two, made because an answer came too late, the later one is deleted."""

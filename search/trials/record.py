@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Any
@@ -20,6 +20,8 @@ class TrialRecord:
     `trial` is its key within the study. `cost` is what the labels of its split cost, in the unit of the
     study's cost model. `diversity` is D of the selected prompts (Song et al. 2024), `baselines` holds what
     it is compared with, by name; both are averaged over the seeds' draws. `seconds` is the time it took.
+    `earlier` names, for each seed that was trained elsewhere, where it comes from; `group` is the name of
+    trials whose rewards may lie higher or lower as a whole than this study's ("": they may not).
     """
 
     trial: str
@@ -29,6 +31,8 @@ class TrialRecord:
     results: tuple[SeedResult, ...]
     baselines: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    earlier: Mapping[int, str] = field(default_factory=dict)
+    group: str = ""
 
     @property
     def prompts(self) -> int:
@@ -57,6 +61,11 @@ class TrialRecord:
     @property
     def seeds(self) -> tuple[int, ...]:
         return tuple(result.seed for result in self.results)
+
+    @property
+    def is_earlier(self) -> bool:
+        """Whether none of its seeds was trained in this study."""
+        return all(seed in self.earlier for seed in self.seeds)
 
     @property
     def rewards(self) -> tuple[float, ...]:
@@ -95,14 +104,22 @@ class TrialRecord:
     def from_dict(cls, value: Mapping[str, Any]) -> TrialRecord:
         """The inverse of `to_dict`, and of its way through JSON."""
         results = tuple(map(SeedResult.from_dict, value["results"]))
-        return cls(**{**value, "point": DesignPoint.from_dict(value["point"]), "results": results})
+        earlier = {int(seed): source for seed, source in value.get("earlier", {}).items()}
+        point = DesignPoint.from_dict(value["point"])
+        return cls(**{**value, "point": point, "results": results, "earlier": earlier})
+
+    def with_seeds(self, seeds: Collection[int]) -> TrialRecord | None:
+        """The same of these seeds alone; None where it has none of them."""
+        results = tuple(result for result in self.results if result.seed in seeds)
+        earlier = {seed: source for seed, source in self.earlier.items() if seed in seeds}
+        return replace(self, results=results, earlier=earlier) if results else None
 
 
 def pooled(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """One record for each split, draw and hyperparameters: repetitions are further seeds of one trial."""
-    merged: dict[DesignPoint, TrialRecord] = {}
+    merged: dict[tuple[str, DesignPoint], TrialRecord] = {}
     for record in records:
-        name = replace(record.point, budget_fraction=None)
+        name = record.group, replace(record.point, budget_fraction=None)
         merged[name] = _together(merged[name], record) if name in merged else record
     return sorted(merged.values(), key=lambda record: (record.cost, record.responses, record.selection))
 
@@ -119,4 +136,5 @@ def _together(one: TrialRecord, other: TrialRecord) -> TrialRecord:
         diversity=mean(one.diversity, other.diversity),
         baselines={name: mean(value, other.baselines[name]) for name, value in one.baselines.items()},
         seconds=one.seconds + other.seconds,
+        earlier={**one.earlier, **other.earlier},
     )

@@ -18,6 +18,7 @@ from trainers.spec import SeedResult
 
 REQUIRED = ("prompts", "responses", "diversity", "reward")
 OPTIONAL = ("trial", "seed", "selection", "strength", "cost", "trained_tokens", "seconds")
+EARLIER = ("earlier", "group")  # where a seed was trained, if elsewhere; written where any was
 BASELINE, DOMAIN, HYPERPARAMETER = "baseline:", "domain:", "hyperparameter:"
 OF_TRIAL = ("trial", "prompts", "responses", "diversity", "selection", "strength", "cost", "seconds")
 
@@ -27,10 +28,12 @@ def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
     baselines = sorted({name for record in records for name in record.baselines})
     domains = sorted({name for record in records for name in record.domain_rewards})
     hyperparameters = sorted({name for record in records for name in record.hyperparameters})
+    earlier = EARLIER if any(record.earlier for record in records) else ()
     head = [
         *OPTIONAL[:2],
         *REQUIRED,
         *OPTIONAL[2:],
+        *earlier,
         *(HYPERPARAMETER + s for s in hyperparameters),
         *(BASELINE + r for r in baselines),
         *(DOMAIN + d for d in domains),
@@ -49,6 +52,8 @@ def _rows(record: TrialRecord) -> Iterable[dict[str, Any]]:
     for result in record.results:
         of_seed = {name: getattr(result, name) for name in ("seed", "reward", "trained_tokens")}
         domains = {DOMAIN + name: value for name, value in result.domain_rewards.items()}
+        if record.earlier:
+            of_seed |= {"earlier": record.earlier.get(result.seed, ""), "group": record.group}
         yield shared | of_seed | domains
 
 
@@ -80,7 +85,7 @@ def read_trials(path: Path) -> list[TrialRecord]:
 def _known(name: str) -> str:
     """A column's name, of one that is known whatever its case and the spaces around it."""
     plain = name.strip().lower()
-    return plain if plain in (*REQUIRED, *OPTIONAL) else name.strip()
+    return plain if plain in (*REQUIRED, *OPTIONAL, *EARLIER) else name.strip()
 
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:
@@ -156,7 +161,7 @@ class _Row:
         )
 
     def identity(self) -> tuple[object, ...]:
-        shape = (self.count("prompts"), self.count("responses"))
+        shape = (self.text("group"), self.count("prompts"), self.count("responses"))
         if self.text("trial"):
             return (self.text("trial"), *shape)
         return (
@@ -209,14 +214,23 @@ def _record(rows: Sequence[_Row], number: int) -> TrialRecord:
         strength=first.number("strength", 0),
         hyperparameters=tuple(sorted(first.hyperparameters().items())),
     )
+    results = tuple(result for index, row in enumerate(rows) for result in row.results(index))
+    sources = {
+        result.seed: source
+        for index, row in enumerate(rows)
+        if (source := row.text("earlier"))
+        for result in row.results(index)
+    }
     return TrialRecord(
         trial=first.text("trial", f"row {number}"),
         point=point,
         cost=first.number("cost", point.prompts * point.responses),
         diversity=sum(row.number("diversity") for row in rows) / len(rows),
-        results=tuple(result for index, row in enumerate(rows) for result in row.results(index)),
+        results=results,
         baselines=first.prefixed(BASELINE),
         seconds=first.number("seconds", 0),
+        earlier=sources,
+        group=first.text("group"),
     )
 
 

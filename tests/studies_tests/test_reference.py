@@ -37,7 +37,7 @@ def test_what_is_gathered_names_its_source(tmp_path: Path, monkeypatch: pytest.M
     (folder / "study.json").write_text(json.dumps({"base_reward": 0.3}))
     (folder / "config.yaml").write_text("budget: 1536\n")
     seeds = [{"seed": seed, "rewards": [0.25, 1 / 3]} for seed in (0, 1)]
-    (folder / "trials" / "abc.json").write_text(json.dumps({"seeds": seeds}))
+    (folder / "trials" / "abc.json").write_text(json.dumps({"results": seeds}))
     monkeypatch.setattr(reference, "source", lambda folder: {"commit": "c"})
     monkeypatch.setattr(reference, "ROOT", root)
     reference.gather(tmp_path / "runs")
@@ -53,8 +53,12 @@ def test_what_is_gathered_names_its_source(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_study_says_where_it_was_made(tmp_path: Path) -> None:
-    (tmp_path / "study.json").write_text(json.dumps({"base_reward": 0.3}))
+    (tmp_path / "study.json").write_text(json.dumps({"base_reward": 0.3, "pool": {"digest": "d"}}))
     (tmp_path / "config.yaml").write_text("budget: 1536\n")
     facts = reference.source(tmp_path)
-    assert facts["base_reward"] == 0.3 and facts["configuration"] == {"budget": 1536}
+    assert (
+        facts["base_reward"] == 0.3
+        and facts["pool_digest"] == "d"
+        and facts["configuration"] == {"budget": 1536}
+    )
     assert len(str(facts["commit"])) == 40 and "cores" in str(facts["machine"])

@@ -57,6 +57,18 @@ def test_materialised_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert paths == {str(tmp_path / "cache" / "smollm2-135m")} and len(made) == 1
 
 
+def test_loading_draws_no_bar(directory: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from transformers.utils import logging
+
+    was = logging.is_progress_bar_enabled()
+    logging.enable_progress_bar()
+    load_policy(str(directory))
+    assert "Loading weights" not in "".join(capfd.readouterr())
+    assert logging.is_progress_bar_enabled()
+    if not was:
+        logging.disable_progress_bar()
+
+
 def test_loading_turns_dropout_off(directory: Path) -> None:
     model = load_policy(str(directory), dtype="fp32")
     assert model.config.attention_dropout == 0.0
@@ -131,8 +143,12 @@ def test_importing_brings_no_torch() -> None:
 
 @needs_package
 @pytest.mark.slow
-def test_the_embedded_model_is_an_ordinary_directory(tmp_path: Path) -> None:
+def test_the_embedded_model_is_an_ordinary_directory(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = resolve_model("embedded:smollm2-135m", tmp_path)
+    said = "".join(capfd.readouterr())
+    assert "Converting" not in said and "Loading" not in said  # the terminal has a display of its own
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {f.name for f in Path(path).iterdir()}
     model, tokenizer = load_policy(path), load_tokenizer(path)
     assert getattr(model.config, "quantization_config", None) is None and tokenizer.chat_template

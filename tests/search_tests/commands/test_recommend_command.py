@@ -113,7 +113,10 @@ def test_plain_output_compares_costs(csv: Path, capsys: pytest.CaptureFixture[st
             ["--budget", "10", "--cost.per_annotation", "-1"],
             "per_annotation = '-1': Input should be greater than or equal to 0",
         ),
-        (["--budget", "10", "--cost.comparisons", "all"], "comparisons = 'all': Input should be 'pairs' or 'sort'"),
+        (
+            ["--budget", "10", "--cost.comparisons", "all"],
+            "comparisons = 'all': Input should be 'pairs' or 'sort'",
+        ),
     ],
 )
 def test_bad_questions_get_one_plain_line(

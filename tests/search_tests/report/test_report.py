@@ -115,3 +115,27 @@ def test_the_line_on_diversity_never_turns_back() -> None:
     assert bands
     assert all(np.ptp(band) >= 0.95 * (3.2 - 2.6) for band in bands), "bands reach over the whole axis"
     assert "where D falls" in axes.get_legend().get_texts()[-1].get_text()
+
+
+def test_visits_per_prompt_stand_in_the_table_where_splits_differ_in_them(tmp_path: Path) -> None:
+    records = study(1)
+    question = Question(12_000, CostModel(), DiversityCurve.from_trials(records), (2, 3, 4), None)
+    html = write_report(tmp_path, analyse("a study", records, question, visits=6_000)).read_text()
+    assert "<th>visits per prompt</th>" in html and "<td>0.5</td>" not in html  # 12,000 / 2 prompts: once
+    assert {6_000 / r.prompts for r in records} >= {1.0, 2.0, 8.0}
+    assert all(f"<td>{6_000 / r.prompts:.3g}</td>" in html for r in records)
+    without = write_report(tmp_path, analyse("a study", records, question)).read_text()
+    assert "visits per prompt" not in without
+
+
+def test_earlier_trials_are_told_apart_and_their_predictions_are_shown(tmp_path: Path) -> None:
+    earlier = [replace(r, earlier=dict.fromkeys(r.seeds, "runs/theirs")) for r in study(1)]
+    records = [*earlier, trial(2_000, 3, (0.37, 0.372)), trial(2_500, 4, (0.7, 0.7))]
+    html = written(tmp_path, records, DiversityCurve.from_trials(records), 12_000)
+    assert (tmp_path / "plots" / "predictions.png").exists()
+    assert "The earlier trials alone predicted 1 of this study&#x27;s 2 trials" in html
+    assert html.count("<td>earlier: runs/theirs</td>") == len(earlier) and html.count("<td>here</td>") == 2
+    assert "observed 0.700: outside." in html
+    question = Question(12_000, CostModel(), DiversityCurve.from_trials(records), (2, 3, 4), None)
+    axes = reward_by_size(fit_trials(records), question, None, "prompts").axes[0]
+    assert "ringed: trained in this study" in [text.get_text() for text in axes.get_legend().get_texts()]
