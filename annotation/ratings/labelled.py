@@ -14,7 +14,8 @@ from annotation.pool_file import row_of, stamp
 from annotation.ratings.agreement import Agreement, agreement
 from annotation.ratings.findings import Findings
 from annotation.ratings.intake import Judgement, drop_careless, habits_of, of_each_rater, take_in
-from annotation.ratings.scores import Method, Rater, drop_unreliable, scores_of
+from annotation.ratings.reliability import fit_strengths
+from annotation.ratings.scores import Method, Rater, drop_unreliable, raters_of, scores_of
 from annotation.ratings.votes import votes_of
 from base.errors import PoolError
 from pools.types import Example
@@ -59,12 +60,16 @@ def label(
     known = {prompt: frozenset(names) for prompt, names in pool.items()}
     read = take_in(ratings, key, known, findings, raters_by_key=raters_by_key)
     careful = drop_careless(read, findings)
-    kept, raters = drop_unreliable(careful, pool, findings)
+    votes = votes_of(careful, pool)
+    fitted = fit_strengths(votes)
+    raters = raters_of(votes, fitted)
+    kept = drop_unreliable(careful, raters, findings)
     if not kept:
         raise PoolError("\n".join(["no rating is left:", *findings.lines()]))
+    unchanged = len(kept) == len(careful)
     return Labelled(
         examples,
-        scores_of(votes_of(kept, pool), method),
+        scores_of(votes, method, fitted) if unchanged else scores_of(votes_of(kept, pool), method),
         read,
         kept,
         raters,

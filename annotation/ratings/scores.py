@@ -14,7 +14,7 @@ from annotation.judging.judge import Scores
 from annotation.ratings.findings import Findings
 from annotation.ratings.intake import Judgement
 from annotation.ratings.reliability import Strengths, fit_strengths
-from annotation.ratings.votes import Floats, Votes, votes_of
+from annotation.ratings.votes import Floats, Votes
 
 Method = Literal["reliability", "bradley_terry", "majority"]
 # Named where it is 99% certain that a rater is no better than a guess, or worse.
@@ -42,31 +42,32 @@ def raters_of(votes: Votes, fitted: Strengths) -> dict[str, Rater]:
 
 
 def drop_unreliable(
-    judgements: Sequence[Judgement], prompts: Mapping[str, Sequence[str]], findings: Findings
-) -> tuple[list[Judgement], dict[str, Rater]]:
-    """Without raters who surely guess or contradict the others; and all raters, these included."""
-    votes = votes_of(judgements, prompts)
-    found = raters_of(votes, fit_strengths(votes))
+    judgements: Sequence[Judgement], raters: Mapping[str, Rater], findings: Findings
+) -> list[Judgement]:
+    """Without raters who surely guess or contradict the others."""
     dropped = set()
-    for name, rater in found.items():
+    for name, rater in raters.items():
         reason = rater.suspicion
         if reason and findings.add(reason, f"{name} ({rater.reliability:.2f} +- {rater.error:.2f})"):
             dropped.add(name)
-    return [each for each in judgements if each.rater not in dropped], found
+    return [each for each in judgements if each.rater not in dropped]
 
 
-def scores_of(votes: Votes, method: Method) -> list[Scores]:
+def scores_of(votes: Votes, method: Method, fitted: Strengths | None = None) -> list[Scores]:
     """For each prompt the scores of its responses, in [0, 1]; None for one that no vote is about.
 
     A score is the probability of being preferred to the prompt's average response that was judged, or its
     share of majorities, to 9 digits, so that ties stay ties. Scores compare within a prompt only.
+    `fitted` is what these votes' strengths are known to be, for the method "reliability".
     """
     judged = np.zeros((len(votes.counts), votes.width), bool)
     judged[votes.prompt, votes.better] = judged[votes.prompt, votes.worse] = True
     if method == "majority":
         values, errors = _majorities(votes)
     else:
-        values, errors = _preferred(fit_strengths(votes, learn_raters=method == "reliability"), judged)
+        if fitted is None or method != "reliability":
+            fitted = fit_strengths(votes, learn_raters=method == "reliability")
+        values, errors = _preferred(fitted, judged)
     rows = zip(values.round(9).tolist(), errors.tolist(), judged.tolist(), votes.counts, strict=True)
     return [
         Scores(
