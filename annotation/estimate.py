@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from annotation.config import ModelSource
@@ -12,6 +12,7 @@ from annotation.judging.judge import Asked, Judge
 from annotation.judging.llm import PairwiseJudge, PointwiseJudge
 from annotation.sampling.collect import Collector, Task
 
+Progress = Callable[[int, int], None]
 MEASURED = 0.04  # share of the responses that is drawn to measure by, within the two limits below
 FEWEST, MOST = 24, 400  # responses
 
@@ -41,14 +42,18 @@ class Estimate:
         )
 
 
-def estimate_sampling(collector: Collector, writer: int, model: ModelSource, *, resample: int) -> Estimate:
+def estimate_sampling(
+    collector: Collector, writer: int, model: ModelSource, progress: Progress, *, resample: int
+) -> Estimate:
     """Draw parts of the writer's work, spread over short and long prompts, and extend them to all of it.
 
-    What is drawn is in the journal, so that the run itself does not draw it again.
+    What is drawn is in the journal, so that the run itself does not draw it again. `progress` is called with
+    responses drawn and to be drawn.
     """
     tasks = [task for task in collector.tasks() if task.writer == writer]
     chosen = _spread(collector.units(tasks, writer), len(tasks))
-    collector.draw(chosen, 0)
+    wanted = sum(map(len, chosen))
+    collector.draw(chosen, 0, lambda done: progress(done, wanted))
     found = [(task, record) for unit in chosen for task in unit if (record := collector.record(task, 0))]
     again = _times_drawn(found, resample)
     scale = again * len(tasks) / max(len(found), 1)
@@ -88,10 +93,10 @@ def _times_drawn(found: Sequence[tuple[Task, Record]], resample: int) -> float:
     return sum(again**wave for wave in range(1 + resample))
 
 
-def estimate_reward(judge: Judge, some: Sequence[Asked], responses: int) -> Estimate:
+def estimate_reward(judge: Judge, some: Sequence[Asked], progress: Progress, *, responses: int) -> Estimate:
     """The time that a reward model takes, by judging `some` of all `responses`."""
     started = time.monotonic()
-    judge.judge(some)
+    judge.judge(some, progress)
     measured = sum(len(each.responses) for each in some)
     seconds = (time.monotonic() - started) * responses / max(measured, 1)
     return Estimate(what=f"scores by {judge.by}", count=responses, measured=measured, seconds=seconds)
@@ -101,12 +106,13 @@ def estimate_verdicts(
     judge: PointwiseJudge | PairwiseJudge,
     some: Sequence[Asked],
     model: ModelSource,
+    progress: Progress,
     *,
     prompts: int,
     responses: int,
 ) -> Estimate:
     """The verdicts on `responses` to each of `prompts`, by having `some` prompts judged (and on disk)."""
-    judge.judge(some)
+    judge.judge(some, progress)
     replies = judge.replies
     scale = prompts * judge.verdicts_on(responses) / max(replies.asked, 1)
     read, written = scale * replies.tokens_in, scale * replies.tokens_out

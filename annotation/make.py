@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from annotation.config import MakeConfig
+from annotation.config import MakeConfig, ModelSource
 from annotation.estimate import Estimate, estimate_reward, estimate_sampling, estimate_verdicts
 from annotation.journal import Journal, opened_journal
 from annotation.judging.judge import Account, Asked, Scores
@@ -26,11 +26,16 @@ from annotation.pool_file import (
 from annotation.purse import Purse
 from annotation.sampling.collect import Candidate, Collected, Collector
 from annotation.sampling.load import load_writers
-from base.errors import PoolError
+from base.errors import PoolError, RewardError
 from metrics.reward.registry import load_reward_model
 
 Progress = Callable[[int, int], None]
 _JUDGED_TO_MEASURE, _TRIED = 4, 20  # prompts
+_OTHER_JUDGES = (
+    "Nothing was drawn. Judges are a verifier of your own (judge.reward.function module:function), a reward "
+    "model (judge.reward.kind hf or fitted) or a language model (judge.kind pointwise or pairwise); without "
+    "one, `pool sample` draws responses, and `pool judge` scores them later"
+)
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,22 @@ def sample(config: MakeConfig, work: Work, progress: Progress, *, judged: bool) 
     Where they will be `judged` by a verifier, it is tried first: RewardError if it cannot judge them.
     """
     prompts = prompts_of(config)
-    if judged and config.judge.kind == "reward" and config.judge.reward.kind == "verifier":
-        some = prompts.train[:_TRIED]
-        verifier = load_reward_model(config.judge.reward, artifact=None, base_model="", device="cpu")
-        verifier.score(some, [""] * len(some))
+    if judged:
+        _try_verifier(config, prompts)
     collected = _collector(config, work, prompts).collect(progress)
     return Sampled(prompts, collected.responses, {"responses": _made(config, collected)}, collected)
+
+
+def _try_verifier(config: MakeConfig, prompts: Prompts) -> None:
+    """RewardError where the judge is a verifier that cannot judge these prompts."""
+    reward, some = config.judge.reward, prompts.train[:_TRIED]
+    if config.judge.kind != "reward" or reward.kind != "verifier":
+        return
+    try:
+        verifier = load_reward_model(reward, artifact=None, base_model="", device="cpu")
+        verifier.score(some, [""] * len(some))
+    except RewardError as error:
+        raise RewardError(f"{error}. {_OTHER_JUDGES}") from error
 
 
 def read_sampled(path: str) -> Sampled:
@@ -116,18 +131,26 @@ def write(path: Path, sampled: Sampled, made: Mapping[str, Any], scores: Sequenc
     return write_pool(path, prompts.name, made, rows)
 
 
-def estimates(config: MakeConfig, work: Work, *, judged: bool) -> list[Estimate]:
-    """What the whole run will take, told from parts of it that are drawn, judged and kept for the run."""
-    prompts = prompts_of(config)
+def estimates(
+    config: MakeConfig, work: Work, prompts: Prompts, progress: Progress, *, judged: bool
+) -> list[Estimate]:
+    """What the whole run will take, told from parts of it that are drawn, judged and kept for the run.
+
+    Raises what `sample` raises.
+    """
+    if judged:
+        _try_verifier(config, prompts)
     collector = _collector(config, work, prompts)
     found = [
-        estimate_sampling(collector, place, model, resample=config.sampling.resample)
+        estimate_sampling(collector, place, model, progress, resample=config.sampling.resample)
         for place, model in enumerate(config.models)
     ]
-    return found + ([_estimate_judging(config, work, collector, prompts)] if judged else [])
+    return found + ([_estimate_judging(config, work, collector, prompts, progress)] if judged else [])
 
 
-def _estimate_judging(config: MakeConfig, work: Work, collector: Collector, prompts: Prompts) -> Estimate:
+def _estimate_judging(
+    config: MakeConfig, work: Work, collector: Collector, prompts: Prompts, progress: Progress
+) -> Estimate:
     some = [
         Asked(prompts.train[place], tuple(sorted({text for text in texts if text})))
         for place, texts in list(collector.drawn_before().items())[:_JUDGED_TO_MEASURE]
@@ -139,9 +162,14 @@ def _estimate_judging(config: MakeConfig, work: Work, collector: Collector, prom
         chosen = load_judge(config.judge, journal, work.purse, seed=config.seed)
         if isinstance(chosen, PointwiseJudge | PairwiseJudge):
             return estimate_verdicts(
-                chosen, some, config.judge.model, prompts=len(prompts.train), responses=config.responses
+                chosen,
+                some,
+                config.judge.model,
+                progress,
+                prompts=len(prompts.train),
+                responses=config.responses,
             )
-        return estimate_reward(chosen, some, len(prompts.train) * config.responses)
+        return estimate_reward(chosen, some, progress, responses=len(prompts.train) * config.responses)
 
 
 def _collector(config: MakeConfig, work: Work, prompts: Prompts) -> Collector:
@@ -163,10 +191,7 @@ def _asked(sampled: Sampled) -> list[Asked]:
 
 
 def _made(config: MakeConfig, collected: Collected) -> dict[str, Any]:
-    models = [
-        {"label": model.source, "name": model.name, "endpoint": model.endpoint, "engine": model.engine}
-        for model in config.models
-    ]
+    models = [_about(model) for model in config.models]
     figures = ("drawn", "redrawn", "truncated", "tokens_in", "tokens_out")
     return {
         "models": models,
@@ -174,6 +199,14 @@ def _made(config: MakeConfig, collected: Collected) -> dict[str, Any]:
         **{name: getattr(collected, name) for name in figures},
         **stamp(),
     }
+
+
+def _about(model: ModelSource) -> dict[str, Any]:
+    """What decides on a model's texts; precision and batch do so where it runs here or on Ray."""
+    about = {"label": model.source, "name": model.name, "endpoint": model.endpoint}
+    if model.endpoint:
+        return about
+    return {**about, "engine": model.engine, "dtype": model.dtype, "batch": model.batch}
 
 
 def _settings_of_judge(config: MakeConfig) -> dict[str, Any]:
@@ -184,6 +217,5 @@ def _settings_of_judge(config: MakeConfig) -> dict[str, Any]:
         "kind": chosen.kind,
         "model": chosen.model.name,
         "endpoint": chosen.model.endpoint,
-        "rubric": chosen.rubric,
-        "temperature": chosen.temperature,
+        **chosen.model_dump(include={"rubric", "temperature", "max_tokens", "structured", "opponents"}),
     }

@@ -19,20 +19,24 @@ from base.errors import PoolError
 from base.files import write_whole
 from pools.config import PoolConfig
 from pools.readers import PoolSource, header, open_source
-from pools.sources import assemble, load_pool
+from pools.sources import assemble, load_pool, resolved
 from pools.text_files import Row
 from pools.types import Pool, Prompt
 
-_VERSIONS = ("apportion", "torch", "transformers", "openai", "ray")
+_VERSIONS = ("apportion", "torch", "transformers", "openai", "ray", "vllm")
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """The prompts of a file: those that get responses, and those that are held out."""
+    """The prompts of a file: those that get responses, and those that are held out.
+
+    `left_out` says, in lines for a reader, which rows could not be used.
+    """
 
     name: str
     train: tuple[Prompt, ...]
     held_out: tuple[Prompt, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def read_prompts(config: PoolConfig, *, seed: int, most: int | None = None) -> Prompts:
@@ -40,9 +44,10 @@ def read_prompts(config: PoolConfig, *, seed: int, most: int | None = None) -> P
 
     `most` keeps the first train prompts alone. PoolError where there is none.
     """
-    pool, _ = load_pool(config.model_copy(update={"min_responses": 0}), seed=seed)
+    pool, report = load_pool(config.model_copy(update={"min_responses": 0}), seed=seed)
     train = tuple(example.prompt for example in pool.train)[:most]
-    return Prompts(pool.name, train, tuple(example.prompt for example in pool.held_out))
+    held_out = tuple(example.prompt for example in pool.held_out)
+    return Prompts(pool.name, train, held_out, tuple(report.finding_lines()) if report.counts else ())
 
 
 def read_responses(path: str) -> tuple[Pool, Mapping[str, Any]]:
@@ -50,7 +55,7 @@ def read_responses(path: str) -> tuple[Pool, Mapping[str, Any]]:
 
     PoolError where no prompt has a response.
     """
-    source = _Scored(open_source(path))
+    source = _Scored(open_source(resolved(path)))
     pool, report = assemble(source, None, PoolConfig(path=path), seed=0)
     if report.error:
         raise PoolError(report.error)
@@ -60,7 +65,7 @@ def read_responses(path: str) -> tuple[Pool, Mapping[str, Any]]:
     return pool, made if isinstance(made, Mapping) else {}
 
 
-class _Scored:
+class _Scored(PoolSource):
     """A source whose responses have a score of 0 where they have none."""
 
     def __init__(self, source: PoolSource) -> None:
@@ -99,9 +104,9 @@ def rows_of(
         if scores is not None:
             found = _with_scores(found, scores[place])
         if found:
-            yield _row(prompt, "train") | {"responses": found}
+            yield row_of(prompt, "train") | {"responses": found}
     for prompt in held_out:
-        yield _row(prompt, "held_out")
+        yield row_of(prompt, "held_out")
 
 
 def _with_scores(found: Sequence[dict[str, Any]], scores: Scores) -> list[dict[str, Any]]:
@@ -117,7 +122,8 @@ def _with_scores(found: Sequence[dict[str, Any]], scores: Scores) -> list[dict[s
     return [row for row in rows if row]
 
 
-def _row(prompt: Prompt, part: str) -> dict[str, Any]:
+def row_of(prompt: Prompt, part: str) -> dict[str, Any]:
+    """The row of a prompt in our own schema, without responses."""
     content = prompt.content if isinstance(prompt.content, str) else messages_of(prompt)
     return {"prompt": content, "domain": prompt.domain, "part": part, "meta": dict(prompt.meta)}
 

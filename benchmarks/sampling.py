@@ -1,6 +1,7 @@
 """What drawing several responses to each prompt costs: our sampler against transformers in fixed batches.
 
     python -m benchmarks.sampling [--quick] [--model NAME] [--prompts 48] [--responses 8] [--new-tokens 64]
+        [--threads 1] [--dtype fp32] [--vllm]
 
 Prompts are the demo grammar's. The baseline is transformers' generate on batches of the same number of rows,
 prompts as they come, with `num_return_sequences`, which decodes until its last row has ended. Same model,
@@ -80,6 +81,7 @@ def main() -> None:
     parser.add_argument("--responses", type=int, default=8)
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="precision of the weights")
     parser.add_argument("--vllm", action="store_true", help="vLLM too, where it is installed")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -87,8 +89,8 @@ def main() -> None:
     sampling = SamplingConfig(max_tokens=new_tokens)
     prompts = make_prompts(EXAMPLES, train=count, held_out=0, seed=1)[0]
     path = resolve_model(args.model)
-    sampler = LocalSampler(ModelSource(name=args.model, batch=ROWS), sampling)
-    model, tokenizer = load_policy(path).eval(), load_tokenizer(path)
+    sampler = LocalSampler(ModelSource(name=args.model, batch=ROWS, dtype=args.dtype), sampling)
+    model, tokenizer = load_policy(path, dtype=args.dtype).eval(), load_tokenizer(path)
     ids = tokenize_prompts(prompts, tokenizer, style="auto", max_tokens=sampling.max_prompt_tokens)
     fixed_batches(model, ids[:1], int(tokenizer.eos_token_id), 1, SamplingConfig(max_tokens=2))
     started = time.process_time()
@@ -101,6 +103,8 @@ def main() -> None:
         "baseline": f"transformers generate, {ROWS} rows in arrival order, num_return_sequences",
         "prompts": count,
         "responses": args.responses,
+        "new_tokens": new_tokens,
+        "dtype": args.dtype,
         "seconds": {"ours": round(own, 2), "baseline": round(theirs, 2)},
         "tokens": {"ours": own_tokens, "baseline": their_tokens},
         "speedup": round((theirs / their_tokens) / (own / own_tokens), 2),

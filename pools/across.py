@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TypedDict
 
 from base.errors import PoolError
 from pools.files import File, is_uri
 from pools.formats.reader import Reader
-from pools.gather import valid_rows
-from pools.readers import FilesSource, PoolSource, open_file, placed
+from pools.gather import Progress, valid_rows
+from pools.readers import PoolSource, open_file, placed
 from pools.report import Findings
 from pools.spilled import OnDiskPoolBuilder, as_line, part_of
 
@@ -36,9 +37,24 @@ class Cluster:
     def sees(self, source: PoolSource) -> bool:
         """Whether every machine can read the source: files in an object store, or below `shared`."""
         folder = self.shared.removeprefix("file://").rstrip("/") + "/"
-        return isinstance(source, FilesSource) and all(
+        return bool(source.files) and all(
             is_uri(place) or (self.shared != "" and place.startswith(folder)) for place, _ in source.files
         )
+
+
+class ClusterPoolBuilder(OnDiskPoolBuilder):
+    """As `OnDiskPoolBuilder`, with files read by a cluster, which is joined, where that sees them."""
+
+    def __init__(self, folder: Path, source_bytes: int, cluster: Cluster) -> None:
+        super().__init__(folder, source_bytes)
+        self._cluster = cluster
+
+    def read(self, source: PoolSource, reader: Reader, part: str, progress: Progress | None = None) -> None:
+        """See `PoolBuilder`."""
+        if self._cluster.sees(source):
+            read_across(source.files, reader, self, part)
+        else:
+            super().read(source, reader, part, progress)
 
 
 class _Chunk(TypedDict):
@@ -54,16 +70,14 @@ class _Chunk(TypedDict):
     findings: str
 
 
-def read_across(
-    files: Sequence[File], reader: Reader, gathered: OnDiskPoolBuilder, mark: str, numbers: Iterator[int]
-) -> None:
-    """What `gathered.add` would make of all rows of `files`, with the reading done on Ray, which is joined.
+def read_across(files: Sequence[File], reader: Reader, gathered: OnDiskPoolBuilder, mark: str) -> None:
+    """What `gathered.read` would make of all rows of `files`, with the reading done on Ray, which is joined.
 
     A worker reads one file at a time and holds a few MiB of its rows; it waits where the head is slower.
     `mark` overrules the rows' own. Raises PoolError where a worker cannot read a file.
     """
     findings: dict[int, Findings] = {}
-    numbered = [(next(numbers), file.place) for file in files]
+    numbered = [(next(gathered.numbers), file.place) for file in files]
     for chunk in _chunks(numbered, reader, mark, gathered.parts):
         gathered.rows += chunk["rows"]
         gathered.put(chunk["part"], chunk["lines"])

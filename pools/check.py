@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from typing import NamedTuple
 
 from pools.flaws import Flaw, RowFlaw, shown
 from pools.formats.draft import Answer, Draft
@@ -21,8 +21,7 @@ ROLES = ("system", "user", "assistant")
 PARTS = ("train", "held_out")
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """A good prompt with its good responses, the flaws of the others, and the part (empty: not marked).
 
     `flaws` holds notes on what is used (`pools.flaws.NOTES`) too.
@@ -37,18 +36,22 @@ class Checked:
 def check(draft: Draft) -> Checked:
     """The example of a draft; raises RowFlaw where the prompt, its part or its meta cannot be used."""
     meta = draft.meta if draft.meta is not None else {}
-    if not isinstance(meta, Mapping):
+    if not isinstance(meta, dict):
         raise RowFlaw("wrong_shape", f"meta is {shown(meta)}: an object was expected")
     part = _label(draft.part, "part")
     if part and part not in PARTS:
         raise RowFlaw("wrong_shape", f"part is {shown(part)}: one of {', '.join(PARTS)} was expected")
     prompt = Prompt(_content(draft.prompt), _label(draft.domain, "domain"), meta)
-    results = [_response(answer) for answer in draft.answers]
-    responses = tuple(result for result in results if isinstance(result, Response))
-    flaws = [result for result in results if isinstance(result, Flaw)]
+    responses: list[Response] = []
+    flaws: list[Flaw] = []
+    for answer in draft.answers:
+        try:
+            responses.append(_response(answer))
+        except RowFlaw as error:
+            flaws.append(error.flaw)
     flaws += [Flaw(note) for note in draft.notes]
     flaws += _notes(prompt.text, [response.text for response in responses])
-    return Checked(prompt, responses, tuple(flaws), part)
+    return Checked(prompt, tuple(responses), tuple(flaws), part)
 
 
 def _notes(prompt: str, responses: Sequence[str]) -> Iterator[Flaw]:
@@ -82,7 +85,7 @@ def _content(prompt: object) -> str | tuple[Message, ...]:
 
 
 def _message(turn: object) -> Message:
-    role, content = (turn.get("role"), turn.get("content")) if isinstance(turn, Mapping) else (None, None)
+    role, content = (turn.get("role"), turn.get("content")) if isinstance(turn, dict) else (None, None)
     if role not in ROLES or not isinstance(content, str):
         raise RowFlaw(
             "wrong_shape", f"turn {shown(turn)}: content and a role of {', '.join(ROLES)} were expected"
@@ -93,7 +96,7 @@ def _message(turn: object) -> Message:
 def _text(text: object, reason_if_empty: str) -> str:
     if text is not None and not isinstance(text, str):
         raise RowFlaw("wrong_shape", f"{shown(text)}: a text was expected")
-    if not text or not text.strip():
+    if not text or text.isspace():
         raise RowFlaw(reason_if_empty)
     return _encodable(text)
 
@@ -125,11 +128,9 @@ def _label(value: object, name: str) -> str:
     raise RowFlaw("wrong_shape", f"{name} is {shown(value)}: a text was expected")
 
 
-def _response(answer: Answer) -> Response | Flaw:
-    try:
-        return Response(_spoken(answer.text), _score(answer.score), _label(answer.source, "source"))
-    except RowFlaw as error:
-        return error.flaw
+def _response(answer: Answer) -> Response:
+    text, score, source = answer
+    return Response(_spoken(text), _score(score), "" if source is None else _label(source, "source"))
 
 
 def _score(score: object) -> float:

@@ -51,7 +51,12 @@ class RowFlaw(Exception):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)
         assert reason in REASONS, reason
-        self.flaw = Flaw(reason, detail)
+        self.flaw = Flaw(reason, plain(detail))
+
+
+def plain(text: str) -> str:
+    """The text as a terminal can show it: with ? for halves of characters (lone surrogates)."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def shown(value: object, width: int = 60) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 from base.errors import PoolError
 from pools.check import check
@@ -13,17 +15,20 @@ from pools.comparisons import Comparison, decided, strengths
 from pools.flaws import Flaw, RowFlaw, shown
 from pools.formats.draft import Rows
 from pools.formats.reader import Reader
-from pools.readers import Placed
+from pools.readers import Placed, PoolSource, placed
 from pools.report import Findings
 from pools.subset import order
 from pools.text_files import Row
-from pools.types import Compared, Example, Prompt, Response, guard_of
+from pools.types import Compared, Example, Examples, MemoryExamples, Prompt, Response, guard_of
 
+Progress = Callable[[int, float], None]
+"""Called now and then with the rows read, and the share of their source that is done."""
+
+_ROWS_BETWEEN_CALLS = 500
 HELD_OUT_SALT = 0x4E1D  # held-out prompts are not simply the first of the order that trials draw from
 
 
-@dataclass(frozen=True, slots=True)
-class ValidRow:
+class ValidRow(NamedTuple):
     """One good row: where it lies (see `pools.readers.Placed`), and what it says.
 
     `rows` is how several of one prompt add up (see `pools.formats.draft.Rows`).
@@ -63,50 +68,55 @@ class Entry:
         return Example(self.prompt, tuple(scored), decided(scores, games))
 
 
-class PoolBuilder(Protocol):
+class PoolBuilder(ABC):
     """Whoever takes in rows and gives back the two parts of a pool, in this order.
 
     `findings` grow at every step; `rows` and `merged_rows` count.
     """
 
-    rows: int
-    merged_rows: int
-    findings: Findings
+    def __init__(self) -> None:
+        self.rows = 0
+        self.merged_rows = 0
+        self.findings = Findings()
+        self.numbers = count()
+        """For files, in the order in which they are read."""
 
-    def add(self, placed: Placed, reader: Reader, part: str) -> None:
-        """Take in one row, or count why not; a `part` given here overrules the row's own."""
-        ...
+    def read(self, source: PoolSource, reader: Reader, part: str, progress: Progress | None = None) -> None:
+        """Take in all rows, or count why not; a `part` given here overrules the rows' own."""
+        for file in source.sources():
+            for each in placed(file, next(self.numbers)):
+                self.rows += 1
+                for good in valid_rows(each, reader, part, self.findings):
+                    self.merge(good)
+                if progress is not None and self.rows % _ROWS_BETWEEN_CALLS == 0:
+                    progress(self.rows, source.fraction())
 
+    @abstractmethod
+    def merge(self, good: ValidRow) -> None:
+        """Take in a row that was checked; rows come in the order in which they were read."""
+
+    @abstractmethod
     def take_held_out(self, seed: int, count: int | None) -> tuple[tuple[Example, ...], int]:
         """The held-out examples, whose prompts leave the train part, and how many marked ones are left over.
 
         `count` of them in the seeded order, from those marked or, where none is, from the train part.
         """
-        ...
 
-    def train(self, min_responses: int) -> Sequence[Example]:
+    @abstractmethod
+    def train(self, min_responses: int) -> Examples:
         """The train examples with enough responses; the others are counted."""
-        ...
 
 
-class Gathered:
+class Gathered(PoolBuilder):
     """The prompts met so far, by part and `Prompt.key`, in memory, and the findings."""
 
     def __init__(self) -> None:
-        self.rows = 0
-        self.merged_rows = 0
-        self.findings = Findings()
+        super().__init__()
         self._train: dict[str, Entry] = {}
         self._held_out: dict[str, Entry] = {}
 
-    def add(self, placed: Placed, reader: Reader, part: str) -> None:
-        """See `PoolBuilder`."""
-        self.rows += 1
-        for good in valid_rows(placed, reader, part, self.findings):
-            self.merge(good)
-
     def merge(self, good: ValidRow) -> None:
-        """Take in a row that was checked; rows come in the order in which they were read."""
+        """See `PoolBuilder`."""
         entries = self._held_out if good.held_out else self._train
         entry = entries.get(good.prompt.key)
         if entry is None:
@@ -120,12 +130,13 @@ class Gathered:
         self._add_responses(entry, good)
 
     def _add_responses(self, entry: Entry, good: ValidRow) -> None:
-        if good.rows == "pairs" and len(good.responses) == 2:
+        texts = [response.text.strip() for response in good.responses]
+        if good.rows == "pairs" and len(texts) == 2:
             one, two = good.responses
             entry.pairs = entry.pairs or []
-            entry.pairs.append((one.text.strip(), one.score, two.text.strip(), two.score))
-        for response in good.responses:
-            same = entry.responses.setdefault(response.text.strip(), [])
+            entry.pairs.append((texts[0], one.score, texts[1], two.score))
+        for text, response in zip(texts, good.responses, strict=True):
+            same = entry.responses.setdefault(text, [])
             if same and good.rows == "alone":
                 self.findings.add(Flaw("duplicate_response", shown(response.text)), good.place, good.at)
             else:
@@ -152,7 +163,7 @@ class Gathered:
         self._drop_shared(set(map(guard_of, kept)))
         return tuple(entry.example() for entry in kept.values()), left_over
 
-    def train(self, min_responses: int) -> tuple[Example, ...]:
+    def train(self, min_responses: int) -> MemoryExamples:
         """See `PoolBuilder`."""
         enough = []
         for entry in self._train.values():
@@ -160,7 +171,7 @@ class Gathered:
                 enough.append(entry.example())
             else:
                 self.findings.add(too_few(len(entry.responses), min_responses), entry.place, entry.at)
-        return tuple(enough)
+        return MemoryExamples(enough)
 
 
 def valid_rows(placed: Placed, reader: Reader, part: str, findings: Findings) -> list[ValidRow]:
@@ -224,6 +235,6 @@ def _averaged(same: Sequence[Response]) -> Response:
 def _fields(row: Row) -> Mapping[str, Any]:
     if row.flaw is not None:
         raise RowFlaw(*row.flaw)
-    if not isinstance(row.value, Mapping):
+    if not isinstance(row.value, dict):
         raise RowFlaw("not_an_object", f"it is a {type(row.value).__name__}")
     return row.value

@@ -102,7 +102,7 @@ def nothing_usable(files: PromptFiles, tally: Tally) -> PoolError:
     """The error where no row has a prompt: what was wrong, and the columns that there are."""
     path = files.sources()[0]
     first = next(whole_rows(open_source(path, split=files.split, subset=files.subset)), Row(1))
-    columns = ", ".join(map(str, first.value)) if isinstance(first.value, Mapping) else "none"
+    columns = ", ".join(map(str, first.value)) if isinstance(first.value, dict) else "none"
     where = f"column {files.field!r} holds no prompt" if files.field else "there is no usable prompt"
     return PoolError("; ".join([f"{path}: {where}", *tally.lines(), f"the columns are {columns}"]))
 
@@ -116,7 +116,7 @@ def _prompts(source: PoolSource, files: PromptFiles, tally: Tally) -> Iterator[P
         try:
             if row.flaw is not None:
                 raise RowFlaw(*row.flaw)
-            if not isinstance(row.value, Mapping):
+            if not isinstance(row.value, dict):
                 raise RowFlaw("not_an_object")
             read = read or _reading(row.value, files, source.label)
             for asked in read(row.value):
@@ -126,7 +126,7 @@ def _prompts(source: PoolSource, files: PromptFiles, tally: Tally) -> Iterator[P
 
 
 def _is_header(row: Row) -> bool:
-    return row.line == 1 and isinstance(row.value, Mapping) and row.value.keys() == {"pool"}
+    return row.line == 1 and isinstance(row.value, dict) and row.value.keys() == {"pool"}
 
 
 def _reading(

@@ -37,14 +37,13 @@ _OWN_FILES = ("dataset_dict.json", "state.json", "dataset_infos.json", "README.m
 class PoolSource(Protocol):
     """A stream of rows.
 
+    `label` is what to call it in messages, a path or an id. `files` are those of a source that is several.
     `rows` starts from the beginning at each call, holds no more than a batch in memory, and never raises
     for bad content: an unreadable row comes out with its flaw, and reading goes on where that is possible.
     """
 
-    @property
-    def label(self) -> str:
-        """What to call the source in messages: a path or an id."""
-        ...
+    label: str
+    files: tuple[File, ...] = ()
 
     def rows(self) -> Iterator[Row]:
         """The rows in order, numbered from 1."""
@@ -58,8 +57,16 @@ class PoolSource(Protocol):
         """About how many bytes all rows have, uncompressed."""
         ...
 
+    def sources(self) -> Iterator[PoolSource]:
+        """Each file of a source that has several, else the source itself; PoolError where one is gone."""
+        yield self
 
-class MemorySource:
+    def name(self) -> str:
+        """What a pool that does not say its name is called: the file's or data set's, without ending."""
+        return _without_ending(self.label)
+
+
+class MemorySource(PoolSource):
     """Rows held in a list: the twin that tests and programs use in place of a file."""
 
     def __init__(self, values: Sequence[object], label: str = "memory") -> None:
@@ -82,7 +89,7 @@ class MemorySource:
         return sum(len(repr(value)) for value in self._values)
 
 
-class TextSource:
+class TextSource(PoolSource):
     """A file of JSON lines, a JSON array, CSV or TSV, plain or compressed (told by content).
 
     Blank lines are passed over.
@@ -116,7 +123,7 @@ class TextSource:
             return self._size * (_PACKED_RATIO if packed_as(raw.read(4)) else 1)
 
 
-class ParquetSource:
+class ParquetSource(PoolSource):
     """The rows of one Parquet file."""
 
     def __init__(self, place: Path | str) -> None:
@@ -157,7 +164,7 @@ class ParquetSource:
         return sum(groups.row_group(each).total_byte_size for each in range(groups.num_row_groups))
 
 
-class DatasetSource:
+class DatasetSource(PoolSource):
     """One split of a Hugging Face data set: a hub id, or a folder (from `save_to_disk`, or of data files)."""
 
     def __init__(self, path: str, *, split: str, subset: str = "") -> None:
@@ -187,7 +194,7 @@ class DatasetSource:
         return int(data.data.nbytes)
 
 
-class FilesSource:
+class FilesSource(PoolSource):
     """Several files, one after another in the order given; lines are counted in each of them."""
 
     def __init__(self, label: str, files: Sequence[File]) -> None:
@@ -197,7 +204,7 @@ class FilesSource:
         self._now: PoolSource | None = None
 
     def sources(self) -> Iterator[PoolSource]:
-        """Each file by itself; PoolError where one is gone since."""
+        """See `PoolSource`."""
         self._done = 0
         for place, size in self.files:
             self._now = open_file(place)
@@ -225,6 +232,16 @@ class FilesSource:
             total += ratio * sum(file.size for file in alike)
         return int(total)
 
+    def name(self) -> str:
+        """The last part of the path that is no pattern, without ending."""
+        plain = self.label.partition("?")[0] if is_uri(self.label) else self.label
+        parts = (part for part in reversed(Path(plain).parts) if not glob.has_magic(part))
+        return _without_ending(next(parts, plain))
+
+
+def _without_ending(label: str) -> str:
+    return re.split(r"[.\[]", Path(label).name)[0] or label
+
 
 class Placed(NamedTuple):
     """A row, its place as `file:line`, and a number that rises in the order in which rows are read."""
@@ -247,7 +264,7 @@ def whole_rows(source: PoolSource) -> Iterator[Row]:
     first = next(rows, None)
     if first is None:
         return
-    if isinstance(first.value, Mapping) and is_message(first.value):
+    if isinstance(first.value, dict) and is_message(first.value):
         yield from _trees(first, rows)
     else:
         yield first
@@ -258,27 +275,22 @@ def _trees(first: Row, others: Iterator[Row]) -> Iterator[Row]:
     """Messages that follow each other in one tree as a row, which is numbered by the first of them."""
     for _, group in groupby(chain([first], others), key=_tree_of):
         messages = list(group)
-        if isinstance(messages[0].value, Mapping) and is_message(messages[0].value):
+        if isinstance(messages[0].value, dict) and is_message(messages[0].value):
             yield Row(messages[0].line, tree_of([cast(Fields, each.value) for each in messages]))
         else:
             yield from messages
 
 
 def _tree_of(row: Row) -> object:
-    return row.value.get("message_tree_id") if isinstance(row.value, Mapping) else row.line
+    return row.value.get("message_tree_id") if isinstance(row.value, dict) else row.line
 
 
 def header(first: Row) -> Mapping[str, object] | None:
     """What a file's first row `{"pool": {...}}` says of the pool, or None where that is an example."""
     value = first.value
-    if isinstance(value, Mapping) and value.keys() == {"pool"} and isinstance(value["pool"], Mapping):
+    if isinstance(value, dict) and value.keys() == {"pool"} and isinstance(value["pool"], dict):
         return value["pool"]
     return None
-
-
-def files_of(source: PoolSource) -> Iterator[PoolSource]:
-    """The files of a source that has several, else the source itself."""
-    return source.sources() if isinstance(source, FilesSource) else iter((source,))
 
 
 def open_file(place: str) -> PoolSource:

@@ -161,11 +161,11 @@ class _Tally:
             self.domains[example.prompt.domain] += 1
             self.words += len(example.prompt.text.split())
             self.partly_compared += example.compared is not None
-            self.tied += len(example.responses) > 1 and len({each.score for each in example.responses}) == 1
-            for response in example.responses:
-                self.lowest = min(self.lowest, response.score)
-                self.highest = max(self.highest, response.score)
-                yield response.score
+            if scores := [response.score for response in example.responses]:
+                self.tied += len(scores) > 1 and scores.count(scores[0]) == len(scores)
+                self.lowest = min(self.lowest, *scores)
+                self.highest = max(self.highest, *scores)
+                yield from scores
 
 
 @dataclass(frozen=True, kw_only=True)

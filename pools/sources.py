@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import glob
 import importlib.resources
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from base.errors import PoolError
-from pools.across import Cluster, read_across
+from pools.across import Cluster, ClusterPoolBuilder
 from pools.config import PoolConfig
-from pools.files import is_uri
-from pools.flaws import RowFlaw
+from pools.flaws import RowFlaw, plain
 from pools.formats.reader import Reader, Refusal, format_of, prompt_columns, unused_scores
 from pools.formats.table import FORMATS
 from pools.formats.unknown import explained
-from pools.gather import Gathered, PoolBuilder
-from pools.readers import FilesSource, PoolSource, files_of, header, open_source, placed, whole_rows
+from pools.gather import Gathered, PoolBuilder, Progress
+from pools.readers import PoolSource, header, open_source, whole_rows
 from pools.report import PoolReport, Shape
 from pools.spilled import OnDiskPoolBuilder
 from pools.stored import on_disk
@@ -28,9 +25,6 @@ from pools.text_files import Row
 from pools.types import Pool
 
 _ROWS_TO_TELL_BY = 50
-_ROWS_BETWEEN_CALLS = 500
-
-Progress = Callable[[int, float], None]
 
 
 def load_pool(
@@ -73,10 +67,10 @@ def scan_pool(
 
     `progress` is called now and then with rows read and the share of the source that is done.
     """
-    source = open_source(_resolved(config.path), split=config.split, subset=config.subset)
+    source = open_source(resolved(config.path), split=config.split, subset=config.subset)
     held_out = None
     if config.held_out_path or config.held_out_split:
-        path = _resolved(config.held_out_path or config.path)
+        path = resolved(config.held_out_path or config.path)
         held_out = open_source(path, split=config.held_out_split or config.split, subset=config.subset)
     return assemble(
         source,
@@ -104,16 +98,15 @@ def assemble(
     refusal: Refusal | None = None,
 ) -> tuple[Pool, PoolReport]:
     """The pool of any two sources; the paths in `config` are not looked at."""
-    gathered = _gathering(config, store, source.size() + (held_out.size() if held_out else 0))
-    parts = [(source, ""), *([(held_out, "held_out")] if held_out else [])]
-    with _helped(gathered, cluster, source) as helpers:
-        numbers = count()
-        head, *_ = [
-            _read(each, config, refusal, gathered, part, numbers, progress, helpers) for each, part in parts
-        ]
+    size = source.size() + (held_out.size() if held_out else 0)
+    with _builder(config, store, size, cluster, source) as gathered:
+        head = _head(source, config, refusal)
+        gathered.read(source, head.reader, "", progress)
+        if held_out:
+            gathered.read(held_out, _head(held_out, config, refusal).reader, "held_out", progress)
     kept, aside = gathered.take_held_out(seed, config.held_out_prompts)
     train = gathered.train(max(min_responses, config.min_responses))
-    pool = Pool(config.name or head.name or _name_of(source), train, kept, head.description)
+    pool = Pool(config.name or head.name or source.name(), train, kept, head.description)
     report = PoolReport(
         path=source.label,
         name=pool.name,
@@ -137,21 +130,21 @@ def assemble(
     return pool, report
 
 
-def _gathering(config: PoolConfig, store: Path | None, size: int) -> PoolBuilder:
-    """Where the pool is gathered: in memory, or in `store` where it is larger than the limit."""
-    if store is None or size <= config.stream_above * 2**20:
-        return Gathered()
-    return OnDiskPoolBuilder(store, size)
-
-
 @contextmanager
-def _helped(gathered: PoolBuilder, cluster: Cluster | None, source: PoolSource) -> Iterator[Cluster | None]:
-    """The cluster, joined, where it is worth that: for a pool on disk whose files all its machines see."""
-    if cluster is None or not isinstance(gathered, OnDiskPoolBuilder) or not cluster.sees(source):
-        yield None
-        return
-    with cluster.join() as joined:
-        yield cluster if joined else None
+def _builder(
+    config: PoolConfig, store: Path | None, size: int, cluster: Cluster | None, source: PoolSource
+) -> Iterator[PoolBuilder]:
+    """Where the pool is gathered: in memory, or in `store` where its `size` is over the limit.
+
+    Files that all machines of the cluster see are read by those; the cluster is joined meanwhile.
+    """
+    if store is None or size <= config.stream_above * 2**20:
+        yield Gathered()
+    elif cluster is None or not cluster.sees(source):
+        yield OnDiskPoolBuilder(store, size)
+    else:
+        with cluster.join() as joined:
+            yield ClusterPoolBuilder(store, size, cluster) if joined else OnDiskPoolBuilder(store, size)
 
 
 class _Head(NamedTuple):
@@ -166,41 +159,13 @@ class _Head(NamedTuple):
     shape: str
 
 
-def _read(
-    source: PoolSource,
-    config: PoolConfig,
-    refusal: Refusal | None,
-    gathered: PoolBuilder,
-    part: str,
-    numbers: Iterator[int],
-    progress: Progress | None,
-    helpers: Cluster | None,
-) -> _Head:
-    """Read a source to its end; a `part` given here overrules the rows' own. `numbers` are for its files."""
-    head = _head(source, config, refusal)
-    if (
-        isinstance(source, FilesSource)
-        and isinstance(gathered, OnDiskPoolBuilder)
-        and helpers
-        and helpers.sees(source)
-    ):
-        read_across(source.files, head.reader, gathered, part, numbers)
-        return head
-    for file in files_of(source):
-        for each in placed(file, next(numbers)):
-            gathered.add(each, head.reader, part)
-            if progress is not None and gathered.rows % _ROWS_BETWEEN_CALLS == 0:
-                progress(gathered.rows, source.fraction())
-    return head
-
-
 def _head(source: PoolSource, config: PoolConfig, refusal: Refusal | None) -> _Head:
     """What the first rows tell; PoolError where they give no format away and none is asked for."""
     first = list(islice(whole_rows(source), _ROWS_TO_TELL_BY))
     about = header(first[0]) if first else None
     if about is not None:
         del first[0]
-    values = [row.value for row in first if isinstance(row.value, Mapping)]
+    values = [row.value for row in first if isinstance(row.value, dict)]
     if config.columns.given:
         format = "columns"
     else:
@@ -211,16 +176,12 @@ def _head(source: PoolSource, config: PoolConfig, refusal: Refusal | None) -> _H
     return _Head(
         reader,
         format,
-        _plain((about or {}).get("name")),
-        _plain((about or {}).get("description")),
+        plain(str((about or {}).get("name") or "")),
+        plain(str((about or {}).get("description") or "")),
         prompt_columns(alike, format),
-        unused_scores(alike, format, config.columns, config.score),
-        explained(values[0]) if values and format == "prompts" else "",
+        list(map(plain, unused_scores(alike, format, config.columns, config.score))),
+        plain(explained(values[0])) if values and format == "prompts" else "",
     )
-
-
-def _plain(value: object) -> str:
-    return str(value or "").encode(errors="replace").decode()
 
 
 def _told_format(values: Sequence[Mapping[str, object]], first: Sequence[Row], label: str) -> str:
@@ -230,7 +191,7 @@ def _told_format(values: Sequence[Mapping[str, object]], first: Sequence[Row], l
         return max(FORMATS, key=told.count)
     if not values:
         raise PoolError(f"{label}: {_why_no_object(first)}")
-    raise PoolError(f"{label}: {_plain(explained(values[0]))}")
+    raise PoolError(f"{label}: {plain(explained(values[0]))}")
 
 
 def _refuse_unreadable(reader: Reader, values: Sequence[Mapping[str, object]], label: str) -> None:
@@ -238,7 +199,7 @@ def _refuse_unreadable(reader: Reader, values: Sequence[Mapping[str, object]], l
     flaws = [_flaw(reader, value) for value in values]
     if flaws and all(flaw is not None and flaw.flaw.reason in _NEEDS_MAPPING for flaw in flaws):
         assert flaws[0] is not None
-        raise PoolError(f"{label}: {_plain(flaws[0].flaw.detail)}")
+        raise PoolError(f"{label}: {flaws[0].flaw.detail}")
 
 
 _NEEDS_MAPPING = ("unknown_shape", "two_prompts")
@@ -257,17 +218,8 @@ def _why_no_object(first: Sequence[Row]) -> str:
     return "; ".join(["no row is an object (one JSON object a line is expected)", *flaws[:1]])
 
 
-def _resolved(path: str) -> str:
+def resolved(path: str) -> str:
     """The path itself, or that of the pool that ships with the project for `demo`."""
     if path != "demo":
         return path
     return str(importlib.resources.files("pools.demo") / "demo.jsonl.gz")
-
-
-def _name_of(source: PoolSource) -> str:
-    """The last part of a path that is no pattern, without its ending."""
-    label = source.label
-    if isinstance(source, FilesSource):
-        plain = label.partition("?")[0] if is_uri(label) else label
-        label = next((part for part in reversed(Path(plain).parts) if not glob.has_magic(part)), label)
-    return re.split(r"[.\[]", Path(label).name)[0] or label

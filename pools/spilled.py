@@ -13,9 +13,7 @@ from typing import NamedTuple
 
 from pools.flaws import Flaw
 from pools.formats.draft import Rows
-from pools.formats.reader import Reader
-from pools.gather import HELD_OUT_SALT, Entry, Gathered, ValidRow, too_few, too_few_to_hold_out, valid_rows
-from pools.readers import Placed
+from pools.gather import HELD_OUT_SALT, Entry, Gathered, PoolBuilder, ValidRow, too_few, too_few_to_hold_out
 from pools.report import Findings
 from pools.stored import Packed, StoredExamples, pack_prompt, pack_responses, unpack_prompt, unpack_responses
 from pools.subset import digest
@@ -34,7 +32,7 @@ class _Settled(NamedTuple):
     row: Packed
 
 
-class OnDiskPoolBuilder:
+class OnDiskPoolBuilder(PoolBuilder):
     """`pools.gather.Gathered` in bounded memory, with the same outcome to the letter.
 
     Rows that speak of one prompt land in the same of `parts` files in `folder`, so that each file can be
@@ -43,9 +41,7 @@ class OnDiskPoolBuilder:
     """
 
     def __init__(self, folder: Path, source_bytes: int) -> None:
-        self.rows = 0
-        self.merged_rows = 0
-        self.findings = Findings()
+        super().__init__()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._folder = folder
@@ -56,11 +52,9 @@ class OnDiskPoolBuilder:
         ]
         self._taken: set[str] = set()  # keys and guards of prompts that were held out of the train part
 
-    def add(self, placed: Placed, reader: Reader, part: str) -> None:
+    def merge(self, good: ValidRow) -> None:
         """See `PoolBuilder`."""
-        self.rows += 1
-        for good in valid_rows(placed, reader, part, self.findings):
-            self.put(part_of(good, self.parts), as_line(good))
+        self.put(part_of(good, self.parts), as_line(good))
 
     def put(self, part: int, lines: str) -> None:
         """Take in checked rows of one part, in any order: `as_line` of each."""

@@ -6,12 +6,11 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, overload
 
 from base.errors import PoolError
-from pools.types import Compared, Example, Message, Pool, Prompt, Response
+from pools.types import Compared, Example, Examples, MemoryExamples, Message, Prompt, Response
 
 _BATCH = 256  # rows of one Arrow batch: all of the file that is in memory at a time
 
@@ -38,7 +37,7 @@ class Packed(NamedTuple):
         return _example(self.prompt, self.responses)
 
 
-class StoredExamples(Sequence[Example]):
+class StoredExamples(Examples):
     """Examples in the Arrow file `path`, made anew at each access; it is pickled as the path alone.
 
     Going through them holds one batch in memory at a time. The file is opened where it is read: PoolError
@@ -46,7 +45,7 @@ class StoredExamples(Sequence[Example]):
     """
 
     def __init__(self, path: Path, count: int) -> None:
-        self.path, self._count = path, count
+        self.path, self.folder, self._count = path, path.parent, count
 
     @classmethod
     def write(cls, path: Path, rows: Iterable[Packed]) -> StoredExamples:
@@ -78,30 +77,30 @@ class StoredExamples(Sequence[Example]):
         return self._stream(["prompt", "responses"], _example)
 
     def keys(self) -> Iterator[str]:
-        """`Prompt.key` of each example."""
+        """See `Examples`."""
         return self._stream(["key"], str)
 
     def sizes(self) -> Iterator[int]:
-        """How many responses each example has."""
+        """See `Examples`."""
         return self._stream(["size"], int)
 
-    def prompts(self) -> Iterator[Prompt]:
-        """The prompt of each example, for less than the whole of it."""
-        return self._stream(["prompt"], unpack_prompt)
+    def texts(self) -> Iterator[str]:
+        """See `Examples`."""
+        return (prompt.text for prompt in self._stream(["prompt"], unpack_prompt))
 
-    def take(self, indices: Sequence[int]) -> list[Example]:
-        """The examples at these places, in their order; each batch is read once where they rise."""
+    def take(self, rows: Sequence[int]) -> MemoryExamples:
+        """See `Examples`; each batch is read once where the places rise."""
         import pyarrow
 
         batch: Any = None
         found, held = [], -1
         with _opened(self.path, pyarrow.memory_map) as file:
-            for index in indices:
+            for index in rows:
                 if held != index // _BATCH:
                     held, batch = index // _BATCH, file.get_batch(index // _BATCH)
                 row = index % _BATCH
                 found.append(_example(*(batch[name][row].as_py() for name in ("prompt", "responses"))))
-        return found
+        return MemoryExamples(found)
 
     def _stream(self, columns: Sequence[str], make: Callable[..., T]) -> Iterator[T]:
         import pyarrow
@@ -144,34 +143,6 @@ def on_disk(
             f"the pool is larger than pool.stream_above, and cannot be kept on disk in {place}: {error}; "
             f"{way}"
         ) from error
-
-
-def keys_of(examples: Sequence[Example]) -> Iterator[str]:
-    """`Prompt.key` of each example."""
-    if isinstance(examples, StoredExamples):
-        return examples.keys()
-    return (example.prompt.key for example in examples)
-
-
-def texts_of(examples: Sequence[Example]) -> Iterator[str]:
-    """The text of each example's prompt."""
-    if isinstance(examples, StoredExamples):
-        return (prompt.text for prompt in examples.prompts())
-    return (example.prompt.text for example in examples)
-
-
-def fewest_responses(examples: Sequence[Example]) -> int:
-    """Responses of the example that has the fewest."""
-    if isinstance(examples, StoredExamples):
-        return min(examples.sizes())
-    return min(len(example.responses) for example in examples)
-
-
-def excerpt(pool: Pool, rows: Sequence[int]) -> Pool:
-    """The pool with these train examples alone, in memory; all held-out ones stay."""
-    train = pool.train
-    taken = train.take(rows) if isinstance(train, StoredExamples) else [train[row] for row in rows]
-    return replace(pool, train=tuple(taken))
 
 
 _encode = json.JSONEncoder(default=str, check_circular=False).encode

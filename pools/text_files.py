@@ -7,10 +7,10 @@ import csv
 import gzip
 import io
 import json
-import sys
+import re
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar, cast
 
 from pools.flaws import Flaw
 
@@ -24,8 +24,10 @@ DAMAGE = (
 )  # what reading a damaged file raises; Arrow's are OSErrors
 _CHUNK = 1 << 20  # characters of an array that are read at once
 _PEEK = 256
+_BLANKS = re.compile(r"\s*")
+MAX_ROW = 8 << 20  # bytes or characters: a small file can unpack to one line that no memory holds
 
-csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the library's own limit is below many a response
+csv.field_size_limit(MAX_ROW)  # the library's own limit is below many a response
 
 
 class Row(NamedTuple):
@@ -66,19 +68,41 @@ def json_rows(raw: BinaryIO) -> Iterator[Row]:
     if start.removeprefix(BOM).lstrip()[:1] == b"[" or encoding != "utf-8":
         yield from _of_text(io.TextIOWrapper(cast(BinaryIO, stream), encoding, errors="surrogateescape"))
         return
-    for line, content in enumerate(stream, start=1):
-        if content.strip():
+    for line, content in _lines(stream):
+        if not content.isspace():
             yield parsed_line(line, content)
+
+
+Text = TypeVar("Text", str, bytes, covariant=True)
+
+
+class _Readable(Protocol[Text]):
+    def readline(self, limit: int, /) -> Text: ...
+
+
+def _lines(stream: _Readable[Text], first: int = 1) -> Iterator[tuple[int, Text]]:
+    """The lines and their numbers; of one that is too long the beginning, a little over MAX_ROW."""
+    line = first
+    while content := stream.readline(MAX_ROW + 1):
+        yield line, content
+        line += 1
+        while len(content) > MAX_ROW and content[-1:] not in ("\n", b"\n"):
+            content = stream.readline(MAX_ROW + 1)
 
 
 def parsed_line(line: int, content: bytes) -> Row:
     """One line of JSON."""
+    if len(content) > MAX_ROW:
+        return Row(line, flaw=Flaw("malformed_line", _TOO_LONG))
     try:
         return Row(line, json.loads(content.removeprefix(BOM).decode("utf-8")))
     except UnicodeDecodeError as error:
         return Row(line, flaw=Flaw("bad_utf8", f"byte {error.start + 1}: {error.reason}"))
     except (ValueError, RecursionError) as error:
         return Row(line, flaw=Flaw("malformed_line", str(error)))
+
+
+_TOO_LONG = f"it is longer than {MAX_ROW:,} bytes"
 
 
 def _encoding(start: bytes) -> str:
@@ -98,23 +122,22 @@ def _of_text(text: io.TextIOWrapper) -> Iterator[Row]:
         line, rest = items.count, items.rest
     else:
         line, rest = 0, items.rest
-    lines = iter(rest.splitlines(keepends=True))
-    first = next(lines, "")
-    for content in _chained([*([first] if first else []), *lines], text):
-        line += 1
-        if content.strip():
-            yield parsed_line(line, content.encode("utf-8", "surrogateescape"))
+    for number, content in _lines(_Ahead(rest, text), line + 1):
+        if not content.isspace():
+            yield parsed_line(number, content.encode("utf-8", "surrogateescape"))
 
 
-def _chained(held: list[str], text: io.TextIOWrapper) -> Iterator[str]:
-    """The lines that are held, the last of which may go on in the stream, and those of the stream."""
-    last = held.pop() if held else ""
-    yield from held
-    if last and not last.endswith("\n"):
-        last += text.readline()
-    if last:
-        yield last
-    yield from text
+class _Ahead:
+    """What was read ahead of a stream, and the stream."""
+
+    def __init__(self, held: str, text: io.TextIOWrapper) -> None:
+        self._held, self._text = io.StringIO(held, newline="\n"), text
+
+    def readline(self, limit: int) -> str:
+        """The next line, or as much of it as the limit allows."""
+        line = self._held.readline(limit)
+        done = line.endswith("\n") or len(line) == limit
+        return line if done else line + self._text.readline(limit - len(line))
 
 
 class _Items:
@@ -163,15 +186,17 @@ class _Items:
                     self._chunk = _CHUNK
                     return value, end
             except ValueError:
+                if len(self.rest) - place > MAX_ROW:
+                    raise ValueError(_TOO_LONG) from None
                 if not self._more():
                     raise
 
     def _past_blanks(self, place: int) -> int:
-        while True:
-            while place < len(self.rest) and self.rest[place].isspace():
-                place += 1
-            if place < len(self.rest) or not self._more():
-                return place
+        while (place := cast(re.Match[str], _BLANKS.match(self.rest, place)).end()) == len(self.rest):
+            self.rest, self._chunk, place = "", _CHUNK, 0
+            if not self._more():
+                break
+        return place
 
     def _more(self) -> bool:
         read = self._text.read(self._chunk)
@@ -193,7 +218,7 @@ def table_rows(raw: BinaryIO, delimiter: str) -> Iterator[Row]:
     stream = unpacked(raw)
     encoding = _encoding(stream.peek(_PEEK)[:_PEEK])  # type: ignore[attr-defined]
     text = io.TextIOWrapper(cast(BinaryIO, stream), encoding, errors="surrogateescape", newline="")
-    heading = text.readline().removeprefix("\ufeff")
+    heading = next(_bounded(text), "").removeprefix("\ufeff")
     if delimiter == "," and "," not in heading and ";" in heading:
         delimiter = ";"
     lines = csv.reader(_with_first(heading, text), delimiter=delimiter, strict=True)
@@ -211,7 +236,15 @@ def table_rows(raw: BinaryIO, delimiter: str) -> Iterator[Row]:
 
 def _with_first(first: str, others: io.TextIOWrapper) -> Iterator[str]:
     yield first
-    yield from others
+    yield from _bounded(others)
+
+
+def _bounded(text: io.TextIOWrapper) -> Iterator[str]:
+    """The lines; EOFError, which is damage to the file, at one that is too long."""
+    for _, line in _lines(text):
+        if len(line) > MAX_ROW:
+            raise EOFError(_TOO_LONG)
+        yield line
 
 
 def _records(lines: Any, names: list[str]) -> Iterator[Row]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeAlias
 
 
@@ -29,7 +31,7 @@ class Prompt:
     domain: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-    @cached_property
+    @property
     def text(self) -> str:
         """The words of the prompt alone, turns separated by a newline: what diversity is measured on."""
         if isinstance(self.content, str):
@@ -42,7 +44,9 @@ class Prompt:
 
         "2⁵" and "25", or `true` and `True` in code, are prompts of their own.
         """
-        normal = " ".join(unicodedata.normalize("NFKC", self.text).split()).casefold()
+        text = self.text
+        composed = text if text.isascii() else unicodedata.normalize("NFKC", text)
+        normal = " ".join(composed.split()).casefold()
         exact = hashlib.sha256(self._exact().encode()).hexdigest()
         return hashlib.sha256(normal.encode()).hexdigest() + exact[:16]
 
@@ -101,14 +105,54 @@ class Example:
         return {"prompt": prompt, "responses": answers, **pairs}
 
 
+class Examples(Sequence[Example]):
+    """The train part of a pool, in memory or on disk: go through it, and keep no more of it than you need."""
+
+    folder: Path | None = None
+    """Where they lie, on one machine's disk; None where they are in memory, and travel whole."""
+
+    @abstractmethod
+    def keys(self) -> Iterator[str]:
+        """`Prompt.key` of each example."""
+
+    @abstractmethod
+    def texts(self) -> Iterator[str]:
+        """`Prompt.text` of each example."""
+
+    @abstractmethod
+    def sizes(self) -> Iterator[int]:
+        """How many responses each example has."""
+
+    @abstractmethod
+    def take(self, rows: Sequence[int]) -> Examples:
+        """The examples at these places, in their order, in memory; quickest where the places rise."""
+
+
+class MemoryExamples(tuple[Example, ...], Examples):
+    """A tuple of examples."""
+
+    def keys(self) -> Iterator[str]:
+        """See `Examples`."""
+        return (example.prompt.key for example in self)
+
+    def texts(self) -> Iterator[str]:
+        """See `Examples`."""
+        return (example.prompt.text for example in self)
+
+    def sizes(self) -> Iterator[int]:
+        """See `Examples`."""
+        return (len(example.responses) for example in self)
+
+    def take(self, rows: Sequence[int]) -> MemoryExamples:
+        """See `Examples`."""
+        return MemoryExamples(self[row] for row in rows)
+
+
 @dataclass(frozen=True)
 class Pool:
-    """All that a study may draw on. `train` and `held_out` share no prompt (see `Prompt.guard`).
-
-    `train` may lie on disk (`pools.stored`): go through it, and keep no more of it than you need.
-    """
+    """All that a study may draw on. `train` and `held_out` share no prompt (see `Prompt.guard`)."""
 
     name: str
-    train: Sequence[Example]
+    train: Examples
     held_out: tuple[Example, ...]
     description: str = ""

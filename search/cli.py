@@ -21,6 +21,7 @@ COMMANDS = {
     "diversity": "measure the prompt diversity of files of any size",
     "select": "choose which prompts to label first",
     "augment": "propose new prompts that raise diversity",
+    "label": "labels out to raters as tasks, and back into a scored pool",
     "demo-pool": "rebuild the demo pool that ships with the project",
 }
 

@@ -52,6 +52,7 @@ def strengths(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Score and standard error of each response by the Bradley-Terry model (Bradley and Terry 1952).
 
+    It is the Plackett-Luce model of rankings of two (Plackett 1975), and no judge is asked to rank more.
     The score is the probability of being preferred to the prompt's average response. Each verdict counts
     half, since a pair is asked about twice and the two answers are not independent; a tie is half a win for
     either side, and so is a flip, as it names each side once. A normal prior with mean 0 and a standard

@@ -14,6 +14,7 @@ from annotation.sampling.sampler import turns_of
 from pools.types import Prompt
 
 LOWEST, HIGHEST = 1, 10
+_AGAIN_AT = 0.5  # temperature at least, where the likeliest reply was unparsable
 _PLAIN = "Answer with the JSON object alone."
 _SPEAKERS = {"user": "User", "assistant": "Assistant", "system": "System"}
 V = TypeVar("V")
@@ -154,7 +155,7 @@ class Bench(Generic[V]):
         return Chat(
             messages=[{"role": "user", "content": _words(question, config.rubric, self._form.words)}],
             max_tokens=config.max_tokens,
-            temperature=config.temperature,
+            temperature=max(config.temperature, _AGAIN_AT) if attempt else config.temperature,
             seed=attempt,
             schema=self._form.schema if config.structured else None,
         )

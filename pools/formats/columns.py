@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import Field, model_validator
@@ -125,11 +124,11 @@ def at(row: Fields, name: str) -> Any:
     value: Any = row
     for step in name.split("."):
         value = decoded(value) if isinstance(value, str) else value
-        if isinstance(value, Mapping) and step in value:
+        if isinstance(value, dict) and step in value:
             value = value[step]
         elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
             value = value[int(step)]
-        elif isinstance(value, list) and all(isinstance(each, Mapping) and step in each for each in value):
+        elif isinstance(value, list) and all(isinstance(each, dict) and step in each for each in value):
             value = [each[step] for each in value]
         else:
             raise RowFlaw("wrong_shape", f"no column {shown(name)}: the row has {', '.join(map(str, row))}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 Fields: TypeAlias = Mapping[str, Any]
@@ -23,17 +22,17 @@ class Answer(NamedTuple):
     source: object = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """A row's example before checking; `prompt` is a text or a list of role/content turns.
 
-    `notes` are keys of `pools.flaws.NOTES`: what a reader of the report should know of this row.
+    `meta` is None where there is none. `notes` are keys of `pools.flaws.NOTES`: what a reader of the report
+    should know of this row.
     """
 
     prompt: object
     answers: Sequence[Answer]
     domain: object = ""
     part: object = ""
-    meta: object = field(default_factory=dict)
+    meta: object = None
     rows: Rows = "alone"
     notes: tuple[str, ...] = ()

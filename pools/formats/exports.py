@@ -55,7 +55,7 @@ def ranked(row: Fields, rankings: Iterable[Mapping[str, float]]) -> Draft:
 
 def _order(value: object, row: Fields) -> dict[str, float]:
     """Rank by column where this ranks columns of the row; empty where it does not."""
-    value = _field(value, "value") if isinstance(value, Mapping) else value
+    value = _field(value, "value") if isinstance(value, dict) else value
     if not isinstance(value, list) or len(value) < 2:
         return {}
     if all(isinstance(each, str) for each in value):
@@ -66,13 +66,13 @@ def _order(value: object, row: Fields) -> dict[str, float]:
 
 
 def _field(value: object, name: str) -> object:
-    return value.get(name) if isinstance(value, Mapping) else None
+    return value.get(name) if isinstance(value, dict) else None
 
 
 def from_label_studio(row: Fields) -> Draft:
     """A task of Label Studio: `pairwise` (left or right) or `ranker` results of its annotations."""
     data = unspelt(row["data"])
-    if not isinstance(data, Mapping):
+    if not isinstance(data, dict):
         raise RowFlaw("wrong_shape", f"data is {shown(data)}: an object was expected")
     results = [
         result
@@ -110,7 +110,7 @@ def _ranker(data: Fields, results: list[Fields]) -> Draft:
     scores: dict[object, list[float]] = {}
     for result in results:
         buckets = _field(result.get("value"), "ranker")
-        if not isinstance(buckets, Mapping) or len(buckets) != 1:
+        if not isinstance(buckets, dict) or len(buckets) != 1:
             raise RowFlaw("wrong_shape", f"ranker is {shown(buckets)}: one list of ids was expected")
         order = listed(next(iter(buckets.values())), "rank")
         for name, score in falling([each for each in order if each in items]).items():

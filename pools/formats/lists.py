@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pools.flaws import RowFlaw
@@ -61,8 +61,8 @@ def from_objects(row: Fields) -> Draft:
 def holds_objects(row: Fields) -> bool:
     """Whether the first column of a name for responses holds objects."""
     value = unspelt(first_of(row, RESPONSES))
-    return isinstance(value, Mapping) or (
-        isinstance(value, list) and any(isinstance(item, Mapping) for item in value)
+    return isinstance(value, dict) or (
+        isinstance(value, list) and any(isinstance(item, dict) for item in value)
     )
 
 
@@ -75,7 +75,7 @@ def _answer(item: Fields | None) -> Answer:
     score = item.get("score")
     if score.__class__ is not float:
         score = number_of(first_of(item, SCORE))
-    return Answer(text, score, first_of(item, SOURCE))
+    return Answer(text, score, first_of(item, SOURCE) if len(item) > 2 else None)  # no room for a source
 
 
 def from_scored(row: Fields) -> Draft:
@@ -114,7 +114,7 @@ def _are_texts(values: object) -> bool:
 def _last(side: object) -> object:
     """The answer of a side, which may be a dialogue."""
     side = unspelt(side)
-    if isinstance(side, list) and side and isinstance(side[-1], Mapping):
+    if isinstance(side, list) and side and isinstance(side[-1], dict):
         return first_of(side[-1], ("content", "value"))
     return side
 
@@ -138,7 +138,7 @@ def _mean_rating(completion: Fields) -> object:
     if "score" in completion:  # weighed by the caller
         return completion["score"]
     annotations = completion.get("annotations")
-    aspects = annotations if isinstance(annotations, Mapping) else {}
+    aspects = annotations if isinstance(annotations, dict) else {}
     ratings = [rating(aspects.get(aspect)) for aspect in _ASPECTS]
     known = [each for each in ratings if each is not None]
     return sum(known) / len(known) if known else completion.get("fine-grained_score")
@@ -149,7 +149,7 @@ def rating(aspect: object) -> float | None:
     if isinstance(aspect, list):
         known = [each for each in map(rating, aspect) if each is not None]
         return sum(known) / len(known) if known else None
-    value = aspect.get("Rating") if isinstance(aspect, Mapping) else None
+    value = aspect.get("Rating") if isinstance(aspect, dict) else None
     try:
         return float(value) if isinstance(value, str | int | float) else None
     except ValueError:
@@ -169,7 +169,7 @@ def from_nectar(row: Fields) -> Draft:
 def is_nectar(row: Fields) -> bool:
     """Whether the answers are ranked."""
     answers = unspelt(row["answers"])
-    return isinstance(answers, list) and any(isinstance(item, Mapping) and "rank" in item for item in answers)
+    return isinstance(answers, list) and any(isinstance(item, dict) and "rank" in item for item in answers)
 
 
 def _rank_score(rank: object, ranks: int) -> object:
@@ -188,7 +188,7 @@ def from_prefix(row: Fields) -> Draft:
     if len(suffixes) != len(rewards):
         raise RowFlaw("wrong_shape", f"{len(suffixes)} suffixes but {len(rewards)} rewards")
     meta = row.get("meta")
-    path = str(meta.get("path", "")) if isinstance(meta, Mapping) else ""
+    path = str(meta.get("path", "")) if isinstance(meta, dict) else ""
     domain = os.path.basename(os.path.dirname(path.replace("\\", "/")))
     return Draft(_prefix_prompt(row.get("prefix")), list(map(Answer, suffixes, rewards)), domain)
 

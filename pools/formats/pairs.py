@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Answer, Draft, Fields, Turn
@@ -51,8 +52,7 @@ def pair(
     asked: Asked | None = None,
 ) -> Draft:
     """The draft of a comparison; RowFlaw where the sides do not answer one prompt, or are one answer."""
-    sides = [_side(value, name) for value, name in zip((first, second), names, strict=True)]
-    one, two = sides
+    one, two = _side(first, names[0]), _side(second, names[1])
     if isinstance(one, list) and isinstance(two, list):
         content, texts = _of_dialogues(row, one, two, asked)
     elif isinstance(one, str) and isinstance(two, str):
@@ -61,21 +61,22 @@ def pair(
         raise RowFlaw(
             "wrong_shape", f"{names[0]} is {shown(first)}, {names[1]} {shown(second)}: of two kinds"
         )
-    if texts[0] == texts[1] or (str(texts[0]).strip() == str(texts[1]).strip()):
+    if str(texts[0]).strip() == str(texts[1]).strip():
         raise RowFlaw("duplicate_response", f"{names[0]} and {names[1]} are the same")
-    answers = list(map(Answer, texts, scores, names))
+    answers = [Answer(texts[side], scores[side], names[side]) for side in (0, 1)]
     return Draft(content, answers, rows="pairs")
 
 
-def scores_beside(row: Fields) -> dict[str, str]:
+def scores_beside(row: Fields) -> Mapping[str, str]:
     """Columns that score the chosen side, and the rejected one (`score_chosen`, `chosen-rating`, ...)."""
-    found = {}
-    for name in row:
-        if "chosen" in name and name != "chosen" and _SCORE.search(name):
-            other = name.replace("chosen", "rejected")
-            if other in row:
-                found[name] = other
-    return found
+    return scored_sides(tuple(row))
+
+
+@lru_cache(4096)
+def scored_sides(columns: tuple[str, ...]) -> Mapping[str, str]:
+    """As `scores_beside`, of the names of the columns."""
+    sides = {name: name.replace("chosen", "rejected") for name in columns if _SCORE.search(name)}
+    return {one: two for one, two in sides.items() if one != two and two in columns}
 
 
 _SCORE = re.compile(r"scor|rating|reward", re.IGNORECASE)
@@ -116,7 +117,7 @@ def _of_dialogues(
         if turns[-1].get("role") != "assistant":
             raise RowFlaw("wrong_shape", "a dialogue does not end with an answer by the assistant")
     texts = [turns[-1].get("content") for turns in (one, two)]
-    if list(map(bare, one[:-1])) != list(map(bare, two[:-1])):
+    if one[:-1] != two[:-1] and list(map(bare, one[:-1])) != list(map(bare, two[:-1])):
         raise RowFlaw("no_shared_prompt", f"{len(one)} and {len(two)} turns")
     shared = one[:-1]
     if not any(turn.get("role") == "user" for turn in shared):

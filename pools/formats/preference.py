@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Answer, Draft, Fields
-from pools.formats.pairs import pair, pair_scores
-from pools.formats.prompt import prompt_of
+from pools.formats.pairs import SIDES, pair, pair_scores, scored_sides
+from pools.formats.prompt import named, prompt_of
 from pools.formats.values import hh_turns, is_turns, listed, merged_turns, spells_texts
 
 LABEL = (1.0, 0.0)
@@ -47,18 +49,48 @@ def from_preference(row: Fields) -> Draft:
     both texts begin with. Scores beside the sides (`score_chosen`, `chosen-rating`) are taken where both
     are numbers; else chosen scores 1 and rejected 0.
     """
-    if all(spells_texts(row.get(side)) for side in ("chosen", "rejected")):
+    if (plain := _plain(row)) is not None:
+        return plain
+    chosen, rejected = row.get("chosen"), row.get("rejected")
+    if spells_texts(chosen) and spells_texts(rejected):
         raise RowFlaw(
             "unknown_shape",
             "chosen and rejected are JSON lists of texts: write one text each or, where they are answers as "
             "they stand, say so with pool.columns: {prompt: ..., chosen: chosen, rejected: rejected}",
         )
     scores = pair_scores(row)
-    draft = pair(row, row.get("chosen"), row.get("rejected"), scores or LABEL)
+    draft = pair(row, chosen, rejected, scores or LABEL)
     if scores is None:
         return draft
     notes = ("score_against_label",) if scores[0] < scores[1] else ()  # type: ignore[operator]
     return Draft(draft.prompt, draft.answers, rows="scores", notes=notes)
+
+
+def _plain(row: Fields) -> Draft | None:
+    """The draft of most rows, in a third of the time: a text for each of prompt, chosen and rejected.
+
+    None where anything has to be looked at more closely: other columns, marks of a dialogue, JSON.
+    """
+    if not _asks_plainly(tuple(row)):
+        return None
+    prompt, chosen, rejected = row["prompt"], row["chosen"], row["rejected"]
+    if (
+        not (_is_plain(prompt) and _is_plain(chosen) and _is_plain(rejected))
+        or chosen.strip() == rejected.strip()
+    ):
+        return None
+    return Draft(prompt, (Answer(chosen, 1.0, SIDES[0]), Answer(rejected, 0.0, SIDES[1])), rows="pairs")
+
+
+@lru_cache(4096)
+def _asks_plainly(columns: tuple[str, ...]) -> bool:
+    """Whether of these columns `prompt` alone can be of the prompt, and none holds a side's score."""
+    known = {"history", *SIDES} & set(columns)
+    return named(columns) == (["prompt"], []) and known == set(SIDES) and not scored_sides(columns)
+
+
+def _is_plain(text: object) -> bool:
+    return isinstance(text, str) and not (text[:1] in "[{" or text[0].isspace() or text.startswith("Human:"))
 
 
 def are_lists_of_texts(row: Fields) -> bool:

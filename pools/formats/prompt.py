@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from pools.flaws import RowFlaw, shown
@@ -26,6 +27,12 @@ PROMPT = (
     "messages",
 )
 _KNOWN = frozenset(PROMPT)
+
+
+@lru_cache(4096)
+def named(columns: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """The columns of a known name for the prompt, and for the system turn, the likeliest first."""
+    return [name for name in PROMPT if name in columns], [name for name in SYSTEM if name in columns]
 
 
 class Asked(NamedTuple):
@@ -56,7 +63,8 @@ def no_prompt(row: Fields) -> RowFlaw:
 
 def given_prompt(row: Fields) -> Asked | None:
     """As `prompt_of`, but None where no known column holds anything."""
-    given = [name for name in PROMPT if row.get(name)]
+    prompts, systems = named(tuple(row))
+    given = [name for name in prompts if row[name]]
     if not given:
         return None
     if given[:2] == [
@@ -70,7 +78,8 @@ def given_prompt(row: Fields) -> Asked | None:
         columns, others = (given[0],), given[1:]
     for other in others:
         _refuse_second(columns[-1], content, other, row[other])
-    return Asked(with_system(row, content), (*system_columns(row), *columns))
+    system = _system(row, systems)
+    return Asked(_after_system(row, system, content), system + columns)
 
 
 def content_of(value: object, name: str) -> str | list[Turn]:
@@ -86,7 +95,7 @@ def content_of(value: object, name: str) -> str | list[Turn]:
 def _structured(value: object, name: str, spelt: str = "") -> str | list[Turn]:
     if is_turns(value):
         return turns_of(value)  # type: ignore[arg-type]
-    if isinstance(value, Mapping) and isinstance(value.get("messages"), list):
+    if isinstance(value, dict) and isinstance(value.get("messages"), list):
         return _structured(value["messages"], f"{name}.messages")
     if spelt and not (isinstance(value, list) and value and all(isinstance(each, str) for each in value)):
         return spelt  # a text that happens to be JSON: code, a table, numbers
@@ -97,12 +106,23 @@ def _structured(value: object, name: str, spelt: str = "") -> str | list[Turn]:
 
 def system_columns(row: Fields) -> tuple[str, ...]:
     """The column that holds a system turn, if one does."""
-    return next(((name,) for name in SYSTEM if isinstance(row.get(name), str) and row[name].strip()), ())
+    return _system(row, named(tuple(row))[1])
+
+
+def _system(row: Fields, names: Sequence[str]) -> tuple[str, ...]:
+    for name in names:
+        if isinstance(row[name], str) and row[name].strip():
+            return (name,)
+    return ()
 
 
 def with_system(row: Fields, content: str | list[Turn]) -> str | list[Turn]:
     """The prompt after the row's system turn, which it may hold already."""
-    for name in system_columns(row):
+    return _after_system(row, system_columns(row), content)
+
+
+def _after_system(row: Fields, columns: tuple[str, ...], content: str | list[Turn]) -> str | list[Turn]:
+    for name in columns:
         turns = as_turns(content)
         if not turns or turns[0].get("role") != "system":
             return [{"role": "system", "content": row[name]}, *turns]

@@ -97,7 +97,7 @@ def _sum(item: Fields, weights: Mapping[str, float]) -> float | None:
     total = 0.0
     for name, weight in weights.items():
         value = number_of(item.get(name))
-        if value is None and isinstance(annotations, Mapping):
+        if value is None and isinstance(annotations, dict):
             value = rating(annotations.get(name))
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None

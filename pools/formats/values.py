@@ -27,6 +27,7 @@ ROLES = {
     "bard": "assistant",
     "model": "assistant",
 }
+_WRITTEN_OUT = ("system", "user", "assistant")
 _TOOL_ROLES = {"tool", "function", "function_call", "observation", "ipython"}
 _HUMAN_TURN = re.compile(r"\n\n(Human|Assistant):")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
@@ -82,9 +83,9 @@ def listed(value: object, name: str) -> list[Any]:
 def objects(value: object, name: str) -> list[Fields | None]:
     """A list of objects, or an object of equally long lists turned into one; null items stay."""
     value = unspelt(value)
-    items = _transposed(value, name) if isinstance(value, Mapping) else listed(value, name)
+    items = _transposed(value, name) if isinstance(value, dict) else listed(value, name)
     for item in items:
-        if item is not None and not isinstance(item, Mapping):
+        if item is not None and not isinstance(item, dict):
             raise RowFlaw("wrong_shape", f"{name} holds {shown(item)}: an object was expected")
     return items
 
@@ -106,15 +107,17 @@ def is_turns(value: object) -> bool:
 
 def is_turn(value: object) -> bool:
     """Whether this is one turn of a dialogue."""
-    return isinstance(value, Mapping) and (
+    return isinstance(value, dict) and (
         ("role" in value and "content" in value) or ("from" in value and "value" in value)
     )
 
 
 def turn_of(item: object) -> Turn:
     """One turn as role and content, whatever its keys, roles and parts are called, without null fields."""
-    if not isinstance(item, Mapping):
+    if not isinstance(item, dict):
         raise RowFlaw("wrong_shape", f"{shown(item)}: a turn with role and content was expected")
+    if len(item) == 2 and item.get("role") in _WRITTEN_OUT and isinstance(item.get("content"), str):
+        return item  # most are just so
     role = item.get("role") if item.get("role") is not None else item.get("from")
     calls = item.get("tool_calls") or item.get("function_call")
     if isinstance(role, str):
@@ -135,8 +138,8 @@ def joined_parts(parts: Sequence[object]) -> str:
     """The text of a list of content parts; RowFlaw where one is no text."""
     texts = []
     for part in parts:
-        kind = part.get("type", "text") if isinstance(part, Mapping) else type(part).__name__
-        text = part.get("text") if isinstance(part, Mapping) else part
+        kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
+        text = part.get("text") if isinstance(part, dict) else part
         if kind not in ("text", "input_text", "output_text", "str") or not isinstance(text, str):
             raise RowFlaw("wrong_shape", f"content holds a part of type {shown(kind)}: only text can be used")
         texts.append(text)
@@ -145,9 +148,7 @@ def joined_parts(parts: Sequence[object]) -> str:
 
 def is_parts(value: object) -> bool:
     """Whether this is a list of content parts."""
-    return (
-        isinstance(value, list) and bool(value) and all(isinstance(p, Mapping) and "type" in p for p in value)
-    )
+    return isinstance(value, list) and bool(value) and all(isinstance(p, dict) and "type" in p for p in value)
 
 
 def dialogue(text: str) -> list[Turn] | None:

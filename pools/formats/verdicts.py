@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Answer, Draft, Fields, Turn
 from pools.formats.pairs import pair
@@ -113,7 +111,7 @@ def _alternating(asked: list[object], answers: list[object]) -> list[Turn]:
 def from_summaries(row: Fields) -> Draft:
     """summarize_from_feedback: a post and two summaries; the prompt as in Stiennon et al. 2020, table 29."""
     info = unspelt(row["info"])
-    if not isinstance(info, Mapping):
+    if not isinstance(info, dict):
         raise RowFlaw("wrong_shape", f"info is {shown(info)}: an object was expected")
     if info.get("post"):
         heads = (("SUBREDDIT: r/", "subreddit"), ("TITLE: ", "title"), ("POST: ", "post"))

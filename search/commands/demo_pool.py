@@ -7,14 +7,20 @@ import gzip
 import json
 import random
 from collections.abc import Callable, Sequence
-from functools import partial
 from math import ceil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from annotation.config import EMBEDDED, ModelSource, SamplingConfig
+from annotation.journal import opened_journal
+from annotation.judging.judge import Scores
+from annotation.pool_file import rows_of
+from annotation.sampling.collect import Candidate, Collector, Writer
+from annotation.sampling.sampler import Sampler
 from base.errors import ConfigError, PoolError
 from base.files import write_whole
 from pools.demo.grammar import make_prompts
@@ -22,27 +28,23 @@ from pools.demo.requests import EXAMPLES, few_shot, tidy
 from pools.demo.verifier import score
 from pools.types import Prompt
 
-MODEL = "embedded:smollm2-135m"
 SOURCE = "SmolLM2-135M-Instruct"
 _DESCRIPTION = (
     "Model-made: requests and responses sampled from SmolLM2-135M-Instruct (Apache-2.0), constraints "
     "drawn at random, scores by a verifier of constraints; no person wrote or rated anything here."
 )
-_TEMPERATURE = 0.8
 _TOP_P = 0.95
-_PROMPTS_A_BATCH = 8
-_WAVES = 4
+_RESAMPLE = 3
 _STOP = ("\n\nHuman:",)  # of the plain style, where the model goes on with another turn
 _REQUEST_TEMPERATURE = 0.9
 _REQUEST_TOKENS = 20
 _LISTS = 4  # lists of examples that a family's requests continue in one round
 _CONTINUATIONS = 16
 _ROUNDS = 20
+_SEEDS = 5_000_015  # more than the lists of one run
 
-# (prompts, copies, seed) -> for each prompt `copies` sampled answers, next to each other
-Sampler: TypeAlias = Callable[[Sequence[Prompt], int, int], list[str]]
 # (texts, copies, seed) -> for each text `copies` lines that go on from it, next to each other
-Writer: TypeAlias = Callable[[Sequence[str], int, int], list[str]]
+LineWriter: TypeAlias = Callable[[Sequence[str], int, int], list[str]]
 Row: TypeAlias = dict[str, Any]
 
 
@@ -66,11 +68,11 @@ def run(args: argparse.Namespace) -> int:
     for name, least in (("prompts", 1), ("held_out_prompts", 0), ("responses", 1), ("max_new_tokens", 1)):
         if (value := getattr(args, name)) < least:
             raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
-    sampler, writer = load_model(args.max_new_tokens)
-    requests = write_requests(writer, count=args.prompts + args.held_out_prompts, seed=args.seed)
+    requests = write_requests(load_writer(), count=args.prompts + args.held_out_prompts, seed=args.seed)
     train, held_out = make_prompts(
         requests, train=args.prompts, held_out=args.held_out_prompts, seed=args.seed
     )
+    sampler = load_sampler(args.max_new_tokens)
     answers = sample(train, sampler, responses=args.responses, seed=args.seed)
     write_pool(args.output, pool_rows(train, answers, held_out))
     short = sum(len(texts) < args.responses for texts in answers)
@@ -80,53 +82,51 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def load_model(max_new_tokens: int) -> tuple[Sampler, Writer]:
-    """The embedded model on the CPU, as one that answers prompts and as one that goes on with a text.
+def load_sampler(max_new_tokens: int) -> Sampler:
+    """The embedded model on the CPU, as one that responds to prompts.
 
     It computes in fp32, which every CPU does at full speed. Rounding differs between kinds of CPU and numbers
     of threads, and with it some of the text.
     """
+    from annotation.sampling.local import LocalSampler
+
+    sampling = SamplingConfig(
+        temperature=0.8,
+        top_p=_TOP_P,
+        max_tokens=max_new_tokens,
+        max_prompt_tokens=512,
+        stop=_STOP,
+        prompt_format="plain",
+    )
+    return LocalSampler(ModelSource(name=EMBEDDED, dtype="fp32"), sampling)
+
+
+def load_writer() -> LineWriter:
+    """The same model, as one that goes on with a text to the end of its line."""
     from trainers.generation.generate import Sampling, cut, generate
     from trainers.models import end_tokens, load_policy, load_tokenizer, resolve_model
-    from trainers.prompt_format import tokenize_prompts
 
-    path = resolve_model(MODEL)
+    path = resolve_model(EMBEDDED)
     model, tokenizer = load_policy(path, dtype="fp32"), load_tokenizer(path)
-    draw = partial(
-        generate,
-        model,
-        eos_ids=end_tokens(model, tokenizer),
-        pad_id=tokenizer.pad_token_id,
-        tokenizer=tokenizer,
-    )
-
-    def texts(ids: Sequence[Sequence[int]], stop: tuple[str, ...]) -> list[str]:
-        return [cut(tokenizer.decode(each, skip_special_tokens=True), stop).strip() for each in ids]
-
-    def answer(prompts: Sequence[Prompt], copies: int, seed: int) -> list[str]:
-        ids = draw(
-            tokenize_prompts(prompts, tokenizer, style="plain", max_tokens=512),
-            max_new_tokens=max_new_tokens,
-            sampling=Sampling(_TEMPERATURE, _TOP_P, seed),
-            stop=_STOP,
-            copies=copies,
-        )
-        return texts(ids, _STOP)
 
     def write(lists: Sequence[str], copies: int, seed: int) -> list[str]:
-        ids = draw(
+        ids = generate(
+            model,
             [tokenizer.encode(text) for text in lists],
             max_new_tokens=_REQUEST_TOKENS,
+            eos_ids=end_tokens(model, tokenizer),
+            pad_id=tokenizer.pad_token_id,
             sampling=Sampling(_REQUEST_TEMPERATURE, _TOP_P, seed),
             stop=("\n",),
+            tokenizer=tokenizer,
             copies=copies,
         )
-        return texts(ids, ("\n",))
+        return [cut(tokenizer.decode(each, skip_special_tokens=True), ("\n",)).strip() for each in ids]
 
-    return answer, write
+    return write
 
 
-def write_requests(writer: Writer, *, count: int, seed: int) -> dict[str, list[str]]:
+def write_requests(writer: LineWriter, *, count: int, seed: int) -> dict[str, list[str]]:
     """`count` requests or a few more, as many of each family and no two alike, in the order of writing.
 
     PoolError where the model writes too few that are fit for use.
@@ -141,7 +141,7 @@ def write_requests(writer: Writer, *, count: int, seed: int) -> dict[str, list[s
             if len(found[family]) >= each:
                 return {name: requests[:each] for name, requests in found.items()}
             lists = [few_shot(family, rng) for _ in range(_LISTS)]
-            lines = writer(lists, _CONTINUATIONS, _batch_seed(seed, 0, batch))
+            lines = writer(lists, _CONTINUATIONS, seed * _SEEDS + batch)
             found[family] = _fit(family, found[family], lines)
             bar.update(task, completed=sum(min(len(mine), each) for mine in found.values()))
     raise PoolError(f"the model wrote {min(map(len, found.values()))} requests of a family, not {each}")
@@ -153,41 +153,37 @@ def _fit(family: str, found: Sequence[str], lines: Sequence[str]) -> list[str]:
     return [request for request in dict.fromkeys([*found, *fresh]) if request not in EXAMPLES[family]]
 
 
-def sample(prompts: Sequence[Prompt], sampler: Sampler, *, responses: int, seed: int) -> list[list[str]]:
-    """For each prompt `responses` distinct answers that are not empty, in the order in which they were drawn.
-
-    What is missing after a wave is drawn again in the next; a prompt whose answers hardly vary may come short
-    of `responses` after the last wave.
-    """
-    answers: list[list[str]] = [[] for _ in prompts]
-    with _progress() as bar:
+def sample(
+    prompts: Sequence[Prompt], sampler: Sampler, *, responses: int, seed: int
+) -> list[list[Candidate]]:
+    """For each prompt `responses` distinct answers that are not empty; one whose answers hardly vary may come
+    short of them."""
+    with (
+        TemporaryDirectory() as folder,
+        opened_journal(Path(folder) / "responses.jsonl") as journal,
+        _progress() as bar,
+    ):
         task = bar.add_task("sampling", total=len(prompts) * responses)
-        for wave in range(_WAVES):
-            open_rows = [row for row, texts in enumerate(answers) if len(texts) < responses]
-            for start in range(0, len(open_rows), _PROMPTS_A_BATCH):
-                batch = open_rows[start : start + _PROMPTS_A_BATCH]
-                copies = max(responses - len(answers[row]) for row in batch)
-                drawn = sampler([prompts[row] for row in batch], copies, _batch_seed(seed, wave + 1, start))
-                for place, row in enumerate(batch):
-                    mine = filter(None, drawn[place * copies : (place + 1) * copies])
-                    answers[row] = list(dict.fromkeys([*answers[row], *mine]))[:responses]
-                bar.update(task, completed=sum(map(len, answers)))
-    return answers
+        collector = Collector(
+            prompts,
+            [Writer(SOURCE, "demo", sampler)],
+            journal,
+            responses=responses,
+            seed=seed,
+            resample=_RESAMPLE,
+        )
+        return collector.collect(lambda done, total: bar.update(task, completed=done)).responses
 
 
 def pool_rows(
-    train: Sequence[Prompt], answers: Sequence[Sequence[str]], held_out: Sequence[Prompt]
+    train: Sequence[Prompt], answers: Sequence[Sequence[Candidate]], held_out: Sequence[Prompt]
 ) -> list[Row]:
     """The pool's rows: train prompts with their answers and the verifier's scores, then held-out prompts."""
-    scored = [
-        [{"text": text, "score": round(score(prompt, text), 6), "source": SOURCE} for text in texts]
-        for prompt, texts in zip(train, answers, strict=True)
+    scores = [
+        Scores(tuple(score(prompt, answer.text) for answer in mine))
+        for prompt, mine in zip(train, answers, strict=True)
     ]
-    rows = [
-        _row(prompt, "train") | {"responses": responses}
-        for prompt, responses in zip(train, scored, strict=True)
-    ]
-    return rows + [_row(prompt, "held_out") for prompt in held_out]
+    return list(rows_of(train, answers, held_out, scores))
 
 
 def write_pool(path: Path, rows: Sequence[Row]) -> None:
@@ -196,14 +192,6 @@ def write_pool(path: Path, rows: Sequence[Row]) -> None:
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in [header, *rows])
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, gzip.compress(lines.encode(), compresslevel=9, mtime=0))
-
-
-def _row(prompt: Prompt, part: str) -> Row:
-    return {"prompt": prompt.text, "domain": prompt.domain, "part": part, "meta": dict(prompt.meta)}
-
-
-def _batch_seed(seed: int, wave: int, start: int) -> int:
-    return (seed * (_WAVES + 1) + wave) * 1_000_003 + start
 
 
 def _progress() -> Progress:

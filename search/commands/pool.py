@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -89,7 +90,10 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join([*report.lines(), *examples]))
         print(f"not usable: {report.error.splitlines()[0]}" if report.error else "usable")
         if report.error and report.format == "prompts":
-            print(f"prompts alone? apportion pool make {args.path} --output pool.jsonl goes on")
+            print(
+                f"prompts alone? apportion pool make {shlex.quote(args.path)} --output pool.jsonl goes on; "
+                "--judge.reward.function or --judge.kind says who scores"
+            )
     return 2 if report.error else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -39,6 +40,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "help": "draw and judge a small part, say what the whole will take, and stop",
     },
 }
+_BETWEEN_LINES = 60  # seconds
 _NOT_FOR_JUDGE = ("pool.", "sampling.", "model.", "more_models", "responses", "prompts")
 
 
@@ -110,6 +112,7 @@ def _lines_of(sampled: Sampled) -> Iterator[str]:
     collected, prompts = sampled.collected, sampled.prompts.train
     assert collected is not None
     had = sum(map(len, collected.responses))
+    yield from sampled.prompts.left_out
     yield (
         f"{had:,} responses to {len(prompts):,} prompts: {collected.drawn:,} "
         f"drawn ({collected.redrawn:,} again, for one that was empty or repeated), {collected.truncated:,} "
@@ -125,7 +128,9 @@ def _dry_run(args: argparse.Namespace, config: MakeConfig, work: Work) -> int:
 
     prompts = prompts_of(config)
     print(f"{len(prompts.train):,} prompts, {len(prompts.held_out):,} more are held out")
-    found = estimates(config, work, judged=args.action != "sample")
+    _say(prompts.left_out)
+    with _bar("measuring") as show:
+        found = estimates(config, work, prompts, show, judged=args.action != "sample")
     for estimate in found:
         print(estimate.line())
     seconds, cost = sum(each.seconds for each in found), sum(each.cost for each in found)
@@ -158,12 +163,27 @@ def _ray(config: MakeConfig, folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A function that shows how many are done; silent where there is no terminal."""
+    """A function that shows how many are done: in a bar, or where there is no terminal in a line a minute."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _in_lines(what)
+        return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _in_lines(what: str) -> Callable[[int, int], None]:
+    last = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _BETWEEN_LINES:
+            last = time.monotonic()
+            print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+
+    return show
 
 
 def _say(lines: Any) -> None:

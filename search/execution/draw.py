@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
@@ -13,7 +14,6 @@ from metrics.baselines import text_baselines
 from metrics.diversity import diversity
 from metrics.embedding import embedding_baselines
 from metrics.tokens import TokenTable
-from pools.stored import excerpt, keys_of
 from pools.subset import ranking
 from pools.types import Pool
 from search.trials.design_point import Trial
@@ -22,7 +22,7 @@ from search.trials.design_point import Trial
 def choose_orders(pool: Pool, tokens: TokenTable, trial: Trial) -> dict[int, list[int]]:
     """For each seed of `trial`, which prompts it labels: indices into `pool.train`, in labelling order."""
     point = trial.point
-    shuffled = {seed: ranking(keys_of(pool.train), seed) for seed in trial.seeds}
+    shuffled = {seed: ranking(pool.train.keys(), seed) for seed in trial.seeds}
     if point.selection == "random":
         return {seed: order[: point.prompts].tolist() for seed, order in shuffled.items()}
     from metrics.ngrams import pack_ngrams
@@ -53,7 +53,7 @@ def selected(
     rows = sorted({index for order in orders.values() for index in order})
     moved_to = {index: row for row, index in enumerate(rows)}
     moved = {seed: [moved_to[index] for index in order] for seed, order in orders.items()}
-    return excerpt(pool, rows), tokens.take(rows), moved
+    return replace(pool, train=pool.train.take(rows)), tokens.take(rows), moved
 
 
 def measure(

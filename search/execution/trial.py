@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from base.errors import ApportionError, TrainingError
 from metrics.embedding import embed_texts, embedding_baselines
-from pools.stored import StoredExamples
 from pools.types import Pool
 from search.cluster.connection import ON_HEAD
 from search.config.cost import CostModel
@@ -62,7 +61,7 @@ def execute(trial: Trial, shared: Shared) -> TrialRecord:
     started, point, key = time.perf_counter(), trial.point, trial.key(shared.identity)
     pool, tokens = ray.get([shared.pool, shared.tokens])
     orders, pool_ref = choose_orders(pool, tokens, trial), shared.pool
-    if isinstance(pool.train, StoredExamples):
+    if pool.train.folder:
         pool, tokens, orders = selected(pool, tokens, orders)
         pool_ref = ray.put(pool)
     vectors = ray.get(shared.vectors) if shared.vectors else None

@@ -13,11 +13,11 @@ from base.errors import PoolError
 from metrics.embedding import check_embedding_model
 from metrics.reward.registry import load_reward_model
 from metrics.scale import nested_diversity_at
-from metrics.stored_tokens import StoredTokens, store_tokens
+from metrics.stored_tokens import store_tokens
 from metrics.tokens import TokenTable, tokenize
 from pools.across import Cluster
 from pools.sources import load_pool
-from pools.stored import StoredExamples, fewest_responses, keys_of, on_disk, texts_of
+from pools.stored import on_disk
 from pools.subset import ranking
 from pools.types import Pool, Prompt
 from search.cluster.connection import visited
@@ -80,7 +80,7 @@ def read_pool(config: StudyConfig, folder: StudyFolder, display: Display) -> tup
             f"{config.pool.path} has no held-out prompts to judge a policy on: set pool.held_out_prompts, "
             "or give them in pool.held_out_path"
         )
-    check_responses(config, fewest_responses(pool.train))
+    check_responses(config, min(pool.train.sizes()))
     widest = _widest(config, len(pool.train))
     if (visits := config.trainer.visits(widest)) is not None and visits < widest:
         display.say(
@@ -94,17 +94,17 @@ def tokenize_pool(config: StudyConfig, pool: Pool, display: Display) -> TokenTab
     """The token ids of all train prompts, found once for the whole study."""
     with display.stage(f"loading the tokenizer of {config.model.name}, reading {len(pool.train):,} prompts"):
         tokenizer = load_light_tokenizer(resolve_model(config.model.name))
-        texts = texts_of(pool.train)
-        if isinstance(pool.train, StoredExamples):
-            with on_disk(folder := pool.train.path.with_name("tokens")):
-                return store_tokens(texts, tokenizer, folder)
-        return tokenize(texts, tokenizer)
+        texts, folder = pool.train.texts(), pool.train.folder
+        if folder is None:
+            return tokenize(texts, tokenizer)
+        with on_disk(place := folder / "tokens"):
+            return store_tokens(texts, tokenizer, place)
 
 
-def check_selections(config: StudyConfig, tokens: TokenTable) -> None:
+def check_selections(config: StudyConfig, pool: Pool, tokens: TokenTable) -> None:
     """Raise PoolError where a selection has to hold more n-grams in memory than a trial's process should."""
     greedy = [selection for selection in config.search.selections if selection != "random"]
-    if greedy and isinstance(tokens, StoredTokens) and len(tokens.ids) > GREEDY_TOKENS:
+    if greedy and pool.train.folder and len(tokens.ids) > GREEDY_TOKENS:
         raise PoolError(
             f'search.selections holds "{greedy[0]}", which compares all prompts with each other in memory: '
             f"they have {len(tokens.ids):,} tokens, and {GREEDY_TOKENS:,} is the most for a pool on disk; "
@@ -119,7 +119,7 @@ def diversity_curve(pool: Pool, tokens: TokenTable, *, seed: int) -> DiversityCu
     """
     seeds = range(seed, seed + CURVE_DRAWS)
     sizes = np.unique(np.geomspace(1, len(tokens), CURVE_POINTS).round().astype(int))
-    orders = (ranking(keys_of(pool.train), one) for one in seeds)
+    orders = (ranking(pool.train.keys(), one) for one in seeds)
     scores = np.mean([nested_diversity_at(tokens, order, sizes) for order in orders], axis=0)
     return DiversityCurve(prompts=tuple(sizes.tolist()), diversity=tuple(scores.tolist()))
 

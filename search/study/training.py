@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from pools.stored import StoredExamples
 from pools.types import Pool
 from search.cluster.capacity import concurrent_trials
 from search.cluster.connection import ON_HEAD
@@ -138,6 +137,6 @@ def _embed(model: str | None, pool: Pool) -> Any:
 
     from metrics.embedding import embed_texts
 
-    if model is None or isinstance(pool.train, StoredExamples):
+    if model is None or pool.train.folder:
         return None
-    return ray.remote(embed_texts).remote([example.prompt.text for example in pool.train], model)
+    return ray.remote(embed_texts).remote(list(pool.train.texts()), model)

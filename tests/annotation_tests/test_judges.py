@@ -147,6 +147,7 @@ def test_an_unparsable_verdict_is_asked_for_once_more(journal: Journal) -> None:
         made = judge(PointwiseJudge, stub.url, journal)
         scores = made.judge(examples)
         assert len(stub.requests) == 8 + 4
+        assert [body["temperature"] for body in stub.requests] == [0] * 8 + [0.5] * 4
         for each, row in zip(examples, scores, strict=True):
             expected = [None if quality(t) == 0 else pytest.approx(quality(t) / 9) for t in each.responses]
             assert list(row.values) == expected

@@ -54,13 +54,12 @@ def test_from_prompts_to_a_pool_that_a_study_can_use(prompts: Path, model: Path,
     pool, report = load_pool(PoolConfig(path=str(output)), seed=0, min_responses=4)
     assert (len(pool.train), len(pool.held_out)) == (10, 2)
     assert not report.counts
-    assert (
-        pool.description.startswith("Responses by model0 (temperature 1")
-        or "Responses by" in pool.description
-    )
+    assert pool.description.startswith(f"Responses by {model.name} (temperature 1")
     assert "scores by verifier (pools.demo.verifier:score)" in pool.description
     made = rows_of(output)[0]["pool"]["made"]
     assert made["responses"]["sampling"]["seed"] == 0 and "torch" in made["responses"]["versions"]
+    (wrote,) = made["responses"]["models"]
+    assert (wrote["dtype"], wrote["batch"], wrote["name"]) == ("fp32", 8, str(model))
     assert {response.source for example in pool.train for response in example.responses} == {model.name}
 
 
@@ -69,6 +68,18 @@ def test_the_check_of_prompts_alone_names_the_command(
 ) -> None:
     assert main(["pool", "check", str(prompts)]) == 2
     assert f"apportion pool make {prompts} --output pool.jsonl" in capsys.readouterr().out
+
+
+def test_a_row_that_is_no_prompt_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "prompts.csv"
+    path.write_text("prompt\nSay one\nSay two, and three\n")
+    with serving(Stub(words)) as stub:
+        command = ["pool", "sample", str(path), "--output", str(tmp_path / "o.jsonl"), "--responses", "1",
+                   "--model.endpoint", stub.url]  # fmt: skip
+        for options in (["--dry-run"], []):
+            assert main([*command, *options]) == 0
+            assert f"{path}:3: 2 values under 1 columns" in capsys.readouterr().out
+    assert len(rows_of(tmp_path / "o.jsonl")) == 2
 
 
 def test_sample_then_judge_is_make(prompts: Path, model: Path, tmp_path: Path) -> None:
@@ -144,15 +155,17 @@ def test_the_limit_of_cost_stops_and_goes_on(
 
 
 def test_a_dry_run_measures_writes_nothing_and_wastes_nothing(
-    prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "pool.jsonl"
     with serving(Stub(words)) as stub:
         command = ["pool", "sample", str(prompts), "--output", str(output), "--responses", "4",
                    "--model.endpoint", stub.url, "--model.name", "stub",
                    "--model.price_in", "1e6"]  # fmt: skip
+        monkeypatch.setattr("search.commands.pool_make._BETWEEN_LINES", 0.0)
         assert main([*command, "--dry-run"]) == 0
-        told = capsys.readouterr().out
+        told, progress = capsys.readouterr()
+        assert "measuring: 24 of 24" in progress
         assert "responses of stub: 48, 240 tokens in" in told and "cost 240" in told
         assert len(stub.requests) == 24 and not output.exists()
         assert main(command) == 0
@@ -195,7 +208,8 @@ def test_a_verifier_that_cannot_judge_is_told_before_anything_is_drawn(
             stub.url,
         ]
         assert main(command) == 2
-    assert "constraints" in capsys.readouterr().err and not stub.requests
+    told = capsys.readouterr().err
+    assert "constraints" in told and "judge.reward.function" in told and not stub.requests
 
 
 def test_nothing_is_written_over(prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

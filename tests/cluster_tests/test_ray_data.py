@@ -8,7 +8,6 @@ import random
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,11 @@ from base.errors import PoolError
 from metrics.diversity import diversity
 from metrics.ray_count import count_on_ray
 from metrics.tokens import tokenize
-from pools import across, sources
+from pools import across
 from pools.across import Cluster
 from pools.config import PoolConfig
 from pools.files import File
+from pools.formats.reader import Reader
 from pools.sources import scan_pool
 from pools.spilled import OnDiskPoolBuilder
 from search.config.load import load_config
@@ -92,9 +92,10 @@ def test_a_study_reads_a_large_pool_so(tmp_path: Path, monkeypatch: pytest.Monke
 
     def counted(files: Any, *rest: Any) -> None:
         given.append(len(files))
-        across.read_across(files, *rest)
+        read_across(files, *rest)
 
-    monkeypatch.setattr(sources, "read_across", counted)
+    read_across = across.read_across
+    monkeypatch.setattr(across, "read_across", counted)
     fields = {
         "pool.path": str(shared),
         "pool.held_out_prompts": "5",
@@ -114,7 +115,7 @@ def test_a_file_that_a_worker_cannot_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(
         PoolError, match=f"a worker .* cannot read the pool: {gone}: No such file or directory$"
     ):
-        across.read_across([File(gone, 1)], "pool", spilled, "", count())
+        across.read_across([File(gone, 1)], Reader(), spilled, "")
 
 
 def test_ray_counts_what_one_process_counts() -> None:

@@ -10,7 +10,7 @@ from support.tiny_models import byte_tokenizer, tiny_llama
 
 from metrics.config import RewardConfig
 from metrics.reward.fitted import fit_sample
-from pools.types import Example, Pool, Prompt, Response
+from pools.types import Example, MemoryExamples, Pool, Prompt, Response
 from search.study.folder import StudyFolder
 from trainers.config.trainer import EvaluationConfig, ModelConfig, TrainerConfig
 from trainers.models import load_policy
@@ -33,7 +33,7 @@ def setup(tmp_path: Path) -> TrialSetup:
 
 
 def test_what_was_fitted_elsewhere_judges_here_and_after_a_restart(setup: TrialSetup, tmp_path: Path) -> None:
-    train = tuple(
+    train = MemoryExamples(
         Example(Prompt(f"Say {n}."), tuple(Response(f"{n} " * k, score=k) for k in (1, 2, 3)))
         for n in range(12)
     )

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from annotation.config import EMBEDDED
+from annotation.sampling.sampler import MemorySampler
 from base.errors import ConfigError, PoolError
 from metrics.diversity import nested_diversity
 from metrics.tokens import tokenize
@@ -19,65 +21,47 @@ from pools.demo.grammar import make_prompts
 from pools.demo.requests import EXAMPLES, OPENINGS
 from pools.demo.verifier import score
 from pools.sources import load_pool
-from pools.types import Pool, Prompt
+from pools.types import Pool
 from search.commands import demo_pool
 from trainers.models import load_tokenizer, resolve_model
 
 TRAIN, HELD_OUT = make_prompts(EXAMPLES, train=20, held_out=3, seed=0)
 
 
-def varied(prompts: Sequence[Prompt], copies: int, seed: int) -> list[str]:
-    return [f"Answer {seed % 97} {place}." for place in range(copies * len(prompts))]
+def varied() -> MemorySampler:
+    return MemorySampler(lambda prompt, seed: f"Answer {seed} to {prompt.text}.")
 
 
-def test_every_prompt_gets_distinct_answers() -> None:
-    answers = demo_pool.sample(TRAIN, varied, responses=4, seed=0)
-    assert [len(set(texts)) for texts in answers] == [4] * 20
+def test_every_prompt_gets_distinct_answers_of_its_own() -> None:
+    answers = demo_pool.sample(TRAIN, varied(), responses=4, seed=0)
+    for prompt, mine in zip(TRAIN, answers, strict=True):
+        assert len({answer.text for answer in mine}) == 4
+        assert all(answer.text.endswith(f"{prompt.text}.") for answer in mine)
 
 
-def test_empty_and_repeated_answers_are_drawn_again() -> None:
-    calls: list[int] = []
-
-    def stubborn(prompts: Sequence[Prompt], copies: int, seed: int) -> list[str]:
-        calls.append(copies)
-        fresh = [f"Fresh {len(calls)} {place}" for place in range(copies)]
-        return fresh if len(calls) > 1 else ["same", "", "same", "other"]
-
-    answers = demo_pool.sample(TRAIN[:1], stubborn, responses=4, seed=0)
-    assert answers == [["same", "other", "Fresh 2 0", "Fresh 2 1"]]
-    assert calls == [4, 2]
-
-
-def test_each_prompt_keeps_its_own_answers() -> None:
-    def named(prompts: Sequence[Prompt], copies: int, seed: int) -> list[str]:
-        return [f"{prompt.text} {seed} {copy}" for prompt in prompts for copy in range(copies)]
-
-    answers = demo_pool.sample(TRAIN, named, responses=3, seed=0)
-    for prompt, texts in zip(TRAIN, answers, strict=True):
-        assert all(text.startswith(prompt.text) for text in texts)
+def test_another_seed_draws_other_answers() -> None:
+    texts = [
+        {answer.text for mine in demo_pool.sample(TRAIN, varied(), responses=2, seed=seed) for answer in mine}
+        for seed in (0, 1)
+    ]
+    assert not texts[0] & texts[1]
 
 
 def test_a_sampler_that_never_varies_comes_short_and_ends() -> None:
-    def same(prompts: Sequence[Prompt], copies: int, seed: int) -> list[str]:
-        return ["x"] * (copies * len(prompts))
+    same = MemorySampler(lambda prompt, seed: "x")
+    answers = demo_pool.sample(TRAIN, same, responses=3, seed=0)
+    assert [[answer.text for answer in mine] for mine in answers] == [["x"]] * 20
 
-    assert demo_pool.sample(TRAIN, same, responses=3, seed=0) == [["x"]] * 20
 
-
-def test_no_two_batches_share_a_seed() -> None:
+def test_no_two_lists_share_a_seed() -> None:
     seeds: list[int] = []
 
     def noted(texts: Sequence[object], copies: int, seed: int) -> list[str]:
         seeds.append(seed)
         return [f"the {'very ' * (len(seeds) % 9)}old house {chr(97 + copy)}." for copy in range(copies)]
 
-    def silent(prompts: Sequence[Prompt], copies: int, seed: int) -> list[str]:
-        seeds.append(seed)
-        return [""] * (copies * len(prompts))
-
     for seed in (0, 1):
         demo_pool.write_requests(noted, count=150, seed=seed)
-        demo_pool.sample(TRAIN, silent, responses=2, seed=seed)
     assert len(set(seeds)) == len(seeds) > 16
 
 
@@ -99,7 +83,7 @@ def test_a_model_that_repeats_itself_is_given_up() -> None:
 
 
 def test_the_file_reads_back_whole_and_is_the_same_each_time(tmp_path: Path) -> None:
-    answers = demo_pool.sample(TRAIN, varied, responses=4, seed=0)
+    answers = demo_pool.sample(TRAIN, varied(), responses=4, seed=0)
     for name in ("a.jsonl.gz", "b.jsonl.gz"):
         demo_pool.write_pool(tmp_path / name, demo_pool.pool_rows(TRAIN, answers, HELD_OUT))
     assert (tmp_path / "a.jsonl.gz").read_bytes() == (tmp_path / "b.jsonl.gz").read_bytes()
@@ -166,7 +150,7 @@ def test_most_prompts_that_ship_rank_their_responses(pool: Pool) -> None:
 
 def test_diversity_rises_over_all_sizes_of_the_pool_that_ships(pool: Pool) -> None:
     texts = [example.prompt.text for example in pool.train]
-    tokens = tokenize(texts, load_tokenizer(resolve_model(demo_pool.MODEL)))
+    tokens = tokenize(texts, load_tokenizer(resolve_model(EMBEDDED)))
     for seed in range(3):
         curve = nested_diversity(tokens.take(np.random.default_rng(seed).permutation(len(texts))))
         sizes = [curve[n - 1] for n in (6, 12, 24, 48, 96, 192)]

@@ -6,10 +6,10 @@ import pytest
 
 from base.errors import PoolError
 from pools.subset import set_apart
-from pools.types import Example, Pool, Prompt, Response
+from pools.types import Example, MemoryExamples, Pool, Prompt, Response
 
 HELD_OUT = tuple(Example(Prompt(f"question {i}"), (Response("a", 1.0),)) for i in range(10))
-POOL = Pool("p", (), HELD_OUT)
+POOL = Pool("p", MemoryExamples(), HELD_OUT)
 
 
 def test_dev_and_test_prompts_are_apart_and_whole() -> None:

@@ -344,7 +344,7 @@ def soundness(values: list[object], format: str) -> None:
     except PoolError as error:  # what auto cannot tell is refused as a whole
         assert format == "auto" or "pool.columns" in str(error)
         return
-    examples = pool.train + pool.held_out
+    examples = (*pool.train, *pool.held_out)
     assert report.rows == len(values)
     assert len(examples) + report.merged_rows + sum(report.counts.values()) >= len(values)
     assert len({example.prompt.key for example in examples}) == len(examples)

@@ -11,7 +11,7 @@ from typing import Any
 from support.tiny_models import byte_tokenizer, tiny_llama
 
 from metrics.config import RewardConfig
-from pools.types import Example, Pool, Prompt, Response
+from pools.types import Example, MemoryExamples, Pool, Prompt, Response
 from trainers.config.trainer import CheckpointConfig, EvaluationConfig, ModelConfig, TrainerConfig
 from trainers.spec import TrialJob, TrialSetup
 from trainers.workers.local import LocalContext
@@ -47,7 +47,7 @@ def pool() -> Pool:
         return Example(Prompt(f"{word} or {number}?"), responses)
 
     examples = [example(number) for number in range(18)]
-    return Pool("made-up", tuple(examples[:12]), tuple(examples[12:]))
+    return Pool("made-up", MemoryExamples(examples[:12]), tuple(examples[12:]))
 
 
 def save_model(folder: Path) -> Path:

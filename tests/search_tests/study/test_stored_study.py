@@ -127,10 +127,10 @@ def test_a_greedy_selection_that_memory_cannot_hold_is_refused(
 ) -> None:
     monkeypatch.setattr(material, "GREEDY_TOKENS", 100)
     greedy = {"search": {"selections": ["random", "narrow"]}, "budget": 9, "pool": {}}
-    for tokens, config in ((reads[0].tokens, greedy), (reads[1].tokens, {"budget": 9, "pool": {}})):
-        material.check_selections(StudyConfig.model_validate(config), tokens)
+    for read, config in ((reads[0], greedy), (reads[1], {"budget": 9, "pool": {}})):
+        material.check_selections(StudyConfig.model_validate(config), read.pool, read.tokens)
     with pytest.raises(PoolError, match=r'"narrow", which .* they have [\d,]+ tokens, and 100 is'):
-        material.check_selections(StudyConfig.model_validate(greedy), reads[1].tokens)
+        material.check_selections(StudyConfig.model_validate(greedy), reads[1].pool, reads[1].tokens)
 
 
 def test_the_copy_goes_when_the_folder_is_left(tmp_path: Path) -> None:
