@@ -24,9 +24,9 @@ def metered(run: Callable[[], object], device: torch.device) -> tuple[float, flo
 
 def _on_cpu(run: Callable[[], object]) -> tuple[float, float]:
     _reset_peak()
-    before, started = _memory("VmRSS"), time.process_time()
+    before, started = resident_mb("VmRSS"), time.process_time()
     run()
-    return time.process_time() - started, _memory("VmHWM") - before
+    return time.process_time() - started, resident_mb("VmHWM") - before
 
 
 def _on_gpu(run: Callable[[], object]) -> tuple[float, float]:
@@ -43,7 +43,7 @@ def _reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def _memory(field: str) -> float:
+def resident_mb(field: str) -> float:
     """A line of /proc/self/status, in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))

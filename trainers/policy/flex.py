@@ -18,7 +18,7 @@ _CHECKS = (
     (Segment(0, 70, (40, 0, 150)), Segment(260, 5, (1, 90))),
     (Segment(0, 300, (130, 20)), Segment(450, 1, (60,)), Segment(511, 30, (0, 40, 100))),
 )
-_TOLERANCE = 0.02  # of the norm: bfloat16 rounds to 0.004, a key too many or too few changes far more
+TOLERANCE = 0.02  # of the norm: bfloat16 rounds to 0.004, a key too many or too few changes far more
 
 
 def padded_length(tokens: int) -> int:
@@ -45,11 +45,11 @@ def obstacle(heads: int, groups: int, width: int, dtype: torch.dtype, device: to
     """
     shape = (heads, groups, groups), width, dtype, device
     try:
-        gaps = torch.cat([_gaps(_row(segments, *shape), segments) for segments in _CHECKS])
+        found = torch.cat([gaps(random_row(segments, *shape), segments) for segments in _CHECKS])
     except Exception as error:  # whatever a compiler or driver may raise: training continues without
         return failure(error)
-    gap = float(gaps.max())  # of a NaN too
-    return None if gap <= _TOLERANCE else f"FlexAttention is off by {gap:.2g} of the result's norm here"
+    gap = float(found.max())  # of a NaN too
+    return None if gap <= TOLERANCE else f"FlexAttention is off by {gap:.2g} of the result's norm here"
 
 
 def failure(error: Exception) -> str:
@@ -66,14 +66,17 @@ def _compiled() -> Callable[..., Any]:
     return torch.compile(flex_attention, dynamic=True)
 
 
-def _row(
+def random_row(
     segments: tuple[Segment, ...],
     heads: tuple[int, ...],
     width: int,
     dtype: torch.dtype,
     device: torch.device,
 ) -> list[Tensor]:
-    """Random queries, keys and values of a padded row, strided as by models: [T, heads, width]."""
+    """Random queries, keys and values of a padded row, strided as by models: [T, heads, width].
+
+    `heads` counts those of the three.
+    """
     generator = torch.Generator(device).manual_seed(0)  # the training's own stays as it is
     total = padded_length(segments[-1].stop)
     return [
@@ -83,8 +86,11 @@ def _row(
 
 
 @torch.enable_grad()
-def _gaps(row: list[Tensor], segments: tuple[Segment, ...]) -> Tensor:
-    """[4]: the relative error of the output and of the gradients of queries, keys and values."""
+def gaps(row: list[Tensor], segments: tuple[Segment, ...]) -> Tensor:
+    """[4]: the error of the output and of the gradients of queries, keys and values, by the norm.
+
+    Against SDPA under the dense mask on the same `row` (see `random_row`), in float32 at least.
+    """
     total, end, scale = row[0].shape[2], segments[-1].stop, row[0].shape[3] ** -0.5
     blocks, mask = row_blocks(segments, total, row[0].device), row_mask(segments, row[0].device)
 
@@ -95,12 +101,13 @@ def _gaps(row: list[Tensor], segments: tuple[Segment, ...]) -> Tensor:
         return scaled_dot_product_attention(query, key, value, mask, scale=scale, enable_gqa=True)
 
     precise = [tensor[:, :, :end].to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in row]
-    got, exact = _with_gradients(ours, row), _with_gradients(dense, precise)
+    got, exact = with_gradients(ours, row), with_gradients(dense, precise)
     pairs = [(a[:, :, :end], b) for a, b in zip(got, exact, strict=True)]
     return torch.stack([(a - b).norm() / b.norm() for a, b in pairs])
 
 
-def _with_gradients(attention: Callable[[Tensor, Tensor, Tensor], Tensor], row: list[Tensor]) -> list[Tensor]:
+def with_gradients(attention: Callable[[Tensor, Tensor, Tensor], Tensor], row: list[Tensor]) -> list[Tensor]:
+    """`attention` of the `row`, and the gradients of its queries, keys and values under a sum of squares."""
     leaves = [tensor.detach().requires_grad_() for tensor in row]
     out = attention(*leaves)
     return [out.detach(), *torch.autograd.grad(out.square().sum(), leaves)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -15,7 +14,7 @@ from pools.subset import draw
 from pools.types import Pool
 from trainers.models import load_policy, resolve_model
 from trainers.spec import Prepared, SeedResult, TrialJob, TrialSetup
-from trainers.training.telemetry import reset_peak_memory
+from trainers.training.telemetry import release_memory, reset_peak_memory
 from trainers.trial.evaluator import Evaluator
 from trainers.trial.out_of_memory import explain_oom
 from trainers.workers.collectives import all_gather
@@ -48,7 +47,7 @@ def run_trial(job: TrialJob, pool: Pool, context: WorkerContext) -> list[SeedRes
             result = train_and_evaluate(examples, seed, evaluator, checkpointer, job)
             checkpointer.add_result(result, more=seed != left[-1])
             context.seed_ended(result)
-            gc.collect()
+            release_memory()
         return checkpointer.results
 
 
