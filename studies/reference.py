@@ -47,8 +47,8 @@ def main() -> None:
     args = parser.parse_args()
     for name, part in () if args.gather else STAGES:
         train(name, part, args.runs)
-        gather(args.runs)
-    gather(args.runs)
+        gather(args.runs, whole=False)
+    gather(args.runs, whole=not args.gather)
 
 
 def train(name: str, part: Mapping[str, str], runs: Path) -> None:
@@ -62,13 +62,18 @@ def train(name: str, part: Mapping[str, str], runs: Path) -> None:
         sys.exit(done.returncode)
 
 
-def gather(runs: Path) -> None:
-    """Copy each study's trials to `studies/`, with its rewards prompt by prompt and where they come from."""
+def gather(runs: Path, *, whole: bool) -> None:
+    """Copy each study's trials to `studies/`, with its rewards prompt by prompt and where they come from.
+
+    A study counts among past studies (`apportion plan`) when it is whole.
+    """
     for folder in sorted(runs.glob("reference-*")):
         if (trials := folder / "trials.csv").exists():
             target = ROOT / "studies" / folder.name.replace("-", "_")
             shutil.copyfile(trials, target.with_suffix(".csv"))
             write_held_out(folder, target.parent / "held_out" / f"{target.name}.csv")
+            about = {"name": folder.name, "source": "docs/reference.md", "counts": whole}
+            target.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
             target.with_suffix(".yaml").write_text(yaml.safe_dump(source(folder), sort_keys=False))
 
 
@@ -99,7 +104,7 @@ def source(folder: Path) -> dict[str, object]:
         "commit": commit,
         "machine": f"{os.cpu_count()} cores of {_processor()}, Python {platform.python_version()}",
         "gathered": datetime.now(UTC).isoformat(timespec="minutes"),
-        "base_reward": study.get("base_reward"),
+        "base_reward": json.loads((folder / "base.json").read_text())["base"]["reward"],
         "pool_digest": study["pool"]["digest"],
         "configuration": yaml.safe_load((folder / "config.yaml").read_text()),
     }
