@@ -84,7 +84,7 @@ def augment(
 
 
 class NearCopies:
-    """Tells texts that nearly repeat one of the pool, or of the held-out prompts (MinHash, by datasketch)."""
+    """Finds texts that nearly repeat one of the pool, or of the held-out prompts (MinHash, by datasketch)."""
 
     def __init__(self, pool: Sequence[str], held_out: Sequence[str]) -> None:
         from datasketch import MinHashLSH

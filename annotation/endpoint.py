@@ -197,15 +197,15 @@ class Endpoint:
             raise _Fault(f"reply broke off: {error}", lost=True, gone=True) from None
 
     def _status_fault(self, error: Any) -> _Fault:
-        status, told = error.status_code, f"HTTP {error.status_code}: {str(error.message)[:200]}"
+        status, said = error.status_code, f"HTTP {error.status_code}: {str(error.message)[:200]}"
         if status in _NOT_LET_IN:
             raise ApportionError(
-                f"{self._source.endpoint}: {self._without_key(told)}; the key is read from the environment "
+                f"{self._source.endpoint}: {self._without_key(said)}; the key is read from the environment "
                 f"variable {self._source.api_key}, which is {'set' if self._key else 'not set'}"
             )
         if status in _NO_USE_TO_RETRY or getattr(error, "code", "") == "insufficient_quota":
-            return _Fault(told, final=True)
-        return _Fault(told, wait=_retry_after(error.response.headers))
+            return _Fault(said, final=True)
+        return _Fault(said, wait=_retry_after(error.response.headers))
 
     def _reply(self, answer: Any, chat: Chat, lost: float, started: float) -> Reply:
         """Raises _Fault where the answer holds no choice; one that counts no tokens costs its most."""

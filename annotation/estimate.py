@@ -1,4 +1,4 @@
-"""What responses and scores will cost, told from a small part of them that is really drawn and judged."""
+"""What responses and scores will cost, from a small part of them that is really drawn and judged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEWEST, MOST = 24, 400  # responses
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Totals of a whole run, and the `measured` responses or verdicts that they were told from.
+    """Totals of a whole run, and the `measured` responses or verdicts that they were estimated from.
 
     `count` is expected, draws of repeated responses included; `cost` is money, `seconds` are of this machine
     as it was while measuring.
@@ -38,7 +38,7 @@ class Estimate:
         tokens = f"{self.tokens_in:,.0f} tokens in, {self.tokens_out:,.0f} out, " if self.tokens_in else ""
         return (
             f"{self.what}: {self.count:,.0f}, {tokens}{self.seconds / 60:,.1f} minutes, "
-            f"cost {self.cost:,.4g} (told from {self.measured:,})"
+            f"cost {self.cost:,.4g} (from {self.measured:,})"
         )
 
 
@@ -81,7 +81,7 @@ def _spread(units: Sequence[Sequence[Task]], tasks: int) -> list[Sequence[Task]]
             parts.append(list(unit))
     wanted = min(max(FEWEST, round(MEASURED * tasks)), MOST)
     count = min(len(parts), max(3, -(-wanted // max(map(len, parts)))))
-    chosen = [parts[round((place + 0.5) * len(parts) / count - 0.5)] for place in range(count)]
+    chosen = [parts[round((index + 0.5) * len(parts) / count - 0.5)] for index in range(count)]
     single = all(len(unit) == 1 for unit in units)
     return [[task] for part in chosen for task in part] if single else list(chosen)
 

@@ -134,7 +134,7 @@ def write(path: Path, sampled: Sampled, made: Mapping[str, Any], scores: Sequenc
 def estimates(
     config: MakeConfig, work: Work, prompts: Prompts, progress: Progress, *, judged: bool
 ) -> list[Estimate]:
-    """What the whole run will take, told from parts of it that are drawn, judged and kept for the run.
+    """What the whole run will take, estimated from parts of it that are drawn, judged and kept for the run.
 
     Raises what `sample` raises.
     """
@@ -142,8 +142,8 @@ def estimates(
         _try_verifier(config, prompts)
     collector = _collector(config, work, prompts)
     found = [
-        estimate_sampling(collector, place, model, progress, resample=config.sampling.resample)
-        for place, model in enumerate(config.models)
+        estimate_sampling(collector, index, model, progress, resample=config.sampling.resample)
+        for index, model in enumerate(config.models)
     ]
     return found + ([_estimate_judging(config, work, collector, prompts, progress)] if judged else [])
 
@@ -152,8 +152,8 @@ def _estimate_judging(
     config: MakeConfig, work: Work, collector: Collector, prompts: Prompts, progress: Progress
 ) -> Estimate:
     some = [
-        Asked(prompts.train[place], tuple(sorted({text for text in texts if text})))
-        for place, texts in list(collector.drawn_before().items())[:_JUDGED_TO_MEASURE]
+        Asked(prompts.train[index], tuple(sorted({text for text in texts if text})))
+        for index, texts in list(collector.drawn_before().items())[:_JUDGED_TO_MEASURE]
     ]
     some = [each for each in some if each.responses]
     # A reward model's time is taken each time: what it finds here is not kept.

@@ -99,10 +99,10 @@ def rows_of(
 ) -> Iterator[dict[str, Any]]:
     """Rows of our own schema; a response that no score could be had for is left out, and so is a prompt
     without responses."""
-    for place, (prompt, candidates) in enumerate(zip(train, responses, strict=True)):
+    for index, (prompt, candidates) in enumerate(zip(train, responses, strict=True)):
         found = [{"text": each.text, "source": each.source} for each in candidates]
         if scores is not None:
-            found = _with_scores(found, scores[place])
+            found = _with_scores(found, scores[index])
         if found:
             yield row_of(prompt, "train") | {"responses": found}
     for prompt in held_out:

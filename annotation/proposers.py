@@ -79,5 +79,5 @@ class EndpointProposer:
 
 
 def _as_list(examples: Sequence[str]) -> str:
-    lines = [f"{place}. {example}" for place, example in enumerate(examples, start=1)]
+    lines = [f"{number}. {example}" for number, example in enumerate(examples, start=1)]
     return "\n".join([_INTRODUCTION, *lines, f"{len(lines) + 1}."])

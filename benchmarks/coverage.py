@@ -33,7 +33,7 @@ from search.trials.record import TrialRecord
 LARGEST_KNOWN = 12_000
 RESPONSES = (2, 3, 4)
 BUDGET = 48_000
-SPENDS = (1 / 8, 1 / 4, 1 / 2, 1.0)
+FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1.0)
 BUDGETS = {"tried": BUDGET, "between": 0.7 * BUDGET, "beyond": 1.5 * BUDGET}
 SEEDS = 3
 # Residual mean square of the paper's PRO lines is 2.6e-5, of points that average three seeds.
@@ -132,7 +132,7 @@ ORDER = [*sorted(("lines", "count only", "saturating", "heavy tails")), "falling
 
 def trials_of(truth: Truth, noise: Noise, generator: np.random.Generator) -> list[TrialRecord]:
     """One study's trials: the grid of random ones, and chosen prompts at a quarter of the budget."""
-    plan = [(round(s * BUDGET / k), k, "random", 1.0) for s in SPENDS for k in RESPONSES]
+    plan = [(round(s * BUDGET / k), k, "random", 1.0) for s in FRACTIONS for k in RESPONSES]
     plan += [(round(BUDGET / 4 / k), k, name, factor) for k in RESPONSES for name, factor in CHOSEN.items()]
     records = []
     for n, k, selection, factor in plan:
@@ -176,13 +176,13 @@ def judged(answer: Recommendation, truth: Truth, records: Sequence[TrialRecord])
     mine = expected(truth, answer.best.split)
     picked = max((r for r in records if r.selection == "random"), key=lambda r: r.reward)
     low, high = answer.best.interval_95
-    rival = answer.runner_up.split if answer.runner_up else answer.best.split
+    runner_up = answer.runner_up.split if answer.runner_up else answer.best.split
     return {
         "covered recommended": float(low <= mine <= high),
         "regret": best - mine,
         "regret of best observed": best - expected(truth, Split(picked.prompts, picked.responses)),
         "claimed better": answer.probability_better or 0.0,
-        "is better": float(mine > expected(truth, rival)),
+        "is better": float(mine > expected(truth, runner_up)),
         "decided": float(not answer.flags["undecided"]),
         "decided wrongly": float(not answer.flags["undecided"] and best > mine + answer.margin),
         "spends": answer.best.cost / answer.budget,

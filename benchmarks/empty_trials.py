@@ -159,8 +159,8 @@ def _trial(config: dict[str, Any], gate: Any, pool: Any, folder: str, job: bool)
         from trainers.config.trainer import ResourcesConfig
         from trainers.workers.worker_pool import WorkerPool
 
-        with contextlib.closing(WorkerPool(ResourcesConfig(), storage=folder)) as crew:
-            crew.run(work, name=f"job-{config['number']}", label="")
+        with contextlib.closing(WorkerPool(ResourcesConfig(), storage=folder)) as workers:
+            workers.run(work, name=f"job-{config['number']}", label="")
     else:
         anywhere = PlacementGroupSchedulingStrategy(placement_group=None)  # not within the trial's own group
         ray.get(ray.remote(num_cpus=1, scheduling_strategy=anywhere)(work).remote())

@@ -8,8 +8,9 @@ over trials; all shares are of what the full grid (every number of responses at 
 takes. The answer is right if its true reward is within 0.002 of the best split's. The last line is one JSON
 object.
 
-The rivals: `grid`, which answers with the best mean at the whole budget; `random` points; `tpe`, plain Optuna
-on responses and spend. The last two train a point with one seed at a time and answer like the grid.
+The baselines: `grid`, which answers with the best mean at the whole budget; `random` points; `tpe`, plain
+Optuna on responses and budget fraction. The last two train a point with one seed at a time and
+answer like the grid.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from search.plan.step import Stop, Train
 from search.trials.design_point import DesignPoint, Trial
 from search.trials.record import TrialRecord
 
-SPENDS = (0.125, 0.25, 0.5, 1.0)
+FRACTIONS = (0.125, 0.25, 0.5, 1.0)
 GRID_SEEDS = 3
 MARGIN = 0.002
 TRIALS = 40
@@ -74,7 +75,8 @@ class Ground:
                 "pool": {"path": "none"},
                 "trainer": {"matching": "epochs", "epochs": 1},
                 "search": {
-                    "responses": self.responses, "budget_fractions": SPENDS, "seeds": seeds, "trials": TRIALS,
+                    "responses": self.responses, "budget_fractions": FRACTIONS,
+                    "seeds": seeds, "trials": TRIALS,
                     "practical_margin": MARGIN,
                 },
             }
@@ -181,7 +183,7 @@ def run_tpe(study: Study, limit: int) -> dict[str, float]:
     while study.samples < limit:
         trial = tuner.ask()
         responses = trial.suggest_categorical("responses", study.ground.responses)
-        point = study.space.point(responses, trial.suggest_categorical("budget_fraction", SPENDS))
+        point = study.space.point(responses, trial.suggest_categorical("budget_fraction", FRACTIONS))
         tuner.tell(trial, _one_seed(study, point, seen))
     return {}
 

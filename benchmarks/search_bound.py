@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from benchmarks.search import DEVIATION, INTERIOR, SPENDS, curve, grid_samples, grounds
+from benchmarks.search import DEVIATION, FRACTIONS, INTERIOR, curve, grid_samples, grounds
 from search.plan.space import Space
 
 SLOPE_DEVIATION = (0.0073 - 0.0043) / 12**0.5  # of the uniform distribution that slopes are drawn from
@@ -41,10 +41,10 @@ def third(name: str) -> float:
 def variance(responses: int, seeds: Sequence[int]) -> float:
     """Of the whole budget's reward, known from so many seeds at each budget fraction, and the prior."""
     whole = grounds()[INTERIOR_GROUND].budget / responses
-    offsets = np.array([curve().at(int(whole * budget_fraction)) for budget_fraction in SPENDS]) - curve().at(
-        int(whole)
-    )
-    design = np.stack([np.ones(len(SPENDS)), offsets], axis=1)
+    offsets = np.array(
+        [curve().at(int(whole * budget_fraction)) for budget_fraction in FRACTIONS]
+    ) - curve().at(int(whole))
+    design = np.stack([np.ones(len(FRACTIONS)), offsets], axis=1)
     known = (design * np.array(seeds)[:, None]).T @ design / DEVIATION["PRO"] ** 2
     return float(np.linalg.inv(known + np.diag([1e-9, SLOPE_DEVIATION**-2]))[0, 0])
 
@@ -53,9 +53,9 @@ def least_variance(responses: int, most: float) -> NDArray[np.float64]:
     """[100]: the least variance that can be had for at most 1, 2, ... 100 hundredths of `most` trainings."""
     best = np.full(101, np.inf)
     for seeds in itertools.product(
-        *(range(int(min(most / budget_fraction, MOST_SEEDS)) + 1) for budget_fraction in SPENDS)
+        *(range(int(min(most / budget_fraction, MOST_SEEDS)) + 1) for budget_fraction in FRACTIONS)
     ):
-        work = float(np.dot(SPENDS, seeds))
+        work = float(np.dot(FRACTIONS, seeds))
         if 0 < work <= most:
             place = int(np.ceil(100 * work / most))
             best[place] = min(best[place], variance(responses, seeds))

@@ -25,12 +25,12 @@ def encode(text: str, tokenizer: Any, *, add_special_tokens: bool = False) -> li
     if _OPEN not in text:
         return list(tokenizer.encode(text, add_special_tokens=add_special_tokens))
     names, ids = _names(tokenizer), []
-    for place, part in enumerate(_HIDDEN.split(text)):
-        if place % 2:
+    for index, part in enumerate(_HIDDEN.split(text)):
+        if index % 2:
             part = names[int(part)]
             ids += tokenizer.encode(part, add_special_tokens=False, split_special_tokens=True)
-        elif part or not place:
-            ids += tokenizer.encode(part, add_special_tokens=add_special_tokens and not place)
+        elif part or not index:
+            ids += tokenizer.encode(part, add_special_tokens=add_special_tokens and not index)
     return ids
 
 

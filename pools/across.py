@@ -38,7 +38,8 @@ class Cluster:
         """Whether every machine can read the source: files in an object store, or below `shared`."""
         folder = self.shared.removeprefix("file://").rstrip("/") + "/"
         return bool(source.files) and all(
-            is_uri(place) or (self.shared != "" and place.startswith(folder)) for place, _ in source.files
+            is_uri(location) or (self.shared != "" and location.startswith(folder))
+            for location, _ in source.files
         )
 
 
@@ -77,7 +78,7 @@ def read_across(files: Sequence[File], reader: Reader, gathered: OnDiskPoolBuild
     `mark` overrules the rows' own. Raises PoolError where a worker cannot read a file.
     """
     findings: dict[int, Findings] = {}
-    numbered = [(next(gathered.numbers), file.place) for file in files]
+    numbered = [(next(gathered.numbers), file.location) for file in files]
     for chunk in _chunks(numbered, reader, mark, gathered.parts):
         gathered.rows += chunk["rows"]
         gathered.put(chunk["part"], chunk["lines"])
@@ -98,7 +99,7 @@ def _chunks(files: Sequence[tuple[int, str]], reader: Reader, mark: str, parts: 
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.target_max_block_size = _BLOCK_BYTES
-    items = [{"number": number, "place": place} for number, place in files]
+    items = [{"number": number, "location": location} for number, location in files]
     with ray.data.DataContext.current(context):
         rows = ray.data.from_items(items, override_num_blocks=min(len(items), _MOST_TASKS)).flat_map(
             partial(_checked, reader=reader, mark=mark, parts=parts), num_cpus=1
@@ -115,7 +116,7 @@ def _checked(file: dict[str, Any], reader: Reader, mark: str, parts: int) -> Ite
     number, findings = file["number"], Findings()
     lines: defaultdict[int, list[str]] = defaultdict(list)
     rows = held = 0
-    for each in placed(open_file(file["place"]), number):
+    for each in placed(open_file(file["location"]), number):
         rows += 1
         for good in valid_rows(each, reader, mark, findings):
             lines[part_of(good, parts)].append(line := as_line(good))

@@ -15,7 +15,7 @@ _STEPS, _STEP_LIMIT, _TOLERANCE = 50, 2.0, 1e-8
 
 
 class Comparison(NamedTuple):
-    """Two responses by their places, and the share of the first: 1 where it is better, 0.5 for a tie."""
+    """Two responses by their indices, and the share of the first: 1 where it is better, 0.5 for a tie."""
 
     first: int
     second: int

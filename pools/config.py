@@ -48,7 +48,7 @@ class PoolConfig(Settings):
         "'pool/*.parquet', any of these in an object store (s3://, gs://), a saved Hugging Face data set "
         "(folder), a hub id such as Anthropic/hh-rlhf, or demo, the pool that ships with the project",
     )
-    format: Format = Field("auto", description="shape of the rows; auto tells it from each row's columns")
+    format: Format = Field("auto", description="shape of the rows; auto detects it from each row's columns")
     columns: Columns = Columns()
     score: dict[str, float] = Field(
         {},

@@ -21,61 +21,64 @@ _CREDENTIAL = re.compile(r"://[^/]*@|[?&](access|secret)_key=")
 class File(NamedTuple):
     """A path or the URI of an object, and how many bytes it has."""
 
-    place: str
+    location: str
     size: int
 
 
-def is_uri(place: str) -> bool:
+def is_uri(location: str) -> bool:
     """Whether this names something in an object store, rather than a path."""
-    return "://" in place
+    return "://" in location
 
 
-def refuse_credential(place: str, name: str) -> None:
+def refuse_credential(location: str, name: str) -> None:
     """Raise ConfigError where the URI in the field `name` carries a key or a password; it is not repeated."""
-    if _CREDENTIAL.search(place):
+    if _CREDENTIAL.search(location):
         raise ConfigError(
             f"{name} carries a credential: keep it out of configurations. Machines of a cloud have a role "
             "of their own; elsewhere use the cloud's environment variables or its file of credentials"
         )
 
 
-def is_data(place: str) -> bool:
+def is_data(location: str) -> bool:
     """Whether the name is that of a file that a pool can be read from."""
-    name = place.partition("?")[0] if is_uri(place) else place
+    name = location.partition("?")[0] if is_uri(location) else location
     return name.lower().endswith(SUFFIXES)
 
 
-def delimiter_of(place: str) -> str:
+def delimiter_of(location: str) -> str:
     """What parts the values of a table with this name; empty for files of JSON."""
     name = (
-        (place.partition("?")[0] if is_uri(place) else place).lower().removesuffix(".gz").removesuffix(".zst")
+        (location.partition("?")[0] if is_uri(location) else location)
+        .lower()
+        .removesuffix(".gz")
+        .removesuffix(".zst")
     )
     return "," if name.endswith(".csv") else "\t" if name.endswith(".tsv") else ""
 
 
-def opened(place: str) -> BinaryIO:
+def opened(location: str) -> BinaryIO:
     """The file's bytes from the beginning; raises OSError or ValueError."""
-    if not is_uri(place):
-        return Path(place).open("rb")
-    stream: Any = for_arrow(place)  # a raw stream in all but its type
+    if not is_uri(location):
+        return Path(location).open("rb")
+    stream: Any = for_arrow(location)  # a raw stream in all but its type
     return io.BufferedReader(stream, _BUFFER)
 
 
-def for_arrow(place: str) -> Any:
+def for_arrow(location: str) -> Any:
     """What pyarrow's own readers take: the path, or the opened object; raises OSError or ValueError."""
-    if not is_uri(place):
-        return place
-    filesystem, path = _reached(place)
+    if not is_uri(location):
+        return location
+    filesystem, path = _reached(location)
     return filesystem.open_input_file(path)
 
 
-def size_of(place: str) -> int:
+def size_of(location: str) -> int:
     """Bytes of a file that can be opened; PoolError where it cannot."""
     try:
-        with opened(place) as file:
+        with opened(location) as file:
             return file.seek(0, io.SEEK_END)
     except (OSError, ValueError) as error:
-        raise PoolError(f"{place}: {getattr(error, 'strerror', None) or error}") from None
+        raise PoolError(f"{location}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def stored_files(uri: str) -> list[File]:
@@ -124,9 +127,9 @@ def local_files(path: str) -> list[File]:
 
     Raises PoolError where a pattern matches nothing, or something that is no data file.
     """
-    place = Path(path).expanduser()
-    folder = str(place) if place.is_dir() else ""
-    found = place.rglob("*") if folder else map(Path, glob.glob(str(place), recursive=True))
+    location = Path(path).expanduser()
+    folder = str(location) if location.is_dir() else ""
+    found = location.rglob("*") if folder else map(Path, glob.glob(str(location), recursive=True))
     return _sorted(path, {str(each): each.stat().st_size for each in found if each.is_file()}, folder)
 
 
@@ -135,20 +138,20 @@ def _sorted(asked: str, sizes: dict[str, int], folder: str) -> list[File]:
     if folder:
         hidden = re.compile(r"/[._]")
         kept = (each for each in sizes if is_data(each) and not hidden.search(each.partition(folder)[2]))
-        sizes = {place: sizes[place] for place in kept}
+        sizes = {location: sizes[location] for location in kept}
     known = ", ".join(SUFFIXES)
     if not sizes:
         raise PoolError(f"{asked}: no file matches; a pool's files end in one of {known}")
-    if other := [place for place in sizes if not is_data(place)]:
+    if other := [location for location in sizes if not is_data(location)]:
         raise PoolError(f"{asked}: {min(other)} is no file of a pool, which ends in one of {known}")
-    return [File(place, sizes[place]) for place in sorted(sizes)]
+    return [File(location, sizes[location]) for location in sorted(sizes)]
 
 
 def _reached(uri: str) -> tuple[Any, str]:
     """pyarrow's file system for a URI, and the path there, letter by letter as it is written."""
     from pyarrow.fs import FileSystem
 
-    place, mark, query = uri.partition("?")
-    scheme, _, path = place.partition("://")
+    location, mark, query = uri.partition("?")
+    scheme, _, path = location.partition("://")
     filesystem, _ = FileSystem.from_uri(f"{scheme}://{path.partition('/')[0]}{mark}{query}")
     return filesystem, path.rstrip("/")

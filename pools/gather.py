@@ -35,7 +35,7 @@ class ValidRow(NamedTuple):
     """
 
     at: int
-    place: str
+    location: str
     held_out: bool
     rows: Rows
     prompt: Prompt
@@ -52,7 +52,7 @@ class Entry:
 
     prompt: Prompt
     at: int
-    place: str
+    location: str
     rows: Rows
     responses: dict[str, list[Response]] = field(default_factory=dict)
     pairs: list[tuple[str, float, str, float]] | None = None
@@ -61,9 +61,9 @@ class Entry:
         """The responses with mean scores or, where several comparisons have to agree, with strengths."""
         if self.pairs is None or len(self.pairs) < 2:
             return Example(self.prompt, tuple(map(_averaged, self.responses.values())))
-        places = {text: place for place, text in enumerate(self.responses)}
-        games = [Comparison(places[a], places[b], _share(one, two)) for a, one, b, two in self.pairs]
-        scores = strengths(len(places), games)
+        numbers = {text: number for number, text in enumerate(self.responses)}
+        games = [Comparison(numbers[a], numbers[b], _share(one, two)) for a, one, b, two in self.pairs]
+        scores = strengths(len(numbers), games)
         scored = (replace(same[0], score=s) for same, s in zip(self.responses.values(), scores, strict=True))
         return Example(self.prompt, tuple(scored), decided(scores, games))
 
@@ -120,10 +120,10 @@ class Gathered(PoolBuilder):
         entries = self._held_out if good.held_out else self._train
         entry = entries.get(good.prompt.key)
         if entry is None:
-            entry = entries[good.prompt.key] = Entry(good.prompt, good.at, good.place, good.rows)
+            entry = entries[good.prompt.key] = Entry(good.prompt, good.at, good.location, good.rows)
         elif entry.at != good.at:
             if (reason := _at_odds(entry, good)) is not None:
-                self.findings.add(Flaw(reason, f"first at {entry.place}"), good.place, good.at)
+                self.findings.add(Flaw(reason, f"first at {entry.location}"), good.location, good.at)
                 return
             entry.rows = good.rows
             self.merged_rows += 1
@@ -138,7 +138,7 @@ class Gathered(PoolBuilder):
         for text, response in zip(texts, good.responses, strict=True):
             same = entry.responses.setdefault(text, [])
             if same and good.rows == "alone":
-                self.findings.add(Flaw("duplicate_response", shown(response.text)), good.place, good.at)
+                self.findings.add(Flaw("duplicate_response", shown(response.text)), good.location, good.at)
             else:
                 same.append(response)
 
@@ -150,7 +150,7 @@ class Gathered(PoolBuilder):
     def _drop_shared(self, guards: set[str]) -> None:
         for key in [key for key in self._train if guard_of(key) in guards] if guards else []:
             entry = self._train.pop(key)
-            self.findings.add(Flaw("shared_with_held_out"), entry.place, entry.at)
+            self.findings.add(Flaw("shared_with_held_out"), entry.location, entry.at)
 
     def take_held_out(self, seed: int, count: int | None) -> tuple[tuple[Example, ...], int]:
         """See `PoolBuilder`."""
@@ -170,13 +170,13 @@ class Gathered(PoolBuilder):
             if len(entry.responses) >= min_responses:
                 enough.append(entry.example())
             else:
-                self.findings.add(too_few(len(entry.responses), min_responses), entry.place, entry.at)
+                self.findings.add(too_few(len(entry.responses), min_responses), entry.location, entry.at)
         return MemoryExamples(enough)
 
 
 def valid_rows(placed: Placed, reader: Reader, part: str, findings: Findings) -> list[ValidRow]:
     """What the row says, checked: one prompt, or several of a tree. What is wrong goes to `findings`."""
-    at, place, row = placed
+    at, location, row = placed
     good = []
     try:
         format, drafts = reader.read(_fields(row))
@@ -186,11 +186,11 @@ def valid_rows(placed: Placed, reader: Reader, part: str, findings: Findings) ->
             if reader.refusal is not None and (why := reader.refusal(checked.prompt)):
                 raise RowFlaw("template_refuses", why)
             for flaw in checked.flaws:
-                findings.add(flaw, place, at)
+                findings.add(flaw, location, at)
             held_out = (part or checked.part) == "held_out"
-            good.append(ValidRow(at, place, held_out, draft.rows, checked.prompt, checked.responses))
+            good.append(ValidRow(at, location, held_out, draft.rows, checked.prompt, checked.responses))
     except RowFlaw as error:
-        findings.add(error.flaw, place, at)
+        findings.add(error.flaw, location, at)
     return good
 
 

@@ -28,7 +28,7 @@ class PromptFiles:
     """Which files or data sets to read, and how.
 
     `paths` may hold globs and hub ids. `field` names the column that holds the prompt (a text or a list of
-    turns); when empty, `format` (`auto`: told by the first row) says where it lies.
+    turns); when empty, `format` (`auto`: detected from the first row) says where it lies.
     """
 
     paths: Sequence[str]
@@ -75,7 +75,7 @@ def stream_prompts(
     """The usable prompts of all files in order; `tally` is kept while they are read.
 
     A prompt met before (see `Prompt.key`) is left out among the first 5 million different ones; those after
-    are not remembered, so that memory stays bounded. `progress` hears of each source and its share read.
+    are not remembered, so that memory stays bounded. `progress` is called for each source and its share read.
     """
     seen: set[bytes] = set()
     for path in files.sources():

@@ -67,7 +67,7 @@ class PoolSource(Protocol):
 
 
 class MemorySource(PoolSource):
-    """Rows held in a list: the twin that tests and programs use in place of a file."""
+    """Rows held in a list: the twin that tests and programs use in location of a file."""
 
     def __init__(self, values: Sequence[object], label: str = "memory") -> None:
         self.label = label
@@ -90,13 +90,13 @@ class MemorySource(PoolSource):
 
 
 class TextSource(PoolSource):
-    """A file of JSON lines, a JSON array, CSV or TSV, plain or compressed (told by content).
+    """A file of JSON lines, a JSON array, CSV or TSV, plain or compressed (detected by content).
 
     Blank lines are passed over.
     """
 
-    def __init__(self, place: Path | str) -> None:
-        self.label = str(place)
+    def __init__(self, location: Path | str) -> None:
+        self.label = str(location)
         self._raw: BinaryIO | None = None
         self._size = max(size_of(self.label), 1)
 
@@ -126,8 +126,8 @@ class TextSource(PoolSource):
 class ParquetSource(PoolSource):
     """The rows of one Parquet file."""
 
-    def __init__(self, place: Path | str) -> None:
-        self.label = str(place)
+    def __init__(self, location: Path | str) -> None:
+        self.label = str(location)
         self._read = 0
         self._total = 0
         size_of(self.label)
@@ -206,8 +206,8 @@ class FilesSource(PoolSource):
     def sources(self) -> Iterator[PoolSource]:
         """See `PoolSource`."""
         self._done = 0
-        for place, size in self.files:
-            self._now = open_file(place)
+        for location, size in self.files:
+            self._now = open_file(location)
             yield self._now
             self._done, self._now = self._done + size, None
 
@@ -220,15 +220,17 @@ class FilesSource(PoolSource):
         """Share of the files' bytes that is read."""
         now = 0.0
         if self._now is not None:
-            now = self._now.fraction() * next(size for place, size in self.files if place == self._now.label)
+            now = self._now.fraction() * next(
+                size for location, size in self.files if location == self._now.label
+            )
         return (self._done + now) / max(sum(file.size for file in self.files), 1)
 
     def size(self) -> int:
         """Bytes of the files, uncompressed as those of the first file with the same ending are."""
         total = 0.0
-        for suffix in {Path(file.place).suffix for file in self.files}:
-            alike = [file for file in self.files if Path(file.place).suffix == suffix]
-            ratio = open_file(alike[0].place).size() / max(alike[0].size, 1)
+        for suffix in {Path(file.location).suffix for file in self.files}:
+            alike = [file for file in self.files if Path(file.location).suffix == suffix]
+            ratio = open_file(alike[0].location).size() / max(alike[0].size, 1)
             total += ratio * sum(file.size for file in alike)
         return int(total)
 
@@ -244,10 +246,10 @@ def _without_ending(label: str) -> str:
 
 
 class Placed(NamedTuple):
-    """A row, its place as `file:line`, and a number that rises in the order in which rows are read."""
+    """A row, its location as `file:line`, and a number that rises in the order in which rows are read."""
 
     at: int
-    place: str
+    location: str
     row: Row
 
 
@@ -293,34 +295,34 @@ def header(first: Row) -> Mapping[str, object] | None:
     return None
 
 
-def open_file(place: str) -> PoolSource:
-    """The source for one file, told by its suffix; raises PoolError."""
-    if place.partition("?")[0].lower().endswith(".parquet"):
-        return ParquetSource(place)
-    return TextSource(place)
+def open_file(location: str) -> PoolSource:
+    """The source for one file, known by its suffix; raises PoolError."""
+    if location.partition("?")[0].lower().endswith(".parquet"):
+        return ParquetSource(location)
+    return TextSource(location)
 
 
 def open_source(path: str, *, split: str = "train", subset: str = "") -> PoolSource:
     """The source for `path`: a file, a folder, a pattern, an object store's URI, or a hub id.
 
-    A file is told by its suffix; folders that are more than data files, and hub ids, are opened with
+    A file is known by its suffix; folders that are more than data files, and hub ids, are opened with
     `datasets`, for which alone `split` and `subset` are. Raises PoolError for a path that is nothing of that.
     """
     if is_uri(path):
         return FilesSource(path, stored_files(path))
-    place = Path(path).expanduser()
-    if glob.has_magic(path) and not place.exists():
+    location = Path(path).expanduser()
+    if glob.has_magic(path) and not location.exists():
         return FilesSource(path, local_files(path))
-    if place.is_dir() and (split, subset) == ("train", "") and (files := _one_split(place)):
+    if location.is_dir() and (split, subset) == ("train", "") and (files := _one_split(location)):
         return FilesSource(path, files)
-    name = place.name.lower()
+    name = location.name.lower()
     if name.endswith(".parquet"):
-        return ParquetSource(place)
+        return ParquetSource(location)
     if name.endswith(TEXT_SUFFIXES):
-        return TextSource(place)
-    if place.is_file():
-        raise PoolError(f'{path}: suffix "{place.suffix}" is none of {", ".join(SUFFIXES)}')
-    if not place.exists() and not _HUB_ID.fullmatch(path):
+        return TextSource(location)
+    if location.is_file():
+        raise PoolError(f'{path}: suffix "{location.suffix}" is none of {", ".join(SUFFIXES)}')
+    if not location.exists() and not _HUB_ID.fullmatch(path):
         raise PoolError(f"{path}: no such file or folder, and a hub id would be NAME or OWNER/NAME")
     return DatasetSource(path, split=split, subset=subset)
 
@@ -341,10 +343,10 @@ def _one_split(folder: Path) -> list[File]:
 def _open_dataset(path: str, split: str, subset: str) -> Sequence[object]:
     import datasets
 
-    place = Path(path).expanduser()
+    location = Path(path).expanduser()
     try:
-        if (place / "dataset_dict.json").is_file() or (place / "state.json").is_file():
-            data = _saved_split(datasets.load_from_disk(str(place)), path, split)
+        if (location / "dataset_dict.json").is_file() or (location / "state.json").is_file():
+            data = _saved_split(datasets.load_from_disk(str(location)), path, split)
         else:
             data = datasets.load_dataset(path, subset or None, split=split)
     except PoolError:

@@ -1,4 +1,4 @@
-"""What loading found: counts by reason with first places, and the shape of what was kept."""
+"""What loading found: counts by reason with first locations, and the shape of what was kept."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Finding:
     """One flaw and where it lies, as `file:line`."""
 
     reason: str
-    place: str
+    location: str
     detail: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.detail}" if self.detail else self.place
+        return f"{self.location}: {self.detail}" if self.detail else self.location
 
 
 class Findings:
-    """All flaws and notes met while loading: a count for each reason, and its first few places.
+    """All flaws and notes met while loading: a count for each reason, and its first few locations.
 
     `formats` counts rows by the format that they were read in.
     """
@@ -39,12 +39,12 @@ class Findings:
         self._counts: Counter[str] = Counter()
         self._first: dict[str, list[tuple[int, Finding]]] = {}
 
-    def add(self, flaw: Flaw, place: str, at: int) -> None:
+    def add(self, flaw: Flaw, location: str, at: int) -> None:
         """Count one flaw at `file:line`, the `at`-th row that was read."""
         self._counts[flaw.reason] += 1
         kept = self._first.setdefault(flaw.reason, [])
         if len(kept) < _PLACES_KEPT:
-            kept.append((at, Finding(flaw.reason, place, flaw.detail)))
+            kept.append((at, Finding(flaw.reason, location, flaw.detail)))
 
     def include(self, others: Findings) -> None:
         """Count those of `others` too, as if the rows of both had been read in their order."""
@@ -216,7 +216,7 @@ class PoolReport:
 
     def lines(self) -> list[str]:
         """The report for reading."""
-        chosen = "told from the first rows" if self.detected else "as asked"
+        chosen = "detected from the first rows" if self.detected else "as asked"
         lines = [f"{self.path}: {self.rows:,} rows, format {self.format} ({chosen}), name {self.name}"]
         lines += [self.description] if self.description else []
         if len(self.formats) > 1:
@@ -236,14 +236,14 @@ class PoolReport:
         return lines
 
     def note_lines(self) -> list[str]:
-        """One line for each note with its count, and its first place."""
+        """One line for each note with its count, and its first location."""
         first = {finding.reason: finding for finding in reversed(self.first)}
         return [
             f"note: {count:,} x {note}: {NOTES[note]} ({first[note]})" for note, count in self.notes.items()
         ]
 
     def finding_lines(self) -> list[str]:
-        """One line for each reason with its count, then its first places."""
+        """One line for each reason with its count, then its first locations."""
         if not self.counts:
             return ["nothing was dropped"]
         lines = []

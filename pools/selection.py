@@ -90,9 +90,10 @@ def _check(kind: str, strength: float, prompts: int, count: int) -> None:
 
 
 class _Cover:
-    """Which n-grams the chosen prompts hold, and what each prompt would add; prompts go by their place.
+    """Which n-grams the chosen prompts hold, and what each prompt would add; prompts go by their position.
 
-    Place i is prompt `members[i]`. Every place owns one more entry that never counts, so that none is empty.
+    Position i is prompt `members[i]`. Every position owns one more entry that never
+    counts, so that none is empty.
     """
 
     def __init__(self, ngrams: Ngrams, members: Indices, given: Ngrams | None = None) -> None:
@@ -100,9 +101,9 @@ class _Cover:
         ranks = _ranked(codes)
         dense, held = np.split(ranks, [len(ngrams.codes)])
         distinct = int(dense.max(initial=-1)) + 1
-        place = np.empty(len(members), np.int64)
-        place[members] = np.arange(len(members))
-        owners = np.concatenate([np.repeat(place, np.diff(ngrams.offsets)), np.arange(len(members))])
+        position = np.empty(len(members), np.int64)
+        position[members] = np.arange(len(members))
+        owners = np.concatenate([np.repeat(position, np.diff(ngrams.offsets)), np.arange(len(members))])
         joint = owners << 32 | np.concatenate([dense, np.full(len(members), distinct)])
         joint.sort()
         joint = joint[np.concatenate([[True], joint[1:] != joint[:-1]])]
@@ -113,13 +114,13 @@ class _Cover:
         self._new[held[held < distinct]] = 0
 
     def gains(self, start: int, stop: int) -> NDArray[np.int32]:
-        """How many new n-grams each of these places would add now."""
+        """How many new n-grams each of these positions would add now."""
         low, high = self._bounds[start], self._bounds[stop]
         return np.add.reduceat(self._new.take(self._ids[low:high]), self._bounds[start:stop] - low)
 
-    def take(self, place: int) -> int:
-        """Choose this place; returns what it added."""
-        ids = self._ids[self._bounds[place] : self._bounds[place + 1]]
+    def take(self, position: int) -> int:
+        """Choose this prompt; returns what it added."""
+        ids = self._ids[self._bounds[position] : self._bounds[position + 1]]
         added = int(self._new[ids].sum())
         self._new[ids] = 0
         return added
@@ -181,9 +182,9 @@ class _LengthControl:
         mending = left[start:stop] & (off <= 0)
         return mending if mending.any() else left[start:stop]
 
-    def picked(self, place: int) -> None:
-        """Tell which place was chosen."""
-        self._excess += float(self._lengths[place]) - self._mean
+    def picked(self, position: int) -> None:
+        """Take note of which prompt was chosen."""
+        self._excess += float(self._lengths[position]) - self._mean
 
 
 def _greedy(
@@ -203,10 +204,10 @@ def _greedy(
         worth: NDArray[Any] = control.open(left, start, stop, stratum)
         if is_greedy():
             worth = np.where(worth, sign * cover.gains(start, stop), np.iinfo(np.int32).min)
-        place = start + int(worth.argmax())
-        left[place] = False
-        control.picked(place)
-        order[step], gains[step] = strata.members[place], cover.take(place)
+        position = start + int(worth.argmax())
+        left[position] = False
+        control.picked(position)
+        order[step], gains[step] = strata.members[position], cover.take(position)
     return order, gains
 
 

@@ -148,7 +148,7 @@ def _builder(
 
 
 class _Head(NamedTuple):
-    """What the beginning of a source tells; `shape` explains columns that no format takes responses from."""
+    """What the beginning of a source shows; `shape` explains columns that no format takes responses from."""
 
     reader: Reader
     format: str
@@ -160,7 +160,7 @@ class _Head(NamedTuple):
 
 
 def _head(source: PoolSource, config: PoolConfig, refusal: Refusal | None) -> _Head:
-    """What the first rows tell; PoolError where they give no format away and none is asked for."""
+    """What the first rows show; PoolError where they give no format away and none is asked for."""
     first = list(islice(whole_rows(source), _ROWS_TO_TELL_BY))
     about = header(first[0]) if first else None
     if about is not None:
@@ -186,16 +186,16 @@ def _head(source: PoolSource, config: PoolConfig, refusal: Refusal | None) -> _H
 
 def _told_format(values: Sequence[Mapping[str, object]], first: Sequence[Row], label: str) -> str:
     """The format that most of the first rows have; PoolError where none has one."""
-    told = [name for name in map(format_of, values) if name is not None]
-    if told:
-        return max(FORMATS, key=told.count)
+    detected = [name for name in map(format_of, values) if name is not None]
+    if detected:
+        return max(FORMATS, key=detected.count)
     if not values:
         raise PoolError(f"{label}: {_why_no_object(first)}")
     raise PoolError(f"{label}: {plain(explained(values[0]))}")
 
 
 def _refuse_unreadable(reader: Reader, values: Sequence[Mapping[str, object]], label: str) -> None:
-    """PoolError where it cannot be told of any of the first rows which columns hold what."""
+    """PoolError where it cannot be detected for any of the first rows which columns hold what."""
     flaws = [_flaw(reader, value) for value in values]
     if flaws and all(flaw is not None and flaw.flaw.reason in _NEEDS_MAPPING for flaw in flaws):
         assert flaws[0] is not None

@@ -25,10 +25,10 @@ _MOST_PARTS = 400  # all are open at once, and systems allow a process 1,024 fil
 
 
 class _Settled(NamedTuple):
-    """One prompt with all that the pool says of it; `at` and `place` are those of its first row."""
+    """One prompt with all that the pool says of it; `at` and `location` are those of its first row."""
 
     at: int
-    place: str
+    location: str
     row: Packed
 
 
@@ -90,11 +90,11 @@ class OnDiskPoolBuilder(PoolBuilder):
             if one.row.key in self._taken:
                 continue
             if guard_of(one.row.key) in self._taken:
-                late.add(Flaw("shared_with_held_out"), one.place, one.at)
+                late.add(Flaw("shared_with_held_out"), one.location, one.at)
             elif one.row.size >= min_responses:
                 yield one.row
             else:
-                late.add(too_few(one.row.size, min_responses), one.place, one.at)
+                late.add(too_few(one.row.size, min_responses), one.location, one.at)
         self.findings.include(late)
 
     def _settle(self, part: int) -> tuple[int, int]:
@@ -126,7 +126,7 @@ class OnDiskPoolBuilder(PoolBuilder):
             files = [stack.enter_context(self._file(name, part).open()) for part in range(self.parts)]
             for line in heapq.merge(*files, key=_at):
                 head = _head(line)
-                yield _Settled(head.at, head.place, Packed(head.key, head.size, *_texts(line)))
+                yield _Settled(head.at, head.location, Packed(head.key, head.size, *_texts(line)))
 
     def _file(self, name: str, part: int) -> Path:
         return self._folder / f"{name}-{part}"
@@ -148,7 +148,7 @@ class _Head(NamedTuple):
     """
 
     at: int
-    place: str
+    location: str
     key: str
     size: int
     held_out: bool
@@ -165,19 +165,21 @@ def as_line(good: ValidRow) -> str:
     """A good row as the files hold it: three fields with tabs between, which texts in JSON have none of."""
     texts = {response.text.strip() for response in good.responses}
     size, key = len(good.responses), good.prompt.key
-    head = _Head(good.at, good.place, key, size, good.held_out, good.rows, len(texts) < size)
+    head = _Head(good.at, good.location, key, size, good.held_out, good.rows, len(texts) < size)
     packed = pack_responses(good.responses, good.compared)
     return f"{json.dumps(head)}\t{pack_prompt(good.prompt)}\t{packed}\n"
 
 
 def _entry_line(entry: Entry) -> str:
     example = entry.example()
-    row = ValidRow(entry.at, entry.place, False, "alone", example.prompt, example.responses, example.compared)
+    row = ValidRow(
+        entry.at, entry.location, False, "alone", example.prompt, example.responses, example.compared
+    )
     return as_line(row)
 
 
 def _drawn(seed: int, key: str) -> tuple[bytes, str]:
-    """What a prompt is held out by: its place in the order of `pools.subset.ranking`."""
+    """What a prompt is held out by: its rank in the order of `pools.subset.ranking`."""
     return digest(seed, guard_of(key)), key
 
 
@@ -197,4 +199,4 @@ def _texts(line: str) -> tuple[str, str]:
 def _row(head: _Head, line: str) -> ValidRow:
     prompt, responses = _texts(line)
     said = unpack_prompt(prompt), *unpack_responses(responses)
-    return ValidRow(head.at, head.place, head.held_out, head.rows, *said)
+    return ValidRow(head.at, head.location, head.held_out, head.rows, *said)

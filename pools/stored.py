@@ -70,8 +70,8 @@ class StoredExamples(Examples):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Example]: ...
     def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
-        places = range(self._count)[index]
-        return self.take([places])[0] if isinstance(places, int) else self.take(places)
+        indices = range(self._count)[index]
+        return self.take([indices])[0] if isinstance(indices, int) else self.take(indices)
 
     def __iter__(self) -> Iterator[Example]:
         return self._stream(["prompt", "responses"], _example)
@@ -89,7 +89,7 @@ class StoredExamples(Examples):
         return (prompt.text for prompt in self._stream(["prompt"], unpack_prompt))
 
     def take(self, rows: Sequence[int]) -> MemoryExamples:
-        """See `Examples`; each batch is read once where the places rise."""
+        """See `Examples`; each batch is read once where the indices rise."""
         import pyarrow
 
         batch: Any = None
@@ -133,14 +133,14 @@ def _opened(path: Path, how: Callable[[str], Any]) -> Iterator[Any]:
 
 @contextmanager
 def on_disk(
-    place: Path, way: str = "give another --output-dir, or raise pool.stream_above to read it into memory"
+    location: Path, way: str = "give another --output-dir, or raise pool.stream_above to read it into memory"
 ) -> Iterator[None]:
-    """Within the block, PoolError for what keeps a pool from being written to `place`, with a `way` out."""
+    """Within the block, PoolError for what prevents writing a pool to `location`, with a `way` out."""
     try:
         yield
     except OSError as error:
         raise PoolError(
-            f"the pool is larger than pool.stream_above, and cannot be kept on disk in {place}: {error}; "
+            f"the pool is larger than pool.stream_above, and cannot be kept on disk in {location}: {error}; "
             f"{way}"
         ) from error
 

@@ -70,48 +70,48 @@ def _with_responses(example: Example, count: int, seed: int) -> Example:
     shuffled = _shuffled(example, seed)
     if example.compared is not None:
         shuffled = _next_to_each_other(shuffled, example.compared)
-    kept = sorted(shuffled[:count], key=lambda place: -example.responses[place].score)
+    kept = sorted(shuffled[:count], key=lambda index: -example.responses[index].score)
     return with_responses(example, kept)
 
 
-def with_responses(example: Example, places: Sequence[int]) -> Example:
+def with_responses(example: Example, indices: Sequence[int]) -> Example:
     """The example with these of its responses, in this order, and what was compared among them."""
-    responses = tuple(example.responses[place] for place in places)
-    return Example(example.prompt, responses, renumbered(example.compared, places))
+    responses = tuple(example.responses[index] for index in indices)
+    return Example(example.prompt, responses, renumbered(example.compared, indices))
 
 
-def renumbered(compared: Compared | None, places: Sequence[int]) -> Compared | None:
-    """The pairs among the responses at `places`, by their numbers there."""
+def renumbered(compared: Compared | None, indices: Sequence[int]) -> Compared | None:
+    """The pairs among the responses at `indices`, by their numbers there."""
     if compared is None:
         return None
-    new = {place: number for number, place in enumerate(places)}
+    new = {index: number for number, index in enumerate(indices)}
     return tuple(sorted((new[a], new[b]) for a, b in compared if a in new and b in new))
 
 
 def _shuffled(example: Example, seed: int) -> list[int]:
     """Places of the responses in the seeded order."""
 
-    def drawn(place: int) -> tuple[bytes, str, float]:
-        response = example.responses[place]
+    def drawn(index: int) -> tuple[bytes, str, float]:
+        response = example.responses[index]
         return digest(seed, f"{example.prompt.guard}:{response.text}"), response.source, response.score
 
     return sorted(range(len(example.responses)), key=drawn)
 
 
-def _next_to_each_other(places: list[int], compared: Compared) -> list[int]:
-    """The places so that each was compared with one before it, where there is such a one: else the next.
+def _next_to_each_other(indices: list[int], compared: Compared) -> list[int]:
+    """The indices so that each was compared with one before it, where there is such a one: else the next.
 
     Of responses that were compared in part, k drawn blindly might hold no comparison at all.
     """
-    beside: dict[int, set[int]] = {place: set() for place in places}
+    beside: dict[int, set[int]] = {index: set() for index in indices}
     for a, b in compared:
         beside[a].add(b)
         beside[b].add(a)
-    left, taken = list(places), list[int]()
+    left, taken = list(indices), list[int]()
     while left:
-        place = next((each for each in left if not beside[each].isdisjoint(taken)), left[0])
-        left.remove(place)
-        taken.append(place)
+        index = next((each for each in left if not beside[each].isdisjoint(taken)), left[0])
+        left.remove(index)
+        taken.append(index)
     return taken
 
 

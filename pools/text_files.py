@@ -157,46 +157,46 @@ class _Items:
 
     def __iter__(self) -> Iterator[Row]:
         self.rest = self.rest.lstrip()[1:]
-        place = 0
+        position = 0
         while True:
-            place = self._past_blanks(place)
-            if self.rest[place : place + 1] == "]":
-                self.rest = self.rest[place + 1 :].lstrip()
+            position = self._past_blanks(position)
+            if self.rest[position : position + 1] == "]":
+                self.rest = self.rest[position + 1 :].lstrip()
                 return
             self.count += 1
             try:
-                value, place = self._item(place)
+                value, position = self._item(position)
             except (ValueError, RecursionError) as error:
                 yield Row(self.count, flaw=Flaw("malformed_line", f"item {self.count} of the array: {error}"))
                 self.rest = ""
                 self._drop_all()
                 return
             yield Row(self.count, value)
-            place = self._past_blanks(place)
-            place += self.rest[place : place + 1] == ","
-            if place > _CHUNK:
-                self.rest, place = self.rest[place:], 0
+            position = self._past_blanks(position)
+            position += self.rest[position : position + 1] == ","
+            if position > _CHUNK:
+                self.rest, position = self.rest[position:], 0
 
-    def _item(self, place: int) -> tuple[object, int]:
+    def _item(self, position: int) -> tuple[object, int]:
         """The next item and where it ends; more is read while it is not whole, twice as much each time."""
         while True:
             try:
-                value, end = self._decode(self.rest, place)
+                value, end = self._decode(self.rest, position)
                 if end < len(self.rest) or not self._more():
                     self._chunk = _CHUNK
                     return value, end
             except ValueError:
-                if len(self.rest) - place > MAX_ROW:
+                if len(self.rest) - position > MAX_ROW:
                     raise ValueError(_TOO_LONG) from None
                 if not self._more():
                     raise
 
-    def _past_blanks(self, place: int) -> int:
-        while (place := cast(re.Match[str], _BLANKS.match(self.rest, place)).end()) == len(self.rest):
-            self.rest, self._chunk, place = "", _CHUNK, 0
+    def _past_blanks(self, position: int) -> int:
+        while (position := cast(re.Match[str], _BLANKS.match(self.rest, position)).end()) == len(self.rest):
+            self.rest, self._chunk, position = "", _CHUNK, 0
             if not self._more():
                 break
-        return place
+        return position
 
     def _more(self) -> bool:
         read = self._text.read(self._chunk)

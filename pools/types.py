@@ -87,7 +87,7 @@ Compared: TypeAlias = tuple[tuple[int, int], ...]
 class Example:
     """A prompt with its candidate responses, in the order in which the pool lists them.
 
-    `compared` holds places of responses (better, worse) where only some of them were compared; None where
+    `compared` holds indices of responses (better, worse) where only some of them were compared; None where
     the scores say it all. Pairs that were never compared are not trained on.
     """
 
@@ -125,7 +125,7 @@ class Examples(Sequence[Example]):
 
     @abstractmethod
     def take(self, rows: Sequence[int]) -> Examples:
-        """The examples at these places, in their order, in memory; quickest where the places rise."""
+        """The examples at these indices, in their order, in memory; quickest where the indices rise."""
 
 
 class MemoryExamples(tuple[Example, ...], Examples):

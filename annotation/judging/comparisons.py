@@ -19,7 +19,7 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One verdict: the responses' places, the first as it was shown, and "A" (the first), "B" or "tie"."""
+    """One verdict: the responses' indices, the first as it was shown, and "A" (the first), "B" or "tie"."""
 
     first: int
     second: int
@@ -27,21 +27,21 @@ class Comparison:
 
     @property
     def winner(self) -> int | None:
-        """The place of the better one; None for a tie."""
+        """The index of the better one; None for a tie."""
         return {"A": self.first, "B": self.second}.get(self.verdict)
 
 
 def opponents(responses: int, each: int, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
-    """Pairs of places in which everyone meets about `each` others (0: all), and nobody is left aside.
+    """Pairs of indices in which everyone meets about `each` others (0: all), and nobody is left aside.
 
-    The places stand in a circle in an order that `rng` decides; those 1, 2, ... steps apart are compared.
+    The indices stand in a circle in an order that `rng` decides; those 1, 2, ... steps apart are compared.
     """
     circle = rng.permutation(responses)
     reach = responses // 2 if not each else min((each + 1) // 2, responses // 2)
     seen: set[tuple[int, int]] = set()
     for step in range(1, reach + 1):
-        for place in range(responses):
-            one, other = sorted((int(circle[place]), int(circle[(place + step) % responses])))
+        for index in range(responses):
+            one, other = sorted((int(circle[index]), int(circle[(index + step) % responses])))
             if one != other and (one, other) not in seen:
                 seen.add((one, other))
                 yield one, other

@@ -90,15 +90,15 @@ class RewardJudge:
     def judge(self, asked: Sequence[Asked], progress: Progress = lambda done, total: None) -> list[Scores]:
         """See `Judge.judge`; raises RewardError where the model cannot score."""
         keys = [key_of(self.by, messages_of(each.prompt), each.prompt.meta, each.responses) for each in asked]
-        missing = [place for place, key in enumerate(keys) if key not in self._journal]
+        missing = [index for index, key in enumerate(keys) if key not in self._journal]
         for start in range(0, len(missing), self._together):
             progress(len(asked) - len(missing) + start, len(asked))
-            places = missing[start : start + self._together]
-            scored = self._score([asked[place] for place in places])
+            indices = missing[start : start + self._together]
+            scored = self._score([asked[index] for index in indices])
             self._journal.append(
                 [
-                    {"key": keys[place], "cost": 0.0, "scores": scores}
-                    for place, scores in zip(places, scored, strict=True)
+                    {"key": keys[index], "cost": 0.0, "scores": scores}
+                    for index, scores in zip(indices, scored, strict=True)
                 ]
             )
         progress(len(asked), len(asked))

@@ -18,7 +18,7 @@ from annotation.judging.verdicts import HIGHEST, LOWEST, PAIRWISE, POINTWISE, Be
 
 
 class PointwiseJudge:
-    """Grades from 1 to 10 by a rubric, one request a response; the score is the grade's place in [0, 1]."""
+    """Grades from 1 to 10 by a rubric, one request a response; the score is the grade scaled to [0, 1]."""
 
     def __init__(self, config: JudgeConfig, endpoint: Endpoint, journal: Journal) -> None:
         self.by = f"{config.model.source}, 1 to 10 by a rubric"
@@ -58,16 +58,16 @@ class PairwiseJudge:
 
     def judge(self, asked: Sequence[Asked], progress: Progress = lambda done, total: None) -> list[Scores]:
         """See `Judge.judge`; a response whose comparisons all failed has no score, a single one has 0.5."""
-        places = [
+        indices = [
             (row, *pair) for row, each in enumerate(asked) for pair in self._orders(len(each.responses))
         ]
         questions = [
             Question(asked[row].prompt, (asked[row].responses[first], asked[row].responses[second]))
-            for row, first, second in places
+            for row, first, second in indices
         ]
         found: dict[int, list[Comparison]] = defaultdict(list)
         verdicts = self._bench.verdicts(questions, progress)
-        for (row, first, second), verdict in zip(places, verdicts, strict=True):
+        for (row, first, second), verdict in zip(indices, verdicts, strict=True):
             if verdict is not None:
                 found[row].append(Comparison(first, second, verdict))
         leaning = Leaning()
@@ -100,10 +100,10 @@ def _unit(grade: int | None) -> float | None:
 
 
 def _scores(responses: int, comparisons: Sequence[Comparison]) -> Scores:
-    met = {0} if responses == 1 else {place for each in comparisons for place in (each.first, each.second)}
+    met = {0} if responses == 1 else {index for each in comparisons for index in (each.first, each.second)}
     values, errors = strengths(responses, comparisons)
     return Scores(
-        tuple(float(value) if place in met else None for place, value in enumerate(values)),
+        tuple(float(value) if index in met else None for index, value in enumerate(values)),
         tuple(map(float, errors)),
     )
 
@@ -112,7 +112,7 @@ def _leaning_of_scores(asked: Sequence[Asked], scores: Sequence[Scores]) -> Lean
     """As if each two responses had been compared by their grades, once."""
     leaning = Leaning()
     for each, row in zip(asked, scores, strict=True):
-        graded = [(place, value) for place, value in enumerate(row.values) if value is not None]
+        graded = [(index, value) for index, value in enumerate(row.values) if value is not None]
         verdicts = [
             Comparison(one, other, "tie" if a == b else "A" if a > b else "B")
             for (one, a), (other, b) in combinations(graded, 2)
@@ -126,7 +126,7 @@ def _account(replies: Replies, leaning: Leaning) -> Account:
     figures |= {"given_up": replies.given_up, "unanswered": replies.unanswered}
     figures |= {"tokens_in": replies.tokens_in, "tokens_out": replies.tokens_out}
     figures |= {name: share for name, share in leaning.figures().items() if share is not None}
-    if not leaning.pairs:  # grades are given without a place
+    if not leaning.pairs:  # grades are given without an order
         figures.pop("first_wins", None)
     lines = [
         f"{replies.asked:,} verdicts: {replies.unparsable:,} unparsable and asked for again, "

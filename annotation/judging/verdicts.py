@@ -113,34 +113,34 @@ class Bench(Generic[V]):
         self.replies = Replies(asked=len(questions))
         found: dict[int, V | None] = dict.fromkeys(range(len(questions)))
         for attempt in range(2):
-            open_ones = [place for place, verdict in found.items() if verdict is None]
+            open_ones = [index for index, verdict in found.items() if verdict is None]
             if attempt:
-                open_ones = [place for place in open_ones if self._key(questions[place], 0) in self._journal]
+                open_ones = [index for index in open_ones if self._key(questions[index], 0) in self._journal]
                 self.replies.unparsable = len(open_ones)
-            for place in self._ask(questions, open_ones, attempt, progress):
-                found[place] = self._verdict(questions[place], attempt)
+            for index in self._ask(questions, open_ones, attempt, progress):
+                found[index] = self._verdict(questions[index], attempt)
         progress(len(questions), len(questions))
         self.replies.given_up = sum(verdict is None for verdict in found.values()) - self.replies.unanswered
-        return [found[place] for place in range(len(questions))]
+        return [found[index] for index in range(len(questions))]
 
     def _ask(
-        self, questions: Sequence[Question], places: Sequence[int], attempt: int, progress: Any
+        self, questions: Sequence[Question], indices: Sequence[int], attempt: int, progress: Any
     ) -> Iterator[int]:
-        """The places of those questions whose reply is in the journal by now."""
-        keys = {place: self._key(questions[place], attempt) for place in places}
-        missing = [place for place in places if keys[place] not in self._journal]
-        yield from (place for place in places if keys[place] in self._journal)
+        """The indices of those questions whose reply is in the journal by now."""
+        keys = {index: self._key(questions[index], attempt) for index in indices}
+        missing = [index for index in indices if keys[index] not in self._journal]
+        yield from (index for index in indices if keys[index] in self._journal)
         done = len(questions) - len(missing)
-        chats = ((place, self._chat(questions[place], attempt)) for place in missing)
-        for place, reply in self._endpoint.complete_all(chats):
+        chats = ((index, self._chat(questions[index], attempt)) for index in missing)
+        for index, reply in self._endpoint.complete_all(chats):
             if isinstance(reply, NoReply):
                 self.replies.unanswered += 1
                 self.replies.reason = reply.reason
                 if reply.cost:
-                    self._journal.append([{"key": f"lost {keys[place]}", "cost": reply.cost}])
+                    self._journal.append([{"key": f"lost {keys[index]}", "cost": reply.cost}])
             else:
-                self._journal.append([{"key": keys[place], **vars(reply)}])
-                yield place
+                self._journal.append([{"key": keys[index], **vars(reply)}])
+                yield index
             progress(done := done + 1, len(questions))
 
     def _verdict(self, question: Question, attempt: int) -> V | None:

@@ -45,7 +45,7 @@ def write(folder: Path, tasks: Sequence[Task], kind: Kind) -> None:
 
 
 def _record(task: Task) -> dict[str, Any]:
-    texts = {name_of(place): response.text for place, response in enumerate(task.shown)}
+    texts = {name_of(index): response.text for index, response in enumerate(task.shown)}
     return {
         "id": task.id,
         "fields": {"prompt": shown_prompt(task.prompt), **texts},
@@ -59,7 +59,7 @@ def _record(task: Task) -> dict[str, Any]:
 
 def settings(kind: Kind, responses: int) -> dict[str, Any]:
     """Fields and questions of the data set."""
-    names = [name_of(place) for place in range(responses)]
+    names = [name_of(index) for index in range(responses)]
     fields = [
         {"name": name, "title": name.replace("_", " ").capitalize(), "required": True,
          "settings": {"type": "text", "use_markdown": False}}
@@ -120,7 +120,7 @@ def read(rows: Sequence[Mapping[str, Any]]) -> Iterator[Rating]:
                 continue
             values, measure = _values({name: answer["value"] for name, answer in answers.items()})
             note = str(answers.get("note", {}).get("value") or "")
-            yield Rating(str(row["id"]), values, measure, rater=person, note=note, place=f"row {number}")
+            yield Rating(str(row["id"]), values, measure, rater=person, note=note, location=f"row {number}")
 
 
 def _by_person(row: Mapping[str, Any]) -> dict[str | None, dict[str, Mapping[str, Any]]]:
@@ -149,7 +149,7 @@ def _questions_of(row: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[Mappin
 
 
 def _values(answers: Mapping[str, Any]) -> tuple[dict[int, float], Any]:
-    """The values by place, and what they measure."""
+    """The values by index, and what they measure."""
     verdict = answers.get("better", answers.get("verdict"))
     if verdict == CANNOT_JUDGE:
         return {}, "rank"
@@ -163,7 +163,7 @@ def _values(answers: Mapping[str, Any]) -> tuple[dict[int, float], Any]:
 
 
 def _ranks(value: Sequence[Any]) -> dict[int, float]:
-    """Ranks by place: names in order, or names with ranks, which may tie."""
+    """Ranks by index: names in order, or names with ranks, which may tie."""
     if all(isinstance(each, str) for each in value):
         return {place_of(name): float(rank) for rank, name in enumerate(value, 1)}
     return ranks_by_place({place_of(each["value"]): float(each["rank"]) for each in value})

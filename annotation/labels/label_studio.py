@@ -38,7 +38,7 @@ def _data(task: Task, kind: Kind) -> dict[str, Any]:
     if kind == "pairwise":
         return data | dict(zip(_SIDES, texts, strict=True))
     if kind == "rating":
-        return data | {name_of(place): text for place, text in enumerate(texts)}
+        return data | {name_of(index): text for index, text in enumerate(texts)}
     items = [{"id": name_of(n), "title": f"Response {n + 1}", "body": text} for n, text in enumerate(texts)]
     return data | {"items": items}
 
@@ -75,9 +75,9 @@ def _pairwise() -> list[str]:
 
 def _rating(responses: int) -> list[str]:
     lines = []
-    for place in range(responses):
-        text, rating = name_of(place), f"rating_{place + 1}"
-        lines.append(f'  <Header value="Response {place + 1}"/>')
+    for index in range(responses):
+        text, rating = name_of(index), f"rating_{index + 1}"
+        lines.append(f'  <Header value="Response {index + 1}"/>')
         lines.append(f'  <Text name="{text}" value="${text}"/>')
         lines.append(f'  <Rating name="{rating}" toName="{text}" maxRating="{HIGHEST}"/>')
     return lines
@@ -103,7 +103,7 @@ def read(rows: Sequence[Mapping[str, Any]]) -> Iterator[Rating]:
 
 
 def _rating_of(
-    task: str, answers: Mapping[str, Any], about: Mapping[str, Any], person: object, place: str
+    task: str, answers: Mapping[str, Any], about: Mapping[str, Any], person: object, location: str
 ) -> Rating:
     values, measure = _values({name: _single(value) for name, value in answers.items()})
     seconds = about.get("lead_time")
@@ -115,12 +115,12 @@ def _rating_of(
         seconds=float(seconds) if seconds is not None else None,
         at=str(about.get("updated_at") or about.get("created_at") or ""),
         note=_text(_single(answers.get("note")), "text"),
-        place=place,
+        location=location,
     )
 
 
 def _values(answers: Mapping[str, Any]) -> tuple[dict[int, float], Any]:
-    """The values by place, and what they measure."""
+    """The values by index, and what they measure."""
     verdict = _text(answers.get("verdict"), "choices")
     if verdict == CANNOT_JUDGE:
         return {}, "rank"
@@ -128,7 +128,7 @@ def _values(answers: Mapping[str, Any]) -> tuple[dict[int, float], Any]:
         return {0: 1.0, 1: 1.0}, "rank"
     if "better" in answers:
         chosen = _SIDES.index(_text(answers["better"], "selected"))
-        return {place: 1.0 if place == chosen else 2.0 for place in (0, 1)}, "rank"
+        return {index: 1.0 if index == chosen else 2.0 for index in (0, 1)}, "rank"
     if "ranking" in answers:
         return _ranks(answers["ranking"]), "rank"
     found = {name: value for name, value in answers.items() if name.startswith("rating_")}

@@ -80,7 +80,7 @@ def is_export(value: Mapping[str, Any]) -> bool:
 def read(value: Mapping[str, Any]) -> Iterator[Rating]:
     """The ratings in the page's JSON; KeyError, TypeError or ValueError where it is not as written."""
     for number, each in enumerate(value["ratings"], 1):
-        ranks = {place: float(rank) for place, rank in enumerate(each["ranks"]) if rank is not None}
+        ranks = {index: float(rank) for index, rank in enumerate(each["ranks"]) if rank is not None}
         yield Rating(
             str(each["task"]),
             {} if each.get("cannot_judge") else ranks_by_place(ranks),
@@ -88,5 +88,5 @@ def read(value: Mapping[str, Any]) -> Iterator[Rating]:
             seconds=float(each["seconds"]),
             at=str(each.get("at", "")),
             note=str(each.get("note", "")),
-            place=f"rating {number}",
+            location=f"rating {number}",
         )

@@ -49,10 +49,10 @@ def read(text: str) -> Iterator[Rating]:
     for number, row in enumerate(rows, 2):
         row = {name: (value or "").strip() for name, value in row.items() if name is not None}
         again = groups.setdefault((row.get("rater", ""), row["task"]), [{}])
-        place = int(row["number"]) - 1
-        if place in again[-1]:
+        index = int(row["number"]) - 1
+        if index in again[-1]:
             again.append({})
-        again[-1][place] = {**row, "row": str(number)}
+        again[-1][index] = {**row, "row": str(number)}
     for (rater, task), ratings in groups.items():
         for rating in ratings:
             yield from _rating(rater, task, rating)
@@ -60,12 +60,12 @@ def read(text: str) -> Iterator[Rating]:
 
 def _rating(rater: str, task: str, rows: Mapping[int, Mapping[str, str]]) -> Iterator[Rating]:
     measure = "rank" if "rank" in next(iter(rows.values())) else "rating"
-    cells = {place: row[measure] for place, row in rows.items() if row[measure]}
+    cells = {index: row[measure] for index, row in rows.items() if row[measure]}
     if not cells:
         return
     values: dict[int, float] = {}
     if UNABLE not in {cell.casefold() for cell in cells.values()}:
-        values = {place: float(cell.replace(",", ".")) for place, cell in cells.items()}
+        values = {index: float(cell.replace(",", ".")) for index, cell in cells.items()}
     seconds = [row["seconds"] for row in rows.values() if row.get("seconds")]
     yield Rating(
         task,
@@ -74,5 +74,5 @@ def _rating(rater: str, task: str, rows: Mapping[int, Mapping[str, str]]) -> Ite
         rater=rater or None,
         seconds=float(seconds[0].replace(",", ".")) if seconds else None,
         note=" ".join(row["note"] for row in rows.values() if row.get("note")),
-        place=f"row {next(iter(rows.values()))['row']}",
+        location=f"row {next(iter(rows.values()))['row']}",
     )

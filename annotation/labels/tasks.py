@@ -43,7 +43,7 @@ def label_split(text: str) -> LabelSplit:
 class Task:
     """What one rater judges at once: a prompt, and responses in the order in which they are `shown`.
 
-    `rank` is the prompt's place in labelling order, from 1. The `id` gives nothing away.
+    `rank` is the prompt's rank in labelling order, from 1. The `id` gives nothing away.
     """
 
     id: str
@@ -107,13 +107,13 @@ def shown_prompt(prompt: Prompt) -> str:
     return "\n\n".join(f"{_SPEAKERS[turn.role]}: {turn.content}" for turn in turns)
 
 
-def name_of(place: int) -> str:
-    """What the response at a place, from 0, is called in every tool."""
-    return f"response_{place + 1}"
+def name_of(index: int) -> str:
+    """What the response with an index, from 0, is called in every tool."""
+    return f"response_{index + 1}"
 
 
 def place_of(name: object) -> int:
-    """The place, from 0, of `name_of`; ValueError for any other name."""
+    """The index, from 0, of `name_of`; ValueError for any other name."""
     found = re.fullmatch(r"(?:response|rating)_([1-9]\d*)", str(name))
     if found is None:
         raise ValueError(name)

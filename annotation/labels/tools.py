@@ -41,7 +41,7 @@ def read_ratings(path: Path) -> list[Rating]:
     except (OSError, UnicodeDecodeError) as error:
         raise PoolError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     try:
-        return [replace(rating, place=f"{path.name}, {rating.place}") for rating in _read(text)]
+        return [replace(rating, location=f"{path.name}, {rating.location}") for rating in _read(text)]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise PoolError(
             f"{path} is of none of the shapes that ratings come in ({error!r}): Label Studio's JSON or "

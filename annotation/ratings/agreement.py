@@ -94,10 +94,10 @@ class _Coincidences:
 
     def __init__(self, units: Sequence[Unit], levels: Sequence[float], prompts: Sequence[str]) -> None:
         self._prompts, self._size = prompts, len(levels)
-        level = {value: place for place, value in enumerate(levels)}
-        row = {prompt: place for place, prompt in enumerate(prompts)}
+        level = {value: index for index, value in enumerate(levels)}
+        row = {prompt: index for index, prompt in enumerate(prompts)}
         self._raters = sorted({rater for unit in units for rater in unit.values})
-        who = {rater: place for place, rater in enumerate(self._raters)}
+        who = {rater: index for index, rater in enumerate(self._raters)}
         cells = [
             (row[unit.prompt], who[one], level[a] * self._size + level[b], 1 / (len(unit.values) - 1))
             for unit in units
@@ -110,8 +110,8 @@ class _Coincidences:
         self._by_rater = self._table(whose, cell, share, len(self._raters))
 
     def _table(self, rows: Floats, cells: Floats, shares: Floats, count: int) -> csr_matrix:
-        places = (rows.astype(int), cells.astype(int))
-        return coo_matrix((shares, places), shape=(count, self._size**2)).tocsr()
+        indices = (rows.astype(int), cells.astype(int))
+        return coo_matrix((shares, indices), shape=(count, self._size**2)).tocsr()
 
     def alphas(self, counts: NDArray[Any]) -> Floats:
         """Alpha for each row of `counts` [draws, prompts]: how often each prompt is drawn."""

@@ -68,7 +68,7 @@ def take_in(
     for rating in ratings:
         shown = key.get(rating.task)
         if shown is None:
-            findings.add("unknown_task", f"{rating.task} ({rating.place})")
+            findings.add("unknown_task", f"{rating.task} ({rating.location})")
             continue
         rater = shown.rater if raters_by_key or rating.rater is None else rating.rater
         _settle(last, (rater, rating.task), rating, findings)
@@ -87,7 +87,7 @@ def _settle(
     before = last.get(own)
     if before is not None:
         same = dict(before.values) == dict(rating.values)
-        findings.add("repeated" if same else "revised", f"{own[0]}, {own[1]} ({rating.place})")
+        findings.add("repeated" if same else "revised", f"{own[0]}, {own[1]} ({rating.location})")
         if rating.at < before.at:
             return
     last[own] = rating
@@ -96,14 +96,14 @@ def _settle(
 def _judgement(
     rater: str, rating: Rating, shown: Shown, pool: Mapping[str, frozenset[str]], findings: Findings
 ) -> Judgement | None:
-    where = f"{rater}, {rating.task} ({rating.place})"
+    where = f"{rater}, {rating.task} ({rating.location})"
     if not rating.values:
         findings.add("cannot_judge", where)
         return None
     if not all(map(isfinite, rating.values.values())):
         findings.add("bad_value", where)
         return None
-    if not all(0 <= place < len(shown.responses) for place in rating.values):
+    if not all(0 <= index < len(shown.responses) for index in rating.values):
         findings.add("unknown_response", where)
         return None
     if not set(shown.responses) <= pool.get(shown.prompt, frozenset()):
@@ -114,7 +114,7 @@ def _judgement(
     fast = rating.seconds is not None and too_fast(shown.words, rating.seconds)
     if rating.seconds is not None and too_slow(shown.words, rating.seconds):
         findings.add("too_slow", f"{where}, {rating.seconds:.0f} s for {shown.words:,} words")
-    values = {shown.responses[place]: value for place, value in sorted(rating.values.items())}
+    values = {shown.responses[index]: value for index, value in sorted(rating.values.items())}
     ranks = list(values.values()) if rating.measure == "rank" else [-value for value in values.values()]
     distinct = len(set(ranks)) == len(ranks)
     return Judgement(

@@ -97,18 +97,18 @@ def rows_of(labelled: Labelled, held_out: Sequence[Example]) -> Iterator[dict[st
 
 
 def _responses(example: Example, scores: Scores, own: Sequence[Judgement]) -> list[dict[str, Any]]:
-    places = [place for place, value in enumerate(scores.values) if value is not None]
-    names = [response_id(example.responses[place].text) for place in places]
-    number = {name: place for place, name in enumerate(names)}
+    indices = [index for index, value in enumerate(scores.values) if value is not None]
+    names = [response_id(example.responses[index].text) for index in indices]
+    number = {name: index for index, name in enumerate(names)}
     rows = []
-    for place, name in zip(places, names, strict=True):
-        response, value = example.responses[place], scores.values[place]
+    for index, name in zip(indices, names, strict=True):
+        response, value = example.responses[index], scores.values[index]
         assert value is not None
         rows.append(
             {
                 "text": response.text,
                 "score": round(value, DIGITS),
-                "score_se": round(scores.errors[place], DIGITS),
+                "score_se": round(scores.errors[index], DIGITS),
                 "source": response.source,
                 "ratings": [_rating(each, name, number) for each in own if name in each.values],
             }
@@ -117,7 +117,7 @@ def _responses(example: Example, scores: Scores, own: Sequence[Judgement]) -> li
 
 
 def _rating(judgement: Judgement, name: str, number: Mapping[str, int]) -> dict[str, Any]:
-    """One rating; `among` names the responses, by their places in the row, where it was not about all."""
+    """One rating; `among` names the responses, by their indices in the row, where it was not about all."""
     value = judgement.values[name]
     whole = int(value) if value == int(value) else value
     row: dict[str, Any] = {"rater": judgement.rater, judgement.measure: whole}

@@ -17,7 +17,7 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Votes:
-    """Arrays [votes]: in prompt `prompt`, rater `rater` holds the response at place `better` above `worse`.
+    """Arrays [votes]: in prompt `prompt`, rater `rater` holds the response `better` above `worse`.
 
     A tie is two votes, one each way, of half the weight. `counts` is how many responses a prompt has.
     """
@@ -41,14 +41,14 @@ class Votes:
 
 def votes_of(judgements: Sequence[Judgement], prompts: Mapping[str, Sequence[str]]) -> Votes:
     """The votes in the judgements; `prompts` lists the `response_id`s of each prompt, and numbers both."""
-    number = {prompt: place for place, prompt in enumerate(prompts)}
-    places = {prompt: {name: place for place, name in enumerate(own)} for prompt, own in prompts.items()}
+    number = {prompt: index for index, prompt in enumerate(prompts)}
+    indices = {prompt: {name: index for index, name in enumerate(own)} for prompt, own in prompts.items()}
     raters = tuple(sorted({each.rater for each in judgements}))
-    who = {rater: place for place, rater in enumerate(raters)}
+    who = {rater: index for index, rater in enumerate(raters)}
     rows = [
         (number[each.prompt], better, worse, who[each.rater], weight)
         for each in judgements
-        for better, worse, weight in _pairs(each, places[each.prompt])
+        for better, worse, weight in _pairs(each, indices[each.prompt])
     ]
     table = np.array(rows, dtype=np.float64).reshape(-1, 5)
     prompt, better, worse, rater = table[:, :4].T.astype(np.int64)
@@ -56,11 +56,11 @@ def votes_of(judgements: Sequence[Judgement], prompts: Mapping[str, Sequence[str
     return Votes(prompt, better, worse, rater, table[:, 4], counts, raters)
 
 
-def _pairs(judgement: Judgement, places: Mapping[str, int]) -> Iterator[tuple[int, int, float]]:
+def _pairs(judgement: Judgement, indices: Mapping[str, int]) -> Iterator[tuple[int, int, float]]:
     weight = pair_weight(len(judgement.values))
     for one, other in combinations(judgement.values, 2):
         lead = judgement.worth(one) - judgement.worth(other)
-        a, b = places[one], places[other]
+        a, b = indices[one], indices[other]
         if lead == 0:
             yield a, b, weight / 2
             yield b, a, weight / 2

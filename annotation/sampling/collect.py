@@ -25,7 +25,7 @@ class Writer:
 
 @dataclass(frozen=True)
 class Task:
-    """A response that a prompt wants: the prompt's place, the response's among its own, and the writer's."""
+    """A response that a prompt wants: the prompt's index, the response's among its own, and the writer's."""
 
     prompt: int
     slot: int
@@ -189,7 +189,7 @@ class Collector:
         for task in sorted(accepted, key=lambda task: task.slot):
             source = self._writers[task.writer].source
             responses[task.prompt].append(Candidate(accepted[task]["text"], source))
-        short = [place for place, texts in enumerate(responses) if len(texts) < self._responses]
+        short = [index for index, texts in enumerate(responses) if len(texts) < self._responses]
         failed = {task.prompt: reason for task, reason in self._failed.items()}
         return Collected(responses=responses, short=short, failed=failed, **vars(tally))
 

@@ -56,20 +56,20 @@ class LocalSampler:
         found: dict[int, list[int]] = {}
         for members in _alike(unit):
             copies = len(members[0])
-            order = [place for places in members for place in places]
+            order = [index for indices in members for index in indices]
             answers = generate(
                 self._model,
-                [ids[places[0]] for places in members],
+                [ids[indices[0]] for indices in members],
                 max_new_tokens=self._sampling.max_tokens,
                 eos_ids=end_tokens(self._model, self._tokenizer),
                 pad_id=self._tokenizer.pad_token_id,
-                sampling=self._choice([unit[place].seed for place in order]),
+                sampling=self._choice([unit[index].seed for index in order]),
                 stop=self._sampling.stop,
                 tokenizer=self._tokenizer,
                 copies=copies,
             )
             found |= dict(zip(order, answers, strict=True))
-        return [self._told(len(ids[place]), found[place]) for place in range(len(unit))]
+        return [self._told(len(ids[index]), found[index]) for index in range(len(unit))]
 
     def _prompt_ids(self, unit: Unit) -> list[list[int]]:
         sampling = self._sampling
@@ -93,9 +93,9 @@ class LocalSampler:
 def _alike(unit: Unit) -> list[list[list[int]]]:
     """Places of the requests by prompt, the prompts grouped by how many requests they have."""
     by_prompt: dict[Any, list[int]] = defaultdict(list)
-    for place, request in enumerate(unit):
-        by_prompt[request.prompt.content].append(place)
+    for index, request in enumerate(unit):
+        by_prompt[request.prompt.content].append(index)
     by_count: dict[int, list[list[int]]] = defaultdict(list)
-    for places in by_prompt.values():
-        by_count[len(places)].append(places)
+    for indices in by_prompt.values():
+        by_count[len(indices)].append(indices)
     return list(by_count.values())

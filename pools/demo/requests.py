@@ -96,7 +96,7 @@ _UNWANTED = re.compile(
 def few_shot(family: str, rng: random.Random) -> str:
     """A numbered list of requests of `family`, drawn by `rng`; a model goes on after its last opening."""
     shown = [*rng.sample(EXAMPLES[family], _SHOWN), OPENINGS[family]]
-    return "\n".join([_HEAD, *(f"{place}. {request}" for place, request in enumerate(shown, start=1))])
+    return "\n".join([_HEAD, *(f"{number}. {request}" for number, request in enumerate(shown, start=1))])
 
 
 def tidy(family: str, continuation: str) -> str | None:

@@ -59,7 +59,7 @@ def _order(value: object, row: Fields) -> dict[str, float]:
     if not isinstance(value, list) or len(value) < 2:
         return {}
     if all(isinstance(each, str) for each in value):
-        return {name: place + 1.0 for place, name in enumerate(value)} if set(value) <= row.keys() else {}
+        return {name: rank + 1.0 for rank, name in enumerate(value)} if set(value) <= row.keys() else {}
     ranks = {_field(each, "value"): _field(each, "rank") for each in value}
     good = all(isinstance(k, str) and k in row and isinstance(v, int | float) for k, v in ranks.items())
     return {str(k): float(v) for k, v in ranks.items()} if good else {}  # type: ignore[arg-type]

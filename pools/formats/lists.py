@@ -209,7 +209,7 @@ def _tagged(text: object) -> bool:
 
 def falling(order: Sequence[object]) -> dict[object, float]:
     """Scores from 1 for the first of a ranking to 0 for the last."""
-    return {name: 1.0 - place / max(len(order) - 1, 1) for place, name in enumerate(order)}
+    return {name: 1.0 - rank / max(len(order) - 1, 1) for rank, name in enumerate(order)}
 
 
 def is_ultrafeedback(row: Fields) -> bool:

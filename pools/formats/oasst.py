@@ -44,7 +44,7 @@ def _prompts(message: Fields, before: list[Turn]) -> Iterator[Draft]:
     if role == "user" and len(ranked) > 1:
         last = max(len(ranked) - 1, 1)
         ordered = sorted(ranked, key=_rank)
-        answers = [Answer(each.get("text"), 1.0 - place / last) for place, each in enumerate(ordered)]
+        answers = [Answer(each.get("text"), 1.0 - rank / last) for rank, each in enumerate(ordered)]
         yield Draft(path, answers, message.get("lang"))
     for reply in replies:
         yield from _prompts(reply, path)

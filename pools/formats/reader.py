@@ -50,8 +50,8 @@ class Reader:
     """Reads rows; it travels to the workers of a cluster.
 
     `format` is that of all rows, or `auto`; then `main`, the format of most of the first rows, is that of
-    rows whose columns tell none. `weights` makes scores of attributes: a sum of their values. `refusal` says
-    why a prompt cannot be used by the model that it is read for (empty: it can).
+    rows whose columns identify none. `weights` makes scores of attributes: a sum of their values. `refusal`
+    says why a prompt cannot be used by the model that it is read for (empty: it can).
     """
 
     format: str = "auto"

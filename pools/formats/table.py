@@ -1,4 +1,4 @@
-"""The table of all formats: which columns tell one, and what makes a draft of its rows.
+"""The table of all formats: which columns identify one, and what makes a draft of its rows.
 
 A new format is one row here, a function where the ones below do not do, a name in `pools.config.Format`, and
 a fixture in `tests/pools_tests/fixtures` under that name.

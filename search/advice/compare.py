@@ -23,7 +23,7 @@ OTHERS = {
 class CostView:
     """What one cost model recommends: for each number of responses its best split, best first.
 
-    `advantage` is the lead over `rival`, the best split of another number of responses that was tried.
+    `advantage` is the lead over `runner_up`, the best split of another number of responses that was tried.
     """
 
     name: str
@@ -32,7 +32,7 @@ class CostView:
     splits: tuple[Split, ...]
     rewards: tuple[float, ...]
     intervals_95: tuple[tuple[float, float], ...]
-    rival: Split | None
+    runner_up: Split | None
     advantage: float | None
     probability_better: float | None
     scale: RewardScale
@@ -42,14 +42,14 @@ class CostView:
         reward = self.scale.text
         first = f"{self.splits[0]}, reward {reward(self.rewards[0])}"
         text = f"{self.name} ({self.budget:,.10g} {self.unit}): {first}"
-        if self.rival is None or self.advantage is None:
+        if self.runner_up is None or self.advantage is None:
             return text
         sure = (
             ""
             if self.probability_better is None
             else f" (probability {format_probability(self.probability_better)})"
         )
-        return f"{text}, {reward(self.advantage)} over {self.rival}{sure}"
+        return f"{text}, {reward(self.advantage)} over {self.runner_up}{sure}"
 
 
 def compare_costs(fit: Fit, best: Split, question: Question) -> list[CostView]:
@@ -71,7 +71,7 @@ def _view(name: str, fit: Fit, question: Question) -> CostView:
     forecast = predict(fit, splits, question.curve)
     low, high = (fit.scale.clip(bound) for bound in forecast.interval())
     order = _best_of_each(splits, [int(i) for i in np.argsort(-forecast.mean, kind="stable")])
-    rival = next((i for i in order[1:] if splits[i].responses in fit.observed.levels), None)
+    runner_up = next((i for i in order[1:] if splits[i].responses in fit.observed.levels), None)
     return CostView(
         name=name,
         budget=question.budget,
@@ -79,16 +79,16 @@ def _view(name: str, fit: Fit, question: Question) -> CostView:
         splits=tuple(splits[i] for i in order),
         rewards=tuple(float(forecast.mean[i]) for i in order),
         intervals_95=tuple((float(low[i]), float(high[i])) for i in order),
-        rival=None if rival is None else splits[rival],
-        advantage=None if rival is None else float(forecast.mean[order[0]] - forecast.mean[rival]),
-        probability_better=None if rival is None else forecast.probability(order[0], rival),
+        runner_up=None if runner_up is None else splits[runner_up],
+        advantage=None if runner_up is None else float(forecast.mean[order[0]] - forecast.mean[runner_up]),
+        probability_better=None if runner_up is None else forecast.probability(order[0], runner_up),
         scale=fit.scale,
     )
 
 
 def _best_of_each(splits: Sequence[Split], order: Sequence[int]) -> list[int]:
-    """Of the places in `order` the first for each number of responses."""
+    """Of the indices in `order` the first for each number of responses."""
     first: dict[int, int] = {}
-    for place in order:
-        first.setdefault(splits[place].responses, place)
+    for index in order:
+        first.setdefault(splits[index].responses, index)
     return list(first.values())

@@ -190,9 +190,9 @@ class Recommendation:
         if not self.flags["undecided"]:
             first = f"Decided: no other split is {sure} (probability {format_probability(self.enough)})."
         else:
-            rival = f"{self.runner_up.split} may be the one" if self.runner_up else "no split was tried"
+            other = f"{self.runner_up.split} may be the one" if self.runner_up else "no split was tried"
             open_ = format_probability(1 - self.enough)
-            first = f"Undecided: with probability {open_} another split is {sure}; {rival}.{self._seeds()}"
+            first = f"Undecided: with probability {open_} another split is {sure}; {other}.{self._seeds()}"
         return " ".join(part for part in (first, self._equals()) if part)
 
     def _seeds(self) -> str:

@@ -76,11 +76,11 @@ def check_output(args: argparse.Namespace) -> None:
     """Raise PoolError where `--output` would replace a file that is read, or one that is there already."""
     if args.output is None:
         return
-    place = Path(args.output)
+    target = Path(args.output)
     inputs = filter(None, (args.pool, args.held_out_path))
-    if any(_same_file(place, Path(each).expanduser()) for each in inputs):
+    if any(_same_file(target, Path(each).expanduser()) for each in inputs):
         raise PoolError(f"--output {args.output} is the pool that is read: give another file")
-    if place.is_file() and not args.overwrite:
+    if target.is_file() and not args.overwrite:
         raise PoolError(f"--output {args.output} exists: give another file, or --overwrite to replace it")
 
 
@@ -102,17 +102,19 @@ def opened(path: str | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    place = Path(path)
-    partial = place if place.exists() and not place.is_file() else place.with_name(f".{place.name}.partial")
+    target = Path(path)
+    partial = (
+        target if target.exists() and not target.is_file() else target.with_name(f".{target.name}.partial")
+    )
     try:
         with partial.open("w", encoding="utf-8") as out:
             yield out
-        if partial is not place:
-            os.replace(partial, place)
+        if partial is not target:
+            os.replace(partial, target)
     except OSError as error:
         raise PoolError(f"{path}: {error.strerror or error}") from None
     finally:
-        if partial is not place:
+        if partial is not target:
             partial.unlink(missing_ok=True)
 
 

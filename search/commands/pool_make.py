@@ -118,9 +118,9 @@ def _lines_of(sampled: Sampled) -> Iterator[str]:
         f"drawn ({collected.redrawn:,} again, for one that was empty or repeated), {collected.truncated:,} "
         f"cut off; {collected.tokens_in:,} tokens in, {collected.tokens_out:,} out"
     )
-    for place in collected.short:
-        why = collected.failed.get(place, "its responses hardly vary")
-        yield f"  {len(collected.responses[place])} responses to {prompts[place].text[:60]!r}: {why}"
+    for index in collected.short:
+        why = collected.failed.get(index, "its responses hardly vary")
+        yield f"  {len(collected.responses[index])} responses to {prompts[index].text[:60]!r}: {why}"
 
 
 def _dry_run(args: argparse.Namespace, config: MakeConfig, work: Work) -> int:

@@ -98,7 +98,7 @@ def _explain(model: type[Settings], error: Any) -> str:
 
 
 def _siblings(model: Any, sections: Sequence[str]) -> list[str]:
-    for section in (each for each in sections if not each.isdigit()):  # places in a list
+    for section in (each for each in sections if not each.isdigit()):  # indices of a list
         kinds = (model.model_fields[section].annotation, *get_args(model.model_fields[section].annotation))
         found = [kind for kind in kinds if hasattr(kind, "model_fields")]
         if not found:

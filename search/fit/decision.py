@@ -23,15 +23,15 @@ class Decision:
     """The feasible splits, best first, and how far the first is ahead. Rewards are on the study's scale.
 
     `exceeds` is the probability of each split to be better than the first by more than the margin. Numbers
-    of responses that no trial has are interpolated, so they are no `rivals`: their `exceeds` is 0. `enough`
-    is the probability that no split is better than the first by more than the margin, `alone` that none is
-    better at all. `best` is each split's probability to be the best of all.
+    of responses that no trial has are interpolated, so they are not `contenders`: their `exceeds` is 0.
+    `enough` is the probability that no split is better than the first by more than the margin, `alone` that
+    none is better at all. `best` is each split's probability to be the best of all.
     """
 
     splits: tuple[Split, ...]
     forecast: Forecast
     margin: float
-    rivals: tuple[bool, ...]
+    contenders: tuple[bool, ...]
     exceeds: Floats
     enough: float
     alone: float
@@ -45,7 +45,7 @@ class Decision:
         """
         if len(self.splits) < 2:
             return None
-        others = [i for i, rival in enumerate(self.rivals) if rival]
+        others = [i for i, contender in enumerate(self.contenders) if contender]
         others = [i for i in others if self.splits[i].responses != self.splits[0].responses]
         if others and self.exceeds.max() < SLIGHT:
             return others[0]
@@ -68,16 +68,18 @@ def decide(fit: Fit, question: Question, splits: Sequence[Split], margin: float,
     order = np.argsort(-_rounded(forecast.mean), kind="stable")
     forecast = forecast.combine(np.eye(len(order))[order])
     ordered = tuple(cheap[i] for i in order)
-    rivals = np.isin([split.responses for split in ordered], fit.observed.levels)
+    contenders = np.isin([split.responses for split in ordered], fit.observed.levels)
     leads = forecast.draws(seed)
     best = np.bincount(leads.argmax(axis=1), minlength=len(ordered)) / len(leads)
-    leads = np.where(rivals, leads - leads[:, :1], -np.inf).max(axis=1)
+    leads = np.where(contenders, leads - leads[:, :1], -np.inf).max(axis=1)
     return Decision(
         splits=ordered,
         forecast=forecast,
         margin=margin,
-        rivals=tuple(bool(rival) for rival in rivals),
-        exceeds=np.array([0.0, *(_exceeds(forecast, i, margin) * rivals[i] for i in range(1, len(ordered)))]),
+        contenders=tuple(bool(contender) for contender in contenders),
+        exceeds=np.array(
+            [0.0, *(_exceeds(forecast, i, margin) * contenders[i] for i in range(1, len(ordered)))]
+        ),
         enough=float(np.mean(leads <= margin)),
         alone=float(np.mean(leads <= 0)),
         best=best,

@@ -12,7 +12,7 @@ from search.fit.least_squares import Solution, ratios, solve
 from search.fit.models import PREDICTORS, Model, Points, Structure, predictor_values
 from search.fit.observations import Floats, Observations
 
-# Rivals that are predictors already.
+# Baseline metrics that are predictors already.
 SAME = ("prompts", "log_prompts")
 TABLE: tuple[Structure, ...] = ("one line", "shared slope", "line per k", "saturating", "saturating lines")
 

@@ -148,7 +148,7 @@ def predictor_values(name: str, at: Points, tried: Observations) -> Floats:
         return np.asarray(-1 / np.sqrt(at.prompts / tried.prompts.max()))
     if name in ("prompts", "fixed"):
         return at.prompts
-    return tried.baselines[name]  # a rival is known for the trials alone
+    return tried.baselines[name]  # a baseline metric is known for the trials alone
 
 
 def _factor(responses: Floats, levels: tuple[int, ...]) -> Floats:

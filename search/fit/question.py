@@ -84,8 +84,8 @@ class Question:
         for cost in sorted((self.cost_model.cost(s.prompts, s.responses) for s in tried), reverse=True):
             if 0 < cost < 0.9 * (found[-1] if found else self.budget):
                 found.append(cost)
-        places = np.unique(np.linspace(0, len(found) - 1, min(len(found), SMALLER)).round().astype(int))
-        return [found[place] for place in places] if found else []
+        indices = np.unique(np.linspace(0, len(found) - 1, min(len(found), SMALLER)).round().astype(int))
+        return [found[index] for index in indices] if found else []
 
 
 def fewest_prompts(observed: Observations, responses: Sequence[int]) -> dict[int, float]:

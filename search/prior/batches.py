@@ -191,12 +191,12 @@ def _cost(new: Split | None, top_up: TopUp | None, cost_model: CostModel) -> flo
 
 def _together(predict: Predict, holdings: Sequence[Mapping[int, int]]) -> Forecast:
     """Joint belief about the rewards of several holdings of labels."""
-    places = {split: i for i, split in enumerate(sorted({s for h in holdings for s in _parts(h)}))}
-    matrix = np.zeros((len(holdings), len(places)))
+    columns = {split: i for i, split in enumerate(sorted({s for h in holdings for s in _parts(h)}))}
+    matrix = np.zeros((len(holdings), len(columns)))
     for row, holding in enumerate(holdings):
         for split, share in _parts(holding).items():
-            matrix[row, places[split]] = share
-    return predict(list(places)).combine(matrix)
+            matrix[row, columns[split]] = share
+    return predict(list(columns)).combine(matrix)
 
 
 def _parts(holding: Mapping[int, int]) -> dict[Split, float]:

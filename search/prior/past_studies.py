@@ -63,10 +63,8 @@ def past_studies(folders: Iterable[Path] | None = None) -> list[PastStudy]:
     files = [path for folder in searched if folder.is_dir() for path in sorted(folder.glob("*.csv"))]
     found = [study for path in files if (study := read_study(path)) is not None]
     if not found:
-        places = ", ".join(str(folder) for folder in searched)
-        raise InsufficientDataError(
-            f"no past study in {places}: add one with `apportion plan --learn FOLDER`"
-        )
+        names = ", ".join(str(folder) for folder in searched)
+        raise InsufficientDataError(f"no past study in {names}: add one with `apportion plan --learn FOLDER`")
     return sorted(found, key=lambda study: study.name)
 
 

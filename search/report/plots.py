@@ -70,13 +70,13 @@ def rising_branch(fit: Fit, curve: DiversityCurve) -> tuple[Floats, Floats]:
     sizes = _between(1.0, float(observed.prompts.max()), 20 * STEPS)
     diversity = np.array([curve.at(n) for n in sizes])
     step = max(float(np.ptp(diversity[diversity >= least])) / (4 * STEPS), 1e-12)
-    places: list[int] = []
-    for place in np.flatnonzero(diversity >= least * (1 - 1e-9)):
-        if not places or diversity[place] >= diversity[places[-1]] + step:
-            places.append(int(place))
-    if (peak := int(diversity.argmax())) > places[-1]:
-        places.append(peak)
-    return sizes[places], diversity[places]
+    indices: list[int] = []
+    for index in np.flatnonzero(diversity >= least * (1 - 1e-9)):
+        if not indices or diversity[index] >= diversity[indices[-1]] + step:
+            indices.append(int(index))
+    if (peak := int(diversity.argmax())) > indices[-1]:
+        indices.append(peak)
+    return sizes[indices], diversity[indices]
 
 
 def reward_by_split(answer: Recommendation, base_reward: float | None) -> Figure:

@@ -97,8 +97,8 @@ def tokenize_pool(config: StudyConfig, pool: Pool, display: Display) -> TokenTab
         texts, folder = pool.train.texts(), pool.train.folder
         if folder is None:
             return tokenize(texts, tokenizer)
-        with on_disk(place := folder / "tokens"):
-            return store_tokens(texts, tokenizer, place)
+        with on_disk(location := folder / "tokens"):
+            return store_tokens(texts, tokenizer, location)
 
 
 def check_selections(config: StudyConfig, pool: Pool, tokens: TokenTable) -> None:

@@ -148,8 +148,8 @@ class StudyRuns:
         name = self._config.tracking.register_as
         if not name or not (saved := saved_policies(self._folder.records().values())):
             return trials
-        best, place = saved[-1]
-        policy = SavedPolicy(place=place, name=name)
+        best, location = saved[-1]
+        policy = SavedPolicy(location=location, name=name)
         return [replace(run, policy=policy) if run.key == best else run for run in trials]
 
     def _finished(

@@ -36,7 +36,7 @@ _TRIALS = (
 class TrackingConfig(Settings):
     """How a study is shown in MLflow.
 
-    The place is, in this order: `uri`; the environment variable MLFLOW_TRACKING_URI; a sqlite file
+    The URI is, in this order: `uri`; the environment variable MLFLOW_TRACKING_URI; a sqlite file
     `mlflow.db` in the study's folder.
     """
 

@@ -255,7 +255,7 @@ class MlflowTracker:
     def _register(self, run: str, policy: SavedPolicy) -> None:
         from mlflow.exceptions import MlflowException
 
-        source, name = policy.place.removeprefix("file://"), policy.name
+        source, name = policy.location.removeprefix("file://"), policy.name
         if "://" not in source:
             self._upload(run, Path(source))
             source = f"{self._client.get_run(run).info.artifact_uri}/{Path(source).name}"
@@ -286,7 +286,7 @@ class _Redacting(logging.Formatter):
 
 
 def _create_database(uri: str) -> None:
-    """Make a missing sqlite file beside its place and move it there whole.
+    """Make a missing sqlite file beside its path and move it there whole.
 
     MLflow needs seconds for its tables, and cannot go on from a file that was left half made.
     """

@@ -53,7 +53,7 @@ class Dataset:
 class SavedPolicy:
     """A trained policy, in a folder or at a URI, that becomes a version of the registered model `name`."""
 
-    place: str
+    location: str
     name: str
 
 
@@ -152,8 +152,8 @@ class MemoryTracker:
         shown.status = run.status
         self._add(shown, run.steps)
         names = [path.name for path in run.files]
-        if run.policy and "://" not in run.policy.place:
-            names.append(Path(run.policy.place).name)
+        if run.policy and "://" not in run.policy.location:
+            names.append(Path(run.policy.location).name)
         shown.files = sorted({*shown.files, *names})
         if run.dataset:
             shown.datasets = sorted({*shown.datasets, run.dataset.name})

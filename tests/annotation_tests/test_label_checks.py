@@ -59,7 +59,7 @@ class Raters:
         rng = random.Random(rater)
         for shown in shown_to(rater, self.pool):
             self.key[shown.task] = shown
-            self.ratings.append(Rating(shown.task, answer(shown, rng), seconds=seconds, place=shown.task))
+            self.ratings.append(Rating(shown.task, answer(shown, rng), seconds=seconds, location=shown.task))
 
     def honest(self, shown: Shown, rng: random.Random, errors: float = 0.1) -> Mapping[int, float]:
         """The true order with neighbours exchanged now and then."""

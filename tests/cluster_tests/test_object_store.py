@@ -128,7 +128,7 @@ def test_a_pool_is_read_from_a_bucket(stored: list[Any], place: str, prompts: in
     pool, report = load_pool(PoolConfig(path=f"s3://bucket/data/pool 1{place}"), seed=0)
     texts = [each.prompt.text for each in pool.train]
     assert texts == [row["prompt"] for row in stored if row["prompt"] in texts] and len(texts) == prompts
-    assert [found.place for found in report.first] == [f"s3://bucket/data/pool 1/{first}"] * bool(first)
+    assert [found.location for found in report.first] == [f"s3://bucket/data/pool 1/{first}"] * bool(first)
 
 
 @pytest.mark.parametrize(

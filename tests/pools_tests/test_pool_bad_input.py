@@ -71,7 +71,7 @@ ROW_FLAWS = [
 def test_a_bad_row_is_dropped_and_placed(reason: str, value: object):
     pool, report = loaded(GOOD, value)
     assert report.counts == {reason: 1}
-    assert [finding.place for finding in report.first] == ["rows:2"]
+    assert [finding.location for finding in report.first] == ["rows:2"]
     assert [example.prompt.text for example in pool.train] == ["good"]
     assert report.rows == 2
 
@@ -101,7 +101,7 @@ def test_a_bad_response_is_dropped_and_the_others_stay(reason: str, response: di
     value["responses"].append(response)
     pool, report = loaded(GOOD, value)
     assert report.counts == {reason: 1}
-    assert report.first[0].place == "rows:2"
+    assert report.first[0].location == "rows:2"
     assert [r.text for r in pool.train[1].responses] == ["answer 0", "answer 1"]
     assert [r.score for r in pool.train[1].responses] == [1.0, 0.0]
 
@@ -162,7 +162,7 @@ def test_a_bad_line_is_placed_by_its_number(tmp_path: Path, reason: str, line: b
     good = json.dumps(GOOD).encode()
     report = file_report(tmp_path / "p.jsonl", b"\n".join([b"\xef\xbb\xbf" + good, b"", b"  ", line, b""]))
     assert report.counts == {reason: 1}
-    assert report.first[0].place == f"{tmp_path}/p.jsonl:4"
+    assert report.first[0].location == f"{tmp_path}/p.jsonl:4"
     assert (report.rows, report.train.prompts) == (2, 1 + (reason == "bad_score"))
 
 
@@ -172,7 +172,7 @@ def test_a_gzip_that_is_cut_short_keeps_what_was_read(tmp_path: Path):
     report = file_report(tmp_path / "p.jsonl.gz", zipped[: len(zipped) // 2])
     assert report.counts.keys() - {"malformed_line"} == {"damaged_file"}
     assert 0 < report.train.prompts < 3000
-    assert report.first[-1].place.endswith(f":{report.rows}")
+    assert report.first[-1].location.endswith(f":{report.rows}")
     assert not report.error
 
 
@@ -383,6 +383,6 @@ def damaged(value: Any, data: st.DataObject) -> object:
 def test_one_damaged_part_does_not_raise(format: str, data: st.DataObject):
     lines = (FIXTURES / f"{format}.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines if '"pool": ' not in line]
-    place = data.draw(st.integers(0, len(rows) - 1))
-    rows[place] = damaged(rows[place], data)
+    row = data.draw(st.integers(0, len(rows) - 1))
+    rows[row] = damaged(rows[row], data)
     soundness(rows, format if format in FORMATS else "auto")

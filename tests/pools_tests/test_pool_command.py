@@ -57,7 +57,7 @@ def test_json_holds_the_same(capsys: pytest.CaptureFixture[str]):
     assert status == 0
     assert report["usable"] is True
     assert report["counts"] == {"too_few_responses": 2}
-    assert report["first"][0]["place"] == f"{FIXTURES}/pool.jsonl:3"
+    assert report["first"][0]["location"] == f"{FIXTURES}/pool.jsonl:3"
     assert report["train"]["prompts"] == 1
     assert report["train"]["responses_per_prompt"] == {"3": 1}
 

@@ -140,8 +140,8 @@ def test_a_cluster_sees_object_stores_and_what_lies_in_its_shared_folder(folder:
 
     source = open_source(str(folder))
     assert isinstance(source, FilesSource)
-    apart = FilesSource("", [replace_place(source, "s3://b/a.jsonl"), replace_place(source, "/else/b.jsonl")])
-    stored = FilesSource("", [replace_place(source, "gs://b/a.jsonl")])
+    apart = FilesSource("", [elsewhere(source, "s3://b/a.jsonl"), elsewhere(source, "/else/b.jsonl")])
+    stored = FilesSource("", [elsewhere(source, "gs://b/a.jsonl")])
     for shared, seen in ((str(folder.parent), True), (f"file://{folder}/", True), (f"{folder}x", False)):
         assert Cluster(join, shared).sees(source) is seen
     assert not Cluster(join).sees(source) and not Cluster(join).sees(apart)
@@ -149,8 +149,8 @@ def test_a_cluster_sees_object_stores_and_what_lies_in_its_shared_folder(folder:
     assert not Cluster(join, str(folder)).sees(open_source(str(folder / "a.jsonl")))  # one file, as ever
 
 
-def replace_place(source: FilesSource, place: str) -> Any:
-    return source.files[0]._replace(place=place)
+def elsewhere(source: FilesSource, location: str) -> Any:
+    return source.files[0]._replace(location=location)
 
 
 @pytest.mark.parametrize("address", ["local", "ray://127.0.0.1:10001"])

@@ -52,7 +52,7 @@ def test_a_shared_prompt_stays_held_out_and_its_train_row_goes():
     assert texts(pool.train) == {"b"}
     assert texts(pool.held_out) == {"same prompt\n"}
     assert report.counts == {"shared_with_held_out": 1}
-    assert report.first[0].place == "first:1"
+    assert report.first[0].location == "first:1"
 
 
 def test_held_out_prompts_need_no_responses():

@@ -60,11 +60,11 @@ def generate(
         for rows in padded_batches([len(ids) + max_new_tokens for ids in prompt_ids], token_budget // copies):
             prompts = [list(prompt_ids[row]) for row in rows]
             ends = _Ends(frozenset(eos_ids), tuple(stop), tokenizer)
-            places = [row * copies + copy for row in rows for copy in range(copies)]
-            chooser.begin(places, max_new_tokens)
+            indices = [row * copies + copy for row in rows for copy in range(copies)]
+            chooser.begin(indices, max_new_tokens)
             found = _decode(model, prompts, max_new_tokens, pad_id, chooser, ends, copies)
-            for place, answer in zip(places, found, strict=True):
-                answers[place] = answer
+            for index, answer in zip(indices, found, strict=True):
+                answers[index] = answer
     return answers
 
 

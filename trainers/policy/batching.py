@@ -77,8 +77,8 @@ def tokenize_rankings(
     cut_prompts = cut_responses = duplicates = 0
     for example in examples:
         prompt, cut = tokenize_prompt(example.prompt, tokenizer, style=style, max_tokens=max_prompt_tokens)
-        order = sorted(range(len(example.responses)), key=lambda place: -example.responses[place].score)
-        ordered = [example.responses[place] for place in order]
+        order = sorted(range(len(example.responses)), key=lambda index: -example.responses[index].score)
+        ordered = [example.responses[index] for index in order]
         encoded = [
             tokenize_response(response.text, tokenizer, style=style, max_tokens=max_response_tokens)
             for response in ordered

@@ -130,25 +130,25 @@ def test_every_limit_ends_the_study_with_its_name(limit: dict[str, Any], trials:
 
 def test_more_seeds_for_a_pilot_place_hold_up_nobody() -> None:
     study = Study(plan(budget_fractions=[0.5, 1.0]), equal, noise=0.05)
-    places = pilot(study.plan.space, ())
-    for place in places:
-        study.finish(seeded(study.plan.config, place, []))
-    again = seeded(study.plan.config, places[-1], range(5))
+    points = pilot(study.plan.space, ())
+    for point in points:
+        study.finish(seeded(study.plan.config, point, []))
+    again = seeded(study.plan.config, points[-1], range(5))
     study.progress = Progress(finished=study.progress.finished, running=[again])
     assert isinstance(study.next(), Train)
 
 
 def test_the_pilot_is_small_where_there_are_many_responses_and_ways_of_drawing() -> None:
     many = plan(responses=list(range(2, 17)), selections=["random", "diverse"], strengths=[0.5, 1.0])
-    places = pilot(many.space, ())
-    assert len({p.responses for p in places}) == 5 and {2, 16} <= {p.responses for p in places}
-    assert len(places) == 12
-    assert [(p.selection, p.strength) for p in places[-2:]] == [("diverse", 0.5), ("diverse", 1.0)]
+    points = pilot(many.space, ())
+    assert len({p.responses for p in points}) == 5 and {2, 16} <= {p.responses for p in points}
+    assert len(points) == 12
+    assert [(p.selection, p.strength) for p in points[-2:]] == [("diverse", 0.5), ("diverse", 1.0)]
 
 
 def test_with_two_spends_the_ends_identify_the_line() -> None:
-    places = pilot(plan(budget_fractions=[0.5, 1.0]).space, ())
-    assert [(p.responses, p.budget_fraction) for p in places] == [
+    points = pilot(plan(budget_fractions=[0.5, 1.0]).space, ())
+    assert [(p.responses, p.budget_fraction) for p in points] == [
         (2, 0.5),
         (3, 0.5),
         (4, 0.5),
@@ -164,7 +164,7 @@ def test_trials_run_side_by_side_and_nothing_is_decided_before_they_end() -> Non
         running.append(step.trial)
     assert isinstance(step, Wait)
     assert [p.point for p in running] == pilot(study.plan.space, ()), (
-        "the pilot and nothing else, each place once"
+        "the pilot and nothing else, each point once"
     )
 
 
@@ -269,10 +269,10 @@ def test_later_seeds_never_turn_the_study_to_another_setting() -> None:
         0,
     )
     for name in values:
-        place = of.space.point(
+        point = of.space.point(
             anchor.responses, anchor.budget_fraction, hyperparameters=(("trainer.algorithm.name", name),)
         )
-        study.finish(seeded(of.config, place, ()))
+        study.finish(seeded(of.config, point, ()))
     assert dict(of.hyperparameters(study.progress))["trainer.algorithm.name"] == "sft"
     best = of.space.point(
         anchor.responses, anchor.budget_fraction, hyperparameters=(("trainer.algorithm.name", "sft"),)

@@ -30,7 +30,7 @@ def states(of: Proposals) -> Counter[str]:
 
 
 def trained(of: Space, count: int) -> dict[str, Trial]:
-    points = [seeded(of.config, place, ()) for place in of.grid()[:count]]
+    points = [seeded(of.config, point, ()) for point in of.grid()[:count]]
     return {point.key("study"): point for point in points}
 
 
@@ -76,12 +76,12 @@ def test_proposals_come_from_the_history_and_can_be_had(tmp_path: Path) -> None:
     proposals.restore({p.key("study"): (p, 0.9 if p.point.responses == 6 else 0.1) for p in cheap})
     found: list[int] = []
     for _ in range(8):
-        place = proposals.propose({"budget_fraction": 1.0})
-        assert place is not None and place in of.grid() and place.budget_fraction == 1.0
-        point = seeded(of.config, place, range(2 * len(found)))
-        proposals.start(point.key("study"), point)
-        proposals.finish(point.key("study"), 0.95 if place.responses == 6 else 0.15)
-        found.append(place.responses)
+        point = proposals.propose({"budget_fraction": 1.0})
+        assert point is not None and point in of.grid() and point.budget_fraction == 1.0
+        trial = seeded(of.config, point, range(2 * len(found)))
+        proposals.start(trial.key("study"), trial)
+        proposals.finish(trial.key("study"), 0.95 if point.responses == 6 else 0.15)
+        found.append(point.responses)
     assert found.count(6) >= 4
     assert states(proposals) == {"COMPLETE": 13}
 
@@ -116,9 +116,9 @@ def test_settings_are_optunas_own_parameters(tmp_path: Path) -> None:
     of = space(space=asked)
     proposals = opened(tmp_path / "optuna.db", of)
     proposals.restore({})
-    place = proposals.propose({"responses": 2, "budget_fraction": 1.0})
-    assert place is not None and place.split == of.point(2, 1.0).split
-    hyperparameters = dict(place.hyperparameters)
+    point = proposals.propose({"responses": 2, "budget_fraction": 1.0})
+    assert point is not None and point.split == of.point(2, 1.0).split
+    hyperparameters = dict(point.hyperparameters)
     assert 1e-6 <= float(hyperparameters["trainer.learning_rate"]) <= 1e-4 and hyperparameters[
         "trainer.batch_prompts"
     ] in (

@@ -33,26 +33,26 @@ def search(**fields: object) -> StudyConfig:
 
 def test_places_spend_their_share_and_no_more() -> None:
     study = config()
-    for place in Space(study, max_prompts=100).grid():
-        assert study.cost.cost(place.prompts, place.responses) <= study.budget * place.budget_fraction
-        assert study.cost.cost(place.prompts + 1, place.responses) > study.budget * place.budget_fraction
+    for point in Space(study, max_prompts=100).grid():
+        assert study.cost.cost(point.prompts, point.responses) <= study.budget * point.budget_fraction
+        assert study.cost.cost(point.prompts + 1, point.responses) > study.budget * point.budget_fraction
 
 
 def test_the_grid_holds_every_place_once_and_the_whole_budget_first() -> None:
     grid = Space(search(selections=["random", "diverse"], strengths=[0.5, 1.0])).grid()
     assert len(grid) == 18 == len(set(grid))
-    assert [place.budget_fraction for place in grid[:6]] == [1.0] * 3 + [0.5] * 3
-    assert {(place.selection, place.strength) for place in grid[6:]} == {("diverse", 0.5), ("diverse", 1.0)}
+    assert [point.budget_fraction for point in grid[:6]] == [1.0] * 3 + [0.5] * 3
+    assert {(point.selection, point.strength) for point in grid[6:]} == {("diverse", 0.5), ("diverse", 1.0)}
 
 
 def test_a_place_trained_again_gets_new_seeds_and_another_key() -> None:
     study = config()
-    place = Space(study).grid()[0]
-    first = seeded(study, place, ())
-    again = seeded(study, place, first.seeds)
+    point = Space(study).grid()[0]
+    first = seeded(study, point, ())
+    again = seeded(study, point, first.seeds)
     assert first.seeds == (0, 1) and again.seeds == (2, 3)
     assert first.key("study") != again.key("study") != again.key("another study")
-    assert first.point == again.point == place
+    assert first.point == again.point == point
 
 
 def test_a_place_trained_with_another_number_of_seeds_gets_those_it_lacks() -> None:
@@ -69,7 +69,7 @@ def test_a_trial_survives_json_and_names_stay() -> None:
 def test_where_the_pool_ends_all_of_it_is_the_largest_spend() -> None:
     space = Space(config(), max_prompts=20)
     assert space.fractions == {2: (0.5, 20 * 2 / 48), 3: (0.5, 1.0), 4: (0.5, 1.0)}
-    assert {place.prompts for place in space.grid() if place.responses == 2} == {12, 20}
+    assert {point.prompts for point in space.grid() if point.responses == 2} == {12, 20}
     assert "2 responses" in space.notes()[0] and len(space.notes()) == 1
 
 
@@ -79,7 +79,7 @@ def test_spends_that_buy_the_same_prompts_are_one_place() -> None:
 
 
 def reached(space: Space, choose: int) -> tuple[DesignPoint, dict[str, Domain]]:
-    """The place at the end of one walk, and what could have been chosen on the way."""
+    """The point at the end of one walk, and what could have been chosen on the way."""
     asked: dict[str, Domain] = {}
 
     def decide(name: str, domain: Domain) -> Any:
@@ -93,8 +93,8 @@ def test_a_walk_reaches_only_places_that_can_be_had_and_its_names_keep_their_val
     space = Space(search(selections=["random", "narrow"], strengths=[0.5]), max_prompts=20)
     seen: dict[str, Domain] = {}
     for choose in range(6):
-        place, asked = reached(space, choose)
-        assert place.prompts <= 20 and space.config.cost.cost(place.prompts, place.responses) <= 48
+        point, asked = reached(space, choose)
+        assert point.prompts <= 20 and space.config.cost.cost(point.prompts, point.responses) <= 48
         assert all(seen.setdefault(name, domain) == domain for name, domain in asked.items())
     assert {
         "budget_fraction at 2 responses",
@@ -195,7 +195,7 @@ def test_whatever_is_asked_no_place_costs_more_than_the_budget_or_needs_more_tha
     except ConfigError:
         return
     grid = space.grid()
-    assert len({(place.prompts, place.responses) for place in grid}) == len(grid)
-    for place in (*grid, reached(space, choose)[0]):
-        assert place in grid and 1 <= place.prompts <= pool
-        assert study.cost.cost(place.prompts, place.responses) <= budget * place.budget_fraction * (1 + 1e-9)
+    assert len({(point.prompts, point.responses) for point in grid}) == len(grid)
+    for point in (*grid, reached(space, choose)[0]):
+        assert point in grid and 1 <= point.prompts <= pool
+        assert study.cost.cost(point.prompts, point.responses) <= budget * point.budget_fraction * (1 + 1e-9)

@@ -16,8 +16,8 @@ from search.trials.record import TrialRecord
 from trainers.spec import SeedResult
 
 
-def on_disk(place: str) -> Path:
-    return Path(place.removeprefix("file://"))
+def on_disk(location: str) -> Path:
+    return Path(location.removeprefix("file://"))
 
 
 def finished(folder: StudyFolder, trial: str, *rewards: float, saved: bool = True) -> TrialRecord:
