@@ -203,7 +203,8 @@ def test_the_grid_trains_what_was_left_out_and_its_limits_count_nothing_else(tmp
 
 
 def test_more_seeds_at_an_earlier_point_are_new_ones(tmp_path: Path) -> None:
-    study = Opened(tmp_path, table(tmp_path / "theirs.csv", config()), plan="adaptive", responses=[2])
+    path = table(tmp_path / "theirs.csv", config())
+    study = Opened(tmp_path, path, plan="adaptive", responses=[2], confidence=0.9999)
     seeds = [study.train().seeds for _ in range(2)]
     assert all(min(found) >= 2 for found in seeds)
 
