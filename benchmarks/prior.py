@@ -6,9 +6,9 @@ Each past study in `studies/` is left out in turn, with every other one of its a
 rest answer for it. *Prior only*: at the budgets and prices whose splits lie within the study's own prompts,
 the true reward of each split is the printed one (straight in log prompts between them), and regret is what
 the chosen split misses against the best. The habits are always 2 responses and always the most. *Coverage*:
-the share of printed rewards within the 95% interval, the noise of a seed included. *With a prior*: the plan's
-own sequence of trials on `benchmarks.search`'s grounds, answered by the study's fit alone and by the
-prior updated with the same trials; samples until the answer is right for good, as shares of the full grid's.
+the share of printed rewards within the 95% interval, the noise of a seed included. *With a prior*: the plan
+on the grounds of `benchmarks.search` with past studies as one more model of its fit (`search.prior: studies`)
+and without; samples until the answer is right for good, as shares of the full grid's.
 The last line is one JSON object.
 """
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ import optuna
 
 from benchmarks import search
 from search.config.cost import CostModel, Split, feasible_splits
-from search.plan.space import Space
+from search.prior.candidate import from_past_studies
 from search.prior.hierarchy import Prior, learn_prior
 from search.prior.past_studies import PastStudy, past_studies
 
@@ -95,23 +94,6 @@ def covered(study: PastStudy, prior: Prior) -> list[bool]:
     return list(map(bool, (low <= rewards) & (rewards <= high)))
 
 
-@dataclass
-class Both(search.Study):
-    """A replay that is also answered by the prior, updated with the same trials."""
-
-    prior: Prior | None = None
-    prior_answers: list[tuple[int, bool]] = field(default_factory=list)
-
-    def answer(self, responses: int | None) -> None:
-        super().answer(responses)
-        assert self.prior is not None
-        belief = self.prior.given(self.finished) if self.finished else self.prior
-        levels = sorted(self.space.fractions)
-        wholes = [self.space.point(k, self.space.whole(k)).split for k in levels]
-        chosen = levels[int(belief.forecast(wholes).mean.argmax())]
-        self.prior_answers.append((self.samples, self.right(chosen)))
-
-
 GROUNDS = {
     "Figure 4, PRO": "Song 2024: PRO, OPT-1.3B",
     "Figure 4, SFT": "Song 2024: SFT, OPT-1.3B",
@@ -123,25 +105,26 @@ GROUNDS = {
 
 
 def with_and_without(name: str, prior: Prior, replays: int) -> dict[str, float | None]:
-    """Mean samples until right, for replays that were right in the end either way, and how many were."""
-    ground = search.grounds()[name]
-    rows = []
-    for number in range(replays):
-        generator = np.random.default_rng([sorted(search.grounds()).index(name), number])
-        space = Space(ground.config(1, number))
-        study = Both(space=space, ground=ground, truth=ground.draw(generator), curve=search.curve(),
-                     generator=generator, prior=prior)  # fmt: skip
-        limit = search.grid_samples(space)
-        search.run_plan(study, limit)
-        rows.append([search._until_right(a) / limit for a in (study.answers, study.prior_answers)])
-    table = np.array(rows)
-    both = np.isfinite(table).all(axis=1)
-    without, with_prior = map(float, table[both].mean(axis=0)) if both.any() else (None, None)
+    """The plan with past studies in its fit, and without: samples until right for good, and how many were.
+
+    Samples are means over the replays that were right in the end both ways; `saved` is the mean of without
+    less with, and its standard error.
+    """
+    ways = ((), (from_past_studies(prior),))
+    found = [[search.replay(name, "plan", number, 1, way) for way in ways] for number in range(replays)]
+    table = np.array([[each["samples until right"] for each in pair] for pair in found])
+    both = table[np.isfinite(table).all(axis=1)]
+    saved = both[:, 0] - both[:, 1]
+    without, with_prior = map(float, both.mean(axis=0)) if len(both) else (None, None)
     return {
         "without": without,
         "with": with_prior,
+        "saved": float(saved.mean()) if len(both) else None,
+        "saved, standard error": float(saved.std(ddof=1) / len(both) ** 0.5) if len(both) > 1 else None,
         "right without": float(np.isfinite(table[:, 0]).mean()),
         "right with": float(np.isfinite(table[:, 1]).mean()),
+        "decided wrongly without": float(np.mean([pair[0]["decided wrongly"] for pair in found])),
+        "decided wrongly with": float(np.mean([pair[1]["decided wrongly"] for pair in found])),
     }
 
 
@@ -184,7 +167,7 @@ def main() -> None:
     found = prior_only(studies)
     print(f"prior only: {json.dumps(found)}", flush=True)
     pairs = {}
-    for name in search.available(args.grounds):
+    for name in args.grounds:
         prior = learn_prior([study for study in studies if family(study.name) != GROUNDS.get(name)])
         pairs[name] = with_and_without(name, prior, replays)
         print(f"{name}: {pairs[name]}", flush=True)

@@ -30,6 +30,7 @@ from benchmarks.paper import paper_figures
 from search.config.cost import CostModel, Split
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
+from search.fit.ensemble import Candidate
 from search.plan.belief import Belief
 from search.plan.plan import Plan, seeded
 from search.plan.progress import Progress
@@ -82,13 +83,17 @@ class Ground:
 
 @dataclass
 class Study:
-    """One replay: what was trained, and after each trial the samples so far and the answer."""
+    """One replay: what was trained, and after each trial the samples so far and the answer.
+
+    `further` are models that the plan's fit counts beside its own.
+    """
 
     ground: Ground
     space: Space
     truth: Truth
     curve: DiversityCurve
     generator: np.random.Generator
+    further: Sequence[Candidate] = ()
     finished: list[TrialRecord] = field(default_factory=list)
     samples: int = 0
     answers: list[tuple[int, bool]] = field(default_factory=list)
@@ -134,7 +139,7 @@ def grid_samples(space: Space) -> int:
 
 def run_plan(study: Study, limit: int) -> dict[str, float]:
     """The product's plan until it stops, or has trained as much as the grid."""
-    plan, progress = Plan(study.space, study.curve), Progress()
+    plan, progress = Plan(study.space, study.curve, study.further), Progress()
     proposals = Proposals(study.space, identity="benchmark", url="")
     while study.samples < limit:
         step = plan.next(progress, proposals.propose)
@@ -192,13 +197,15 @@ def _one_seed(study: Study, point: DesignPoint, seen: dict[DesignPoint, int]) ->
 METHODS = {"plan": run_plan, "grid": run_grid, "random": run_random, "tpe": run_tpe}
 
 
-def replay(name: str, method: str, number: int, seeds: int) -> dict[str, float]:
+def replay(
+    name: str, method: str, number: int, seeds: int, further: Sequence[Candidate] = ()
+) -> dict[str, float]:
     """One study of one method, as shares of the grid's samples."""
     ground = grounds()[name]
     generator = np.random.default_rng([ORDER.index(name), number])
     truth = ground.draw(generator)
     space = Space(ground.config(seeds, number))
-    study = Study(ground, space, truth, curve(), generator)
+    study = Study(ground, space, truth, curve(), generator, further)
     limit = grid_samples(space)
     found = METHODS[method](study, limit)
     return found | {

@@ -11,6 +11,7 @@ from search.advice.prediction import Check, check_predictions
 from search.advice.recommend import recommend
 from search.advice.recommendation import Recommendation
 from search.config.scale import ScaleName
+from search.fit.ensemble import Candidate
 from search.fit.fit import Fit, fit_trials
 from search.fit.question import Question
 from search.trials.record import TrialRecord
@@ -60,14 +61,16 @@ def analyse(
     scale: ScaleName = "unit",
     margin: float | None = None,
     visits: float | None = None,
+    further: Sequence[Candidate] = (),
 ) -> StudyAnalysis:
     """Fit `records`, whose rewards are on `scale`, and answer `question`.
 
-    `seed` is that of the draws behind the probabilities; `margin` and `visits` as in `recommend`.
+    `seed` is that of the draws behind the probabilities; `margin` and `visits` as in `recommend`; `further`
+    are models that the fit counts beside its own.
     """
     fit, answer, why_not = None, None, ""
     try:
-        fit = fit_trials(records, scale)
+        fit = fit_trials(records, scale, further)
         answer = recommend(fit, question, seed=seed, margin=margin, visits=visits)
     except InsufficientDataError as error:
         fit, why_not = None, str(error)

@@ -8,20 +8,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from base.errors import ConfigError
 from search.commands.cost_options import add_cost_options, cost_model_of
 from search.config.cost import CostModel
+from search.config.scale import RewardScale, ScaleName, reward_scale
 from search.prior.answer import answer
 from search.prior.batches import Predict, next_batch
-from search.prior.hierarchy import learn_prior
+from search.prior.hierarchy import learn_prior_on
 from search.prior.past_studies import PastStudy, learn, past_studies
 
 if TYPE_CHECKING:
     from pools.types import Example
-
-MARGIN = 0.002  # as search.practical_margin
+    from search.trials.record import TrialRecord
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base-reward", type=float, help="the untrained model's reward, where it is known")
     parser.add_argument("--task", default="", help="count only past studies whose name holds this word")
     parser.add_argument(
-        "--margin", type=float, default=MARGIN, help=f"a gain that does not matter (reward, default {MARGIN})"
+        "--scale",
+        choices=get_args(ScaleName),
+        default="unit",
+        help="scale of the rewards: 0 to 1, 0 to 100, or without bounds (a study's folder has its own)",
+    )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        help="a gain that does not matter (reward; default: 0.002, 0.2 in percent)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of draws and of the labelling order (0)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="with --after: write the prompts there")
@@ -67,10 +75,10 @@ def _learn(folder: Path) -> int:
 
 
 def _before(args: argparse.Namespace) -> int:
-    studies = _studies(args.task)
+    studies = _studies(args.task, args.scale)
     over_base = args.base_reward is not None and any(s.base_reward is not None for s in studies)
     found = answer(
-        learn_prior(studies, over_base=over_base),
+        learn_prior_on(args.scale, studies, over_base=over_base),
         budget=_positive("--budget", args.budget),
         cost_model=cost_model_of(args, {}),
         responses=_responses(args.responses) or _tried(studies),
@@ -78,18 +86,27 @@ def _before(args: argparse.Namespace) -> int:
         base_reward=args.base_reward if over_base else None,
         margin=args.margin,
         seed=args.seed,
+        scale=_scale(args.scale, studies),
     )
     print(json.dumps(found.to_dict(), indent=1) if args.json else found.text())
     return 0
 
 
-def _studies(task: str) -> list[PastStudy]:
-    found = past_studies()
+def _studies(task: str, scale: ScaleName) -> list[PastStudy]:
+    """Past studies of a task, with rewards on `scale`: percent are hundredths of unit."""
+    found = [s for s in past_studies() if (s.scale == "any") == (scale == "any")]
     kept = [study for study in found if task.lower() in study.name.lower()]
     if not kept:
-        names = "; ".join(study.name for study in found)
-        raise ConfigError(f"--task {task!r} is in the name of no past study; there are {names}")
+        names = "; ".join(study.name for study in found) or "none: add one with --learn"
+        raise ConfigError(
+            f"--task {task!r} is in the name of no past study with rewards on --scale {scale}; "
+            f"there are {names}"
+        )
     return kept
+
+
+def _scale(name: ScaleName, studies: Sequence[PastStudy]) -> RewardScale:
+    return reward_scale(name, (r for study in studies for record in study.records for r in record.rewards))
 
 
 def _tried(studies: Sequence[PastStudy]) -> list[int]:
@@ -99,6 +116,7 @@ def _tried(studies: Sequence[PastStudy]) -> list[int]:
 
 def _after(args: argparse.Namespace) -> int:
     holding = _holding(args)
+    scale = holding.scale
     batch = next_batch(
         holding.predict,
         holding.labelled,
@@ -106,8 +124,9 @@ def _after(args: argparse.Namespace) -> int:
         cost_model=holding.cost_model,
         responses=_responses(args.responses) or holding.responses,
         new_prompts=args.max_prompts,
-        margin=args.margin,
+        margin=scale.margin if args.margin is None else args.margin,
         doubt=holding.doubt,
+        scale=scale,
     )
     if args.json:
         print(json.dumps({"basis": holding.basis, **batch.to_dict()}, indent=1))
@@ -131,6 +150,7 @@ class _Holding:
     examples: Sequence[Example]
     responses: Sequence[int]
     cost_model: CostModel
+    scale: RewardScale
     doubt: Predict | None = None
 
 
@@ -141,16 +161,17 @@ def _holding(args: argparse.Namespace) -> _Holding:
 
 def _pool(args: argparse.Namespace) -> _Holding:
     """A pool without trials: past studies predict."""
-    studies = _studies(args.task)
+    studies = _studies(args.task, args.scale)
     examples = _examples(args.after, args.seed)
     names = "; ".join(study.name for study in studies)
     return _Holding(
         f"prior only, from {len(studies)} studies: {names}",
-        learn_prior(studies).forecast,
+        learn_prior_on(args.scale, studies).forecast,
         _counts(examples),
         examples,
         _tried(studies),
         cost_model_of(args, {}),
+        _scale(args.scale, studies),
     )
 
 
@@ -161,7 +182,7 @@ def _study(args: argparse.Namespace, folder: Path) -> _Holding:
     from search.fit.question import predict
 
     study = read_study(folder)
-    fit = fit_trials(study.records)
+    fit = fit_trials(study.records, study.scale)
     examples = _examples(_pool_path(folder), args.seed)
     return _Holding(
         f"from the {fit.observed.count} trials of {study.name}",
@@ -170,8 +191,16 @@ def _study(args: argparse.Namespace, folder: Path) -> _Holding:
         examples,
         range(fit.observed.levels[0], fit.observed.levels[-1] + 1),
         cost_model_of(args, study.cost),
-        learn_prior(_studies(args.task)).given(study.records).forecast,
+        fit.scale,
+        _doubt(args.task, study.scale, study.records),
     )
+
+
+def _doubt(task: str, scale: ScaleName, records: Sequence[TrialRecord]) -> Predict | None:
+    """Past studies after the trials; None where there are none on a scale without bounds."""
+    if scale == "any" and not any(study.scale == "any" for study in past_studies()):
+        return None
+    return learn_prior_on(scale, _studies(task, scale)).given(records).forecast
 
 
 def _pool_path(folder: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import floor, inf, log10
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,3 +60,12 @@ def reward_scale(name: ScaleName, rewards: Iterable[float] = ()) -> RewardScale:
 def guess_scale(rewards: Iterable[float]) -> ScaleName:
     """`unit` where every reward lies within 0 and 1; otherwise `any`, which assumes nothing."""
     return "unit" if all(0 <= reward <= 1 for reward in rewards) else "any"
+
+
+def known_scale(name: str) -> ScaleName:
+    """`name` as a scale; ValueError with the choices for any other word."""
+    names: tuple[ScaleName, ...] = get_args(ScaleName)
+    for known in names:
+        if name == known:
+            return known
+    raise ValueError(f"scale {name!r} is none of {', '.join(names)}")

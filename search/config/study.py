@@ -64,6 +64,10 @@ class SearchConfig(Settings):
         description="same: earlier trials must agree in all that a reward depends on; own: each source may "
         "lie higher or lower as a whole",
     )
+    prior: Literal["none", "studies"] = Field(
+        "none",
+        description="none: these trials alone; studies: past studies are one more model of the fit",
+    )
     trials: int = Field(24, ge=1, description="most trials of the study (trials)")
     hyperparameter_trials: int = Field(
         8,

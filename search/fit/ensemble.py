@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from search.fit.forecast import Forecast
@@ -33,36 +34,39 @@ class Ensemble:
     observed: Observations
     members: tuple[Member, ...]
 
-    def forecast(self, at: Points, seeds: Floats | float = np.inf) -> Forecast:
-        """Joint belief about the expected rewards at `at`; lack of fit is new at each point.
+    def forecast(self, at: Points, seeds: Floats | float = np.inf, *, own: bool = True) -> Forecast:
+        """Joint belief about the expected rewards at `at`; with `seeds`, about means of so many new trainings.
 
-        With `seeds`, about the means of so many new trainings at each point.
+        Lack of fit is new at each point. At a split that was tried with random prompts the trial's own mean
+        says how far it lies off the model (best linear unbiased prediction): enough seeds of a split decide
+        about it even where no model fits. Without `own` the models alone speak, which are smooth.
         """
         noise = np.broadcast_to(1 / np.asarray(seeds, float), at.prompts.shape)
         weights, means, covariances, dfs = [], [], [], []
+        tried, reward = self.own(at)
+        tried = tried * own
         for member in self.members:
             design = member.model.design(at, self.observed)
             for solution, share in zip(member.solutions, member.shares, strict=True):
                 if member.weight * share < NEGLIGIBLE:
                     continue
-                unscaled = design @ solution.covariance @ design.T + np.diag(solution.ratio + noise)
+                by_model = 1 / (1 + solution.ratio * tried)
+                part = design * by_model[:, None]
+                unscaled = part @ solution.covariance @ part.T + np.diag(solution.ratio * by_model + noise)
                 weights.append(member.weight * share)
-                means.append(design @ solution.coefficients)
+                means.append(part @ solution.coefficients + (1 - by_model) * reward)
                 covariances.append(solution.scale**2 * unscaled)
                 dfs.append(solution.df)
         total = np.array(weights) / sum(weights)
         return Forecast(total, np.array(means), np.array(covariances), np.array(dfs))
 
-    def seeds_at(self, at: Points) -> Floats:
-        """Seeds of the random trial at each point: 0 where there is none, or several."""
-        return np.asarray(self._same(at) @ self.observed.seeds)
-
-    def _same(self, at: Points) -> NDArray[np.bool_]:
-        """Which trial [points, trials] is the only random one at a point."""
+    def own(self, at: Points) -> tuple[Floats, Floats]:
+        """Seeds and mean reward of the random trial at each point: 0 where there is none, or several."""
         tried = self.observed
         same = (at.prompts[:, None] == tried.prompts) & (at.responses[:, None] == tried.responses)
         same &= tried.random
-        return np.asarray(same & (same.sum(axis=1, keepdims=True) == 1))
+        same &= same.sum(axis=1, keepdims=True) == 1
+        return np.asarray(same @ tried.seeds), np.asarray(same @ tried.reward)
 
     @property
     def seed_variance(self) -> float:
@@ -75,8 +79,12 @@ class Ensemble:
         return float(sum(parts))
 
 
-def fit_ensemble(observed: Observations) -> Ensemble | None:
-    """Fit and weigh the candidate models; None where the trials identify no line.
+# A further model for the average, fitted to the trials.
+Candidate: TypeAlias = Callable[[Observations], Member]
+
+
+def fit_ensemble(observed: Observations, further: Sequence[Candidate] = ()) -> Ensemble | None:
+    """Fit and weigh the candidate models, `further` ones too; None where the trials identify no line.
 
     Models in which more prompts lower the reward are among them: whoever labels may always label fewer.
     """
@@ -85,6 +93,7 @@ def fit_ensemble(observed: Observations) -> Ensemble | None:
     candidates = [Model(structure, x) for structure in STRUCTURES for x in PREDICTORS if _varies(x, observed)]
     candidates += [Model("no slope"), Model("peaked", "log prompts")]
     fitted = [member for model in candidates if (member := _fit(model, observed)) is not None]
+    fitted += [candidate(observed) for candidate in further]
     return Ensemble(observed, _weighed(fitted, observed)) if fitted else None
 
 

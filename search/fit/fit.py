@@ -12,7 +12,7 @@ import numpy as np
 from base.errors import InsufficientDataError
 from search.config.scale import UNIT, RewardScale, ScaleName, reward_scale
 from search.fit.diversity_effect import DiversityEffect, diversity_effect
-from search.fit.ensemble import Ensemble, fit_ensemble
+from search.fit.ensemble import Candidate, Ensemble, fit_ensemble
 from search.fit.evidence import FitRow, Test, fit_table, lack_of_fit, paper_mse
 from search.fit.models import Model
 from search.fit.observations import Observations
@@ -96,8 +96,10 @@ class Fit:
         return f"Left-out error (reward): {named}."
 
 
-def fit_trials(records: Sequence[TrialRecord], scale: ScaleName = "unit") -> Fit:
-    """Fit all models to finished trials; their order does not matter.
+def fit_trials(
+    records: Sequence[TrialRecord], scale: ScaleName = "unit", further: Sequence[Candidate] = ()
+) -> Fit:
+    """Fit all models, and `further` ones, to finished trials; their order does not matter.
 
     Raises InsufficientDataError for fewer than two trials, rewards that are off `scale`, or rewards that
     are all the same.
@@ -109,4 +111,4 @@ def fit_trials(records: Sequence[TrialRecord], scale: ScaleName = "unit") -> Fit
             f"all {observed.count} trials have the same reward, {observed.reward[0]:g}, so nothing can be "
             "told apart: check that the reward model discriminates and that training changes the policy"
         )
-    return Fit(tuple(records), observed, fit_ensemble(observed), on)
+    return Fit(tuple(records), observed, fit_ensemble(observed, further), on)

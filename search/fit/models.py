@@ -18,6 +18,7 @@ Structure = Literal[
     "saturating lines",
     "pooled lines",
     "peaked",
+    "past studies",
 ]
 STRUCTURES: tuple[Structure, ...] = (
     "one line",
@@ -64,6 +65,7 @@ class Model:
     | saturating lines | a + c/k + (b + d/k) x |
     | pooled lines | a(k) + (b + d(k)) x, with d(k) drawn towards 0 |
     | peaked | a(k) + b x + c x^2, which may rise and fall |
+    | past studies | a + b L + c K + d L K, in doublings of prompts (L) and of responses (K) |
 
     Between tried k, a(k) and b(k) are interpolated in log k. Each group of trials that lies higher or lower
     as a whole adds a coefficient, by how much.
@@ -91,6 +93,8 @@ class Model:
         )
         if self.structure == "no slope":
             return factor
+        if self.structure == "past studies":
+            return doublings(at.prompts, at.responses)
         x = predictor_values(self.predictor, at, tried)
         if self.structure == "one line":
             return np.column_stack([one, x])
@@ -150,3 +154,17 @@ def predictor_values(name: str, at: Points, tried: Observations) -> Floats:
 def _factor(responses: Floats, levels: tuple[int, ...]) -> Floats:
     unit = np.eye(len(levels))
     return np.column_stack([np.interp(np.log(responses), np.log(levels), column) for column in unit])
+
+
+# The middle of the published splits: prompts, responses.
+CENTRE = (6_000, 3)
+
+
+def doublings(prompts: Floats, responses: Floats) -> Floats:
+    """Rows [points, 4]: 1, L = log2(prompts / 6,000), K = log2(responses / 3), and L K.
+
+    Responses enter by their logarithm, so each further response adds less: k to k + 1 adds
+    log2((k + 1) / k) of a doubling, 0.58 from 2 to 3 and 0.42 from 3 to 4.
+    """
+    size, more = np.log2(prompts / CENTRE[0]), np.log2(responses / CENTRE[1])
+    return np.column_stack([np.ones_like(size), size, more, size * more])

@@ -104,14 +104,14 @@ def points(splits: Sequence[Split], curve: DiversityCurve) -> Points:
     )
 
 
-def predict(fit: Fit, splits: Sequence[Split], curve: DiversityCurve) -> Forecast:
-    """Joint belief about the expected rewards of `splits`, in their order.
+def predict(fit: Fit, splits: Sequence[Split], curve: DiversityCurve, *, own: bool = True) -> Forecast:
+    """Joint belief about the expected rewards of `splits`, in their order; `own` as in `Ensemble.forecast`.
 
     Where the trials identify no line only tried splits can be predicted, from their own seeds; otherwise
     InsufficientDataError says what to run.
     """
     at = points(splits, curve)
-    forecast = fit.ensemble.forecast(at) if fit.ensemble else direct_forecast(fit.observed, at)
+    forecast = fit.ensemble.forecast(at, own=own) if fit.ensemble else direct_forecast(fit.observed, at)
     if forecast is None:
         raise InsufficientDataError(no_line(fit))
     return forecast

@@ -11,7 +11,7 @@ from base.errors import InsufficientDataError
 from search.config.cost import Split
 from search.config.scale import ScaleName
 from search.fit.decision import Decision, decide
-from search.fit.ensemble import Ensemble
+from search.fit.ensemble import Candidate, Ensemble
 from search.fit.fit import Fit, fit_trials
 from search.fit.forecast import format_probability
 from search.fit.question import Question
@@ -65,14 +65,18 @@ TOO_EARLY = Undecided("too early to tell the splits apart")
 
 
 def believe(
-    records: Sequence[TrialRecord], question: Question, margin: float, scale: ScaleName = "unit"
+    records: Sequence[TrialRecord],
+    question: Question,
+    margin: float,
+    scale: ScaleName = "unit",
+    further: Sequence[Candidate] = (),
 ) -> Belief | Undecided:
-    """The belief about the splits of `question`, as far as the trials identify any.
+    """The belief about the splits of `question`, as far as the trials (and `further` models) identify any.
 
     It is finally undecided where rewards are all the same, or are no rewards.
     """
     try:
-        fit = fit_trials(records, scale)
+        fit = fit_trials(records, scale, further)
     except InsufficientDataError as error:
         return Undecided(str(error), final=True)
     splits = question.splits(fit)

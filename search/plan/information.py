@@ -19,7 +19,7 @@ def gap_variance(ensemble: Ensemble, pair: Points, at: Points, seeds: int) -> tu
     to the precision of the coefficients (Sherman and Morrison), and at the splits themselves it also tells
     their lack of fit. What the parts disagree about is left out: it cannot be known beforehand.
     """
-    had, pair_had = ensemble.seeds_at(at), ensemble.seeds_at(pair)
+    (had, _), (pair_had, _) = ensemble.own(at), ensemble.own(pair)
     hits = (at.prompts[:, None] == pair.prompts) & (at.responses[:, None] == pair.responses)
     now, after = 0.0, np.zeros(len(had))
     for member in ensemble.members:

@@ -13,6 +13,7 @@ from search.config.cost import Split
 from search.config.hyperparameters import Scalar, applied
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
+from search.fit.ensemble import Candidate
 from search.fit.forecast import format_probability
 from search.fit.models import Points
 from search.fit.question import Question
@@ -40,10 +41,14 @@ Propose: TypeAlias = Callable[[Mapping[str, Scalar]], DesignPoint]
 
 @dataclass
 class Plan:
-    """Pilot, Optuna's proposals, confirmation; `curve` is the pool's diversity over its prompts."""
+    """Pilot, Optuna's proposals, confirmation; `curve` is the pool's diversity over its prompts.
+
+    `further` are models that the fit counts beside its own, such as past studies.
+    """
 
     space: Space
     curve: DiversityCurve
+    further: Sequence[Candidate] = ()
     _beliefs: dict[int, Belief | Undecided] = field(default_factory=dict)
     _trainers: dict[Hyperparameters, TrainerConfig] = field(default_factory=dict)
 
@@ -101,7 +106,12 @@ class Plan:
         """What is believed of the splits; computed once for each number of finished trials."""
         count = len(progress.finished)
         if count not in self._beliefs:
-            found = believe(self.records(progress), self.question, self.search.practical_margin)
+            found = believe(
+                self.records(progress),
+                self.question,
+                self.search.practical_margin,
+                further=self.further,
+            )
             self._beliefs = {count: found}
         return self._beliefs[count]
 
@@ -200,13 +210,16 @@ class Plan:
         """Where confirmation may train: the best split and the runner-up at every budget fraction.
 
         Only where a verdict needs them until they were trained there; every number of responses there, while
-        there is no belief.
+        there is no belief. Where the two differ in prompts alone, how reward bends between them is the very
+        question, so that no other trial stands for theirs.
         """
         if isinstance(belief, Undecided):
             return [self._whole(k, progress) for k in self.space.fractions]
         required = self._required(belief, progress)
         if missing := [point for point in required if not progress.seeds_at(point)]:
             return missing
+        if len({point.responses for point in required}) == 1:
+            return required
         points = [
             self.space.point(point.responses, fraction, None, point.hyperparameters)
             for point in self._pair(belief, progress)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from base.errors import InsufficientDataError
 from search.config.cost import CostModel, Split, feasible_splits
+from search.config.scale import UNIT, RewardScale
 from search.fit.forecast import format_probability
 from search.prior.hierarchy import Prior
 from search.prior.pilot import Pilot, best_pilot
@@ -44,6 +46,7 @@ class PriorAnswer:
     studies: tuple[str, ...]
     base_reward: float | None
     margin: float
+    scale: RewardScale
 
     @property
     def best(self) -> PriorSplit:
@@ -51,7 +54,12 @@ class PriorAnswer:
 
     def to_dict(self) -> dict[str, Any]:
         """As `apportion plan --json` prints it."""
-        return {"basis": f"prior only, from {len(self.studies)} studies", **asdict(self), "text": self.text()}
+        return {
+            "basis": f"prior only, from {len(self.studies)} studies",
+            **asdict(self),
+            "scale": self.scale.name,
+            "text": self.text(),
+        }
 
     def text(self) -> str:
         """The answer in plain words, one thought a line."""
@@ -63,35 +71,36 @@ class PriorAnswer:
 
     def _split(self) -> str:
         low, high = self.best.interval_95
+        show = self.scale.text
         text = (
             f"With {self.budget:,.10g} {self.unit} label {self.best.split}: predicted reward "
-            f"{self.best.reward:.3f} (95% interval {low:.3f} to {high:.3f})"
+            f"{show(self.best.reward)} (95% interval {show(low)} to {show(high)})"
         )
         if self.lead is None or self.lead_95 is None or self.probability_better is None:
             return f"{text}, the only split that the budget allows."
         return (
-            f"{text}, ahead of {self.splits[1].split} by {self.lead:.3f} (95% interval "
-            f"{self.lead_95[0]:.3f} to {self.lead_95[1]:.3f}, probability "
+            f"{text}, ahead of {self.splits[1].split} by {show(self.lead)} (95% interval "
+            f"{show(self.lead_95[0])} to {show(self.lead_95[1])}, probability "
             f"{format_probability(self.probability_better)})."
         )
 
     def _next(self) -> str:
         if self.pilot is None:
             return "Next: label this split; no pilot is expected to pay for itself."
-        pilot = self.pilot
+        pilot, show = self.pilot, partial(self.scale.text, more=1)
         if pilot.gain < self.margin:
             return (
-                f"Next: label this split. Choosing now loses {pilot.loss_now:.4f} of reward on average "
-                f"against the best one, and even the best pilot would save only {pilot.gain:.4f} of it: less "
-                f"than your margin of {self.margin:g}."
+                f"Next: label this split. Choosing now loses {show(pilot.loss_now)} of reward on average "
+                f"against the best one, and even the best pilot would save only {show(pilot.gain)} of it: "
+                f"less than your margin of {self.margin:g}."
             )
         trials = ", ".join(str(split) for split in pilot.trials)
         share = pilot.gain / pilot.loss_now
         return (
             f"Next: a pilot. Label {pilot.labelled} first ({pilot.cost:,.10g} {self.unit}; the final split "
             f"uses them) and run `apportion study` on {trials}, {pilot.seeds} seeds each. Choosing now loses "
-            f"{pilot.loss_now:.4f} of reward on average against the best split, choosing after it "
-            f"{pilot.loss_after:.4f}: {share:.0%} less."
+            f"{show(pilot.loss_now)} of reward on average against the best split, choosing after it "
+            f"{show(pilot.loss_after)}: {share:.0%} less."
         )
 
 
@@ -103,12 +112,14 @@ def answer(
     responses: Sequence[int],
     max_prompts: int | None = None,
     base_reward: float | None = None,
-    margin: float = 0.002,
+    margin: float | None = None,
     seed: int = 0,
+    scale: RewardScale = UNIT,
 ) -> PriorAnswer:
     """The split of `budget` that past studies speak for, and the pilot that would tell more.
 
-    A pilot that is expected to gain less than `margin` is not advised. Raises InsufficientDataError where the
+    `prior` is over rewards on `scale`. A pilot that is expected to gain less than `margin` (None: the scale's
+    own) is not advised. Raises InsufficientDataError where the
     budget buys nothing. With `base_reward` the prior has to be one over lifts
     (`learn_prior(..., over_base=True)`).
     """
@@ -124,7 +135,7 @@ def answer(
     return PriorAnswer(
         budget=budget,
         unit=cost_model.unit,
-        splits=_described(prior, ordered, cost_model, base_reward or 0.0, seed),
+        splits=_described(prior, ordered, cost_model, base_reward or 0.0, seed, scale),
         lead=lead,
         lead_95=lead_95,
         probability_better=better,
@@ -139,22 +150,29 @@ def answer(
         warnings=tuple(_warnings(prior, ordered[0])),
         studies=tuple(study.name for study in prior.studies),
         base_reward=base_reward,
-        margin=margin,
+        margin=scale.margin if margin is None else margin,
+        scale=scale,
     )
 
 
 def _described(
-    prior: Prior, ordered: Sequence[Split], cost_model: CostModel, base: float, seed: int
+    prior: Prior,
+    ordered: Sequence[Split],
+    cost_model: CostModel,
+    base: float,
+    seed: int,
+    scale: RewardScale,
 ) -> tuple[PriorSplit, ...]:
     forecast = prior.forecast(ordered)
-    low, high = (np.clip(bound + base, 0, 1) for bound in forecast.interval())
+    low, high = (scale.clip(bound + base) for bound in forecast.interval())
+    rewards = scale.clip(forecast.mean + base)
     winners = forecast.draws(seed).argmax(axis=1)
     best = np.bincount(winners, minlength=len(ordered)) / len(winners)
     return tuple(
         PriorSplit(
             split=split,
             cost=cost_model.cost(split.prompts, split.responses),
-            reward=float(np.clip(forecast.mean[i] + base, 0, 1)),
+            reward=float(rewards[i]),
             interval_95=(float(low[i]), float(high[i])),
             probability_best=float(best[i]),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from math import floor
 from typing import Any
 
@@ -12,6 +13,7 @@ from scipy.special import stdtr
 
 from base.errors import InsufficientDataError
 from search.config.cost import CostModel, Split
+from search.config.scale import UNIT, RewardScale
 from search.fit.forecast import Forecast
 from search.prior.shape import Floats
 
@@ -53,25 +55,26 @@ class Batch:
     unit: str
     left: float
     labelled: dict[int, int] = field(default_factory=dict)  # responses -> prompts, before the batch
+    scale: RewardScale = UNIT
 
     def to_dict(self) -> dict[str, Any]:
         """As `apportion plan --after ... --json` prints it."""
-        return {**asdict(self), "text": self.text()}
+        return {**asdict(self), "scale": self.scale.name, "text": self.text()}
 
     def text(self) -> str:
         """The advice in one sentence."""
-        low, high = self.gain_95
-        interval = f"(95% interval {low:.4f} to {high:.4f})"
+        show = partial(self.scale.text, more=1)
+        interval = f"(95% interval {show(self.gain_95[0])} to {show(self.gain_95[1])})"
         if self.stop:
             return (
-                f"stop: another {self.left:,.10g} {self.unit} are expected to add {self.gain:.4f} "
+                f"stop: another {self.left:,.10g} {self.unit} are expected to add {show(self.gain)} "
                 f"{interval}; a gain above your margin of {self.margin:g} has probability "
                 f"{self.probability:.2f}"
             )
         what = [f"{self.new} new prompts x responses" if self.new else "", str(self.top_up or "")]
         return (
             f"next batch: {' and '.join(part for part in what if part)}, for {self.cost:,.10g} {self.unit}: "
-            f"expected to add {self.gain:.4f} {interval}"
+            f"expected to add {show(self.gain)} {interval}"
         )
 
 
@@ -85,6 +88,7 @@ def next_batch(
     new_prompts: int | None,
     margin: float,
     doubt: Predict | None = None,
+    scale: RewardScale = UNIT,
 ) -> Batch:
     """The batch within `left` with the highest expected reward of all labels together.
 
@@ -115,7 +119,7 @@ def next_batch(
     return Batch(
         new=new, top_up=top_up, cost=_cost(new, top_up, cost_model), gain=float(gain.mean[0]),
         gain_95=(float(low[0]), float(high[0])), probability=probability, margin=margin,
-        stop=probability < CHANCE, unit=cost_model.unit, left=left, labelled=dict(labelled),
+        stop=probability < CHANCE, unit=cost_model.unit, left=left, labelled=dict(labelled), scale=scale,
     )  # fmt: skip
 
 

@@ -15,8 +15,9 @@ from itertools import product
 import numpy as np
 
 from search.config.cost import Split
+from search.config.scale import ScaleName
 from search.fit.forecast import Forecast
-from search.prior.past_studies import PastStudy
+from search.prior.past_studies import PastStudy, resized
 from search.prior.shape import Evidence, Floats, evidence, rows, seed_variances, trials_evidence
 from search.trials.record import TrialRecord
 
@@ -26,6 +27,7 @@ DEVIATION = np.array([0.5, 0.03, 0.06, 0.02])
 SPREAD = np.array([0.05, 0.008, 0.015, 0.004])  # scale of the half-Cauchy prior of each spread over studies
 GRID = np.array([0.1, 0.25, 0.6, 1.5, 4.0])  # spreads tried, in units of SPREAD
 NEGLIGIBLE = 1e-4
+USUAL_SPREAD = 0.12  # of the rewards of a published study, least to greatest
 NORMAL = 1e6  # degrees of freedom at which a t distribution is a normal one
 
 
@@ -62,26 +64,38 @@ class Prior:
             np.tensordot(self.weights, self.covariances, 1) + (apart * self.weights[:, None]).T @ apart
         )
 
+    def resized(self, size: float, centre: float = 0.0) -> Prior:
+        """The same belief where rewards are `size` times as large, and `centre` more."""
+        means = self.means * size
+        means[:, 0] += centre
+        return replace(
+            self,
+            means=means,
+            covariances=self.covariances * size**2,
+            seed_variance=self.seed_variance * size**2,
+        )
+
     def given(self, records: Sequence[TrialRecord]) -> Prior:
         """The belief after trials of the very study, each part updated by Bayes' rule."""
         found = trials_evidence(records, self.seed_variance)
-        shrunk, log_likelihood = _update(found, self.means, self.covariances)
+        means, shrunk, log_likelihood = update(found, self.means, self.covariances)
         weights = self.weights * np.exp(log_likelihood - log_likelihood.max())
-        means = np.einsum(
-            "cij,cj->ci", shrunk, np.linalg.solve(self.covariances, self.means[..., None])[..., 0]
-        )
-        means += shrunk @ found.weighted
         return replace(self, weights=weights / weights.sum(), means=means, covariances=shrunk)
 
 
-def _update(found: Evidence, means: Floats, covariances: Floats) -> tuple[Floats, Floats]:
-    """Posterior covariance of each part [C, 4, 4], and the log-likelihood of the trials under it [C]."""
+def update(found: Evidence, means: Floats, covariances: Floats) -> tuple[Floats, Floats, Floats]:
+    """Posterior mean [C, 4] and covariance [C, 4, 4] of each part, and the trials' log-likelihood under it.
+
+    The log-likelihood [C] lacks a constant that all parts share.
+    """
     inner = np.eye(4) + covariances @ found.precision
     shrunk = np.linalg.solve(inner, covariances)
     apart = found.weighted - means @ found.precision
     at_means = means @ found.weighted - 0.5 * np.einsum("ci,ij,cj->c", means, found.precision, means)
     moved = 0.5 * np.einsum("ci,cij,cj->c", apart, shrunk, apart)
-    return np.asarray(shrunk), np.asarray(at_means + moved - 0.5 * np.linalg.slogdet(inner)[1])
+    log_likelihood = at_means + moved - 0.5 * np.linalg.slogdet(inner)[1]
+    updated = np.einsum("cij,cj->ci", shrunk, np.linalg.solve(covariances, means[..., None])[..., 0])
+    return updated + shrunk @ found.weighted, np.asarray(shrunk), np.asarray(log_likelihood)
 
 
 def learn_prior(studies: Sequence[PastStudy], *, over_base: bool = False) -> Prior:
@@ -103,6 +117,21 @@ def learn_prior(studies: Sequence[PastStudy], *, over_base: bool = False) -> Pri
         float(np.exp(np.mean(np.log(variances)))) if variances else 1e-4,
         tuple(studies),
     )
+
+
+def learn_prior_on(scale: ScaleName, studies: Sequence[PastStudy], *, over_base: bool = False) -> Prior:
+    """`learn_prior` for rewards on `scale`: that of `studies`, or percent where theirs is unit.
+
+    Without bounds nothing says what a large difference is, so the priors are in units of the studies' own
+    spread of rewards, as large against `USUAL_SPREAD` in the published ones.
+    """
+    if scale != "any":
+        prior = learn_prior(studies, over_base=over_base)
+        return prior.resized(100) if scale == "percent" else prior
+    rewards = [reward for study in studies for record in study.records for reward in record.rewards]
+    size = max(float(np.ptp(rewards)), 1e-12) / USUAL_SPREAD
+    centre = 0.0 if over_base else float(np.mean(rewards)) - MEAN[0] * size
+    return learn_prior([resized(s, size, centre) for s in studies], over_base=over_base).resized(size, centre)
 
 
 def _over_studies(found: Sequence[Evidence], spreads: Floats, start: Floats) -> tuple[Floats, Floats, Floats]:

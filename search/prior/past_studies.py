@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from base.errors import InsufficientDataError
 from base.files import write_whole
+from search.config.scale import ScaleName, known_scale
 from search.trials.record import TrialRecord
-from search.trials.trials_csv import read_json, read_trials, write_trials
+from search.trials.trials_csv import read_json, read_trials, scale_of, write_trials
 
 SHIPPED = Path(__file__).parents[2] / "studies"
 OWN = "APPORTION_STUDIES"  # environment variable: the folder of the user's own studies
@@ -20,7 +21,7 @@ OWN = "APPORTION_STUDIES"  # environment variable: the folder of the user's own 
 
 @dataclass(frozen=True)
 class PastStudy:
-    """The random trials of one pool, model and algorithm. Rewards lie within [0, 1].
+    """The random trials of one pool, model and algorithm. Rewards are on `scale`; percent are made `unit`.
 
     `averaged` is how many seeds one row of the CSV is the mean of: published tables print means alone.
     `base_reward` is the untrained model's, None where nobody has said it.
@@ -31,6 +32,7 @@ class PastStudy:
     records: tuple[TrialRecord, ...]
     averaged: int = 1
     base_reward: float | None = None
+    scale: ScaleName = "unit"
 
     @property
     def responses(self) -> tuple[int, int]:
@@ -75,15 +77,29 @@ def read_study(path: Path) -> PastStudy | None:
     if not said.get("counts", True):
         return None
     try:
-        return PastStudy(
+        records = read_trials(path)
+        scale = known_scale(said["scale"]) if "scale" in said else scale_of(path, records)
+        study = PastStudy(
             name=str(said.get("name", path.stem)),
             source=str(said.get("source", "not given")),
-            records=_random(read_trials(path), path),
+            records=_random(records, path),
             averaged=int(said.get("seeds_averaged", 1)),
             base_reward=None if said.get("base_reward") is None else float(said["base_reward"]),
+            scale=scale,
         )
+        return replace(resized(study, 100), scale="unit") if scale == "percent" else study
     except (TypeError, ValueError) as error:
         raise InsufficientDataError(f"{beside}: {error}") from error
+
+
+def resized(study: PastStudy, size: float, centre: float = 0.0) -> PastStudy:
+    """The same study with every reward less `centre`, in units of `size`."""
+    records = tuple(
+        replace(r, results=tuple(replace(one, reward=(one.reward - centre) / size) for one in r.results))
+        for r in study.records
+    )
+    base = study.base_reward
+    return replace(study, records=records, base_reward=None if base is None else (base - centre) / size)
 
 
 def _random(records: Sequence[TrialRecord], path: Path) -> tuple[TrialRecord, ...]:
@@ -107,8 +123,14 @@ def learn(folder: Path, into: Path | None = None) -> PastStudy:
     target.mkdir(parents=True, exist_ok=True)
     path = target / f"{study.name}.csv"
     write_trials(path, study.records)
-    said = {"name": study.name, "source": study.source, "seeds_averaged": study.averaged}
-    write_whole(path.with_suffix(".json"), json.dumps(said | {"base_reward": study.base_reward}, indent=1))
+    said = {
+        "name": study.name,
+        "source": study.source,
+        "seeds_averaged": study.averaged,
+        "base_reward": study.base_reward,
+        "scale": study.scale,
+    }
+    write_whole(path.with_suffix(".json"), json.dumps(said, indent=1))
     return study
 
 

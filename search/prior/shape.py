@@ -9,35 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.config.cost import Split
+from search.fit.models import doublings
 from search.prior.past_studies import PastStudy
 from search.trials.record import TrialRecord
 
 Floats = NDArray[np.float64]
 
-# reward = level + doubling * L + responses * K + interaction * L * K,
-# with L = log2(prompts / 6,000) and K = log2(responses / 3): the middle of the published splits.
+# reward = level + doubling * L + responses * K + interaction * L * K (`search.fit.models.doublings`).
 NAMES = ("level", "gain per doubling of prompts", "gain per doubling of responses", "interaction")
-CENTRE = Split(6_000, 3)
 # A study's own residuals count against the noise of all studies as if that had so many degrees of freedom.
 SHARED_DF = 4.0
 # Spread of one seed's reward where no study measures any.
 USUAL_DEVIATION = 0.01
 
 
-def design(prompts: Floats, responses: Floats) -> Floats:
-    """Rows [splits, 4] that turn the four numbers of a study into expected rewards.
-
-    Responses enter by their logarithm, so each further response adds less: k to k + 1 adds
-    log2((k + 1) / k) of a doubling, 0.58 from 2 to 3 and 0.42 from 3 to 4.
-    """
-    size, more = np.log2(prompts / CENTRE.prompts), np.log2(responses / CENTRE.responses)
-    return np.column_stack([np.ones_like(size), size, more, size * more])
-
-
 def rows(splits: Sequence[Split]) -> Floats:
-    """`design` of some splits."""
+    """Rows [splits, 4] that turn the four numbers of a study into expected rewards."""
     pairs = np.array([(split.prompts, split.responses) for split in splits], float).reshape(-1, 2)
-    return design(pairs[:, 0], pairs[:, 1])
+    return doublings(pairs[:, 0], pairs[:, 1])
 
 
 @dataclass(frozen=True, eq=False)

@@ -153,7 +153,7 @@ def _best_within(fit: Fit, question: Question, budgets: Floats) -> tuple[Floats,
     for budget in budgets:
         splits = question.at(float(budget)).splits(fit)
         if splits:
-            best[float(budget)] = float(predict(fit, splits, question.curve).mean.max())
+            best[float(budget)] = float(predict(fit, splits, question.curve, own=False).mean.max())
     return np.array(list(best)), np.maximum.accumulate(np.array(list(best.values())))
 
 
@@ -251,7 +251,7 @@ def _band(
     index: int,
     label: int | None = None,
 ) -> None:
-    forecast = predict(fit, splits, question.curve)
+    forecast = predict(fit, splits, question.curve, own=False)
     low, high = (fit.scale.clip(end) for end in forecast.interval())
     colour, dash = COLOURS[index % 7], DASHES[index % 7]
     axes.fill_between(x, low, high, alpha=0.14, linewidth=0, color=colour)

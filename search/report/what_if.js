@@ -5,10 +5,10 @@
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
   const floats = (text) => new Float32Array(bytes(text));
   const logSizes = floats(data.sizes), diversity = floats(data.diversity), designs = floats(data.designs);
-  const means = new Float64Array(bytes(data.means)), which = new Uint16Array(bytes(data.which));
+  const parts = data.parts, means = new Float64Array(bytes(parts.mean)), part = new Uint16Array(bytes(data.part));
   const coefficients = floats(data.coefficients), misfit = floats(data.misfit), noise = floats(data.noise);
   const levels = data.responses, width = data.width, draws = data.draws, sizes = logSizes.length;
-  const models = means.length / width;
+  const models = Math.max(...parts.model) + 1, NONE = { seeds: 0, reward: 0 };
   const PRICES = ["per_prompt", "per_response", "per_annotation", "per_comparison", "per_generated"];
 
   function comparisons(state, k) {
@@ -92,21 +92,31 @@
     return found;
   }
 
-  function meanOf(row) {
+  // Seeds and mean reward of the trial at a split, which say how far it lies off the models.
+  const trials = new Map(data.tried.splits.map(([n, k, seeds, reward]) => [`${n} ${k}`, { seeds, reward }]));
+  const trialAt = (split) => trials.get(`${split.prompts} ${split.responses}`) || NONE;
+
+  function meanOf(row, trial) {
     let sum = 0;
-    for (let i = 0; i < row.length; i++) sum += row[i] * means[i];
+    for (let p = 0; p < parts.model.length; p++) {
+      const byModel = 1 / (1 + parts.ratio[p] * trial.seeds), from = parts.model[p] * width;
+      let model = 0;
+      for (let j = 0; j < width; j++) model += row[from + j] * means[p * width + j];
+      sum += byModel * model + (1 - byModel) * parts.weight[p] * trial.reward;
+    }
     return sum;
   }
 
   // Joint draws of the expected reward of a split. Its lack of fit is its own: `place` tells splits apart; none
   // where two budgets are compared.
-  function drawn(row, place) {
+  function drawn(row, trial, place) {
     const found = new Float64Array(draws), turn = place === null ? 0 : (place * 521) % draws;
     for (let d = 0; d < draws; d++) {
-      let sum = place === null ? 0 : misfit[d] * noise[(d + turn) % draws];
-      const from = which[d] * width;
-      for (let j = 0; j < width; j++) sum += row[from + j] * coefficients[d * width + j];
-      found[d] = sum;
+      const byModel = 1 / (1 + parts.ratio[part[d]] * trial.seeds), from = parts.model[part[d]] * width;
+      let model = 0;
+      for (let j = 0; j < width; j++) model += row[from + j] * coefficients[d * width + j];
+      const off = place === null ? 0 : misfit[d] * Math.sqrt(byModel) * noise[(d + turn) % draws];
+      found[d] = byModel * model + (1 - byModel) * trial.reward + off;
     }
     return found;
   }
@@ -133,7 +143,8 @@
   function ordered(splits) {
     for (const split of splits) {
       split.row = rows(split);
-      split.raw = meanOf(split.row);
+      split.trial = trialAt(split);
+      split.raw = meanOf(split.row, split.trial);
     }
     const all = splits.map((split) => split.raw);
     const unit = 1e-9 * Math.max(Math.max(...all) - Math.min(...all), 1e-12);
@@ -168,7 +179,7 @@
   function answer(state) {
     const splits = ordered(competing(state));
     splits.forEach((split, place) => {
-      split.draws = drawn(split.row, place);
+      split.draws = drawn(split.row, split.trial, place);
       split.reward = clip(split.raw);
       split.interval = interval(split.draws);
       split.prompts_beyond = split.prompts / data.tried.prompts;
@@ -193,25 +204,26 @@
   // What a tenth more money adds, for each unit of it.
   function marginal(state, best) {
     const [more] = ordered(competing({ ...state, budget: state.budget * 1.1 })), spent = state.budget * 0.1;
-    const after = drawn(more.row, null), now = drawn(best.row, null);
+    const after = drawn(more.row, more.trial, null), now = drawn(best.row, best.trial, null);
     const gains = after.map((value, d) => (value - now[d]) / spent);
     return { gain: (more.raw - best.raw) / spent, gain_interval: quantiles(gains, [0.025, 0.975]) };
   }
 
   const POINTS = 25, SPAN = 4; // budgets drawn: from a quarter to four times the chosen one
 
+  // By the models alone, which are smooth.
   function curves(state) {
     const budgets = Array.from({ length: POINTS }, (_, i) => state.budget * SPAN ** ((2 * i) / (POINTS - 1) - 1));
     const lines = levels.map(() => []), low = [], high = [];
     for (const budget of budgets) {
       const splits = feasible(state, budget);
-      splits.forEach((split) => { split.row = rows(split); split.raw = meanOf(split.row); });
+      splits.forEach((split) => { split.row = rows(split); split.raw = meanOf(split.row, NONE); });
       levels.forEach((_, level) => {
         const split = splits.find((each) => each.level === level);
         lines[level].push(split ? clip(split.raw) : null);
       });
       const best = splits.reduce((a, b) => (a === null || b.raw > a.raw ? b : a), null);
-      const [from, to] = best ? interval(drawn(best.row, 0)) : [null, null];
+      const [from, to] = best ? interval(drawn(best.row, NONE, 0)) : [null, null];
       low.push(from);
       high.push(to);
     }
@@ -302,6 +314,15 @@
   const DASHES = [[], [8, 4], [8, 3, 2, 3], [2, 3], [10, 3, 2, 3, 2, 3], [12, 4], [2, 6]];
   let plot = null;
 
+  // 1, 2 and 5 times the powers of ten within a range.
+  function ticksOf(low, high) {
+    const found = [];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) {
+      for (const digit of [1, 2, 5]) found.push(Number(`${digit}e${power}`));
+    }
+    return found.filter((tick) => tick >= low && tick <= high);
+  }
+
   function draw(state) {
     const { budgets, lines, low, high } = curves(state);
     const holder = document.getElementById("what-if-plot");
@@ -315,9 +336,8 @@
       width: Math.max(holder.clientWidth, 200), height: 300, title: "Predicted reward over budget",
       scales: { x: { time: false, distr: 3, range: [budgets[0], budgets[budgets.length - 1]] }, y: {} },
       axes: [
-        { ...axis, label: `budget (${data.cost.unit})`, space: 70,
-          filter: (_, ticks) => ticks.map((t) => (/^[0.]*[125]0*(e|$)/.test(String(t)) ? t : null)),
-          values: (_, ticks) => ticks.map((t) => (t ? number(t, 6) : "")) },
+        { ...axis, label: `budget (${data.cost.unit})`, splits: (_, index, low, high) => ticksOf(low, high),
+          values: (_, ticks) => ticks.map((t) => number(t, 6)), filter: (_, ticks) => ticks },
         { ...axis, label: "reward", size: 60 },
       ],
       series: [

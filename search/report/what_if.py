@@ -18,11 +18,13 @@ import numpy as np
 from scipy.stats import chi2, norm, qmc
 
 from search.advice.recommendation import BEYOND, Recommendation
+from search.config.cost import Split
 from search.fit.ensemble import NEGLIGIBLE, Ensemble
 from search.fit.fit import Fit
+from search.fit.least_squares import Solution
 from search.fit.models import Points
 from search.fit.observations import Floats
-from search.fit.question import Question, fewest_prompts
+from search.fit.question import Question, fewest_prompts, points
 
 DRAWS = 4096  # a power of two, for Sobol's sequence
 # Numbers of prompts at which designs are kept: up to so many times the most tried, in steps of this ratio.
@@ -65,7 +67,7 @@ def _payload(fit: Fit, ensemble: Ensemble, question: Question, answer: Recommend
             "prompts": float(fit.observed.prompts.max()),
             "fewest": float(fit.observed.prompts.min()),
             "fewest_by_responses": list(fewest_prompts(fit.observed, responses).values()),
-            "splits": _tried(fit, responses),
+            "splits": _tried(fit, ensemble, question, responses),
             "beyond": BEYOND,
             "diversity": float(fit.observed.diversity.max()),
             "responses": [int(k) for k in fit.observed.levels],
@@ -76,11 +78,16 @@ def _payload(fit: Fit, ensemble: Ensemble, question: Question, answer: Recommend
     }
 
 
-def _tried(fit: Fit, responses: list[int]) -> list[list[int]]:
-    """[prompts, responses] of every trial with random prompts, each once, in order."""
+def _tried(fit: Fit, ensemble: Ensemble, question: Question, responses: list[int]) -> list[list[float]]:
+    """[prompts, responses, seeds, reward] of every split tried with random prompts, in order.
+
+    Seeds are those that speak for the split beside the models, as in `Ensemble.forecast`.
+    """
     observed, random = fit.observed, fit.observed.random
     pairs = zip(observed.prompts[random], observed.responses[random], strict=True)
-    return [list(pair) for pair in sorted({(int(n), int(k)) for n, k in pairs}) if pair[1] in responses]
+    splits = [Split(n, k) for n, k in sorted({(int(n), int(k)) for n, k in pairs}) if k in responses]
+    own = ensemble.own(points(splits, question.curve))
+    return [[s.prompts, s.responses, *map(float, said)] for s, *said in zip(splits, *own, strict=True)]
 
 
 def _sizes(fit: Fit, question: Question) -> Floats:
@@ -92,12 +99,12 @@ def _sizes(fit: Fit, question: Question) -> Floats:
 
 def _models(ensemble: Ensemble, question: Question, responses: list[int], sizes: Floats) -> dict[str, Any]:
     parts = list(_parts(ensemble))
-    total = sum(weight for weight, *_ in parts)
     used = sorted({number for _, number, _ in parts})
     width = max(solution.coefficients.size for *_, solution in parts)
-    means = {number: np.zeros(width) for number in used}
-    for weight, number, solution in parts:
-        means[number][: solution.coefficients.size] += weight / total * solution.coefficients
+    weights = np.array([weight for weight, *_ in parts]) / sum(weight for weight, *_ in parts)
+    means = np.zeros((len(parts), width))
+    for row, (_, _, solution) in enumerate(parts):
+        means[row, : solution.coefficients.size] = weights[row] * solution.coefficients
     diversity = np.array([question.curve.at(n) for n in sizes])
     designs = np.zeros((len(used), len(responses), len(sizes), width))
     for row, number in enumerate(used):
@@ -105,20 +112,25 @@ def _models(ensemble: Ensemble, question: Question, responses: list[int], sizes:
             at = Points(sizes, np.full(len(sizes), float(k)), diversity)
             found = ensemble.members[number].model.design(at, ensemble.observed)
             designs[row, column, :, : found.shape[1]] = found
-    which, coefficients, misfit = _draws(parts, width)
+    chosen, coefficients, misfit = _draws(parts, weights, width)
     return {
         "width": width,
-        "means": _packed(np.stack([means[number] for number in used]), "<f8"),
+        "parts": {
+            "model": [used.index(number) for _, number, _ in parts],
+            "weight": list(weights),
+            "ratio": [solution.ratio for *_, solution in parts],
+            "mean": _packed(means, "<f8"),
+        },
         "designs": _packed(designs),
         "draws": DRAWS,
-        "which": _packed(np.array([used.index(number) for number in which]), "<u2"),
+        "part": _packed(chosen, "<u2"),
         "coefficients": _packed(coefficients),
         "misfit": _packed(misfit),
         "noise": _packed(np.random.default_rng(0).standard_normal(DRAWS)),
     }
 
 
-def _parts(ensemble: Ensemble) -> Iterator[tuple[float, int, Any]]:
+def _parts(ensemble: Ensemble) -> Iterator[tuple[float, int, Solution]]:
     """(weight, number of the member, solution) of every part that the ensemble's own forecast counts."""
     for number, member in enumerate(ensemble.members):
         for solution, share in zip(member.solutions, member.shares, strict=True):
@@ -126,16 +138,17 @@ def _parts(ensemble: Ensemble) -> Iterator[tuple[float, int, Any]]:
                 yield member.weight * float(share), number, solution
 
 
-def _draws(parts: list[tuple[float, int, Any]], width: int) -> tuple[list[int], Floats, Floats]:
-    """Joint draws: the member of each, its coefficients [draws, width], the scale of its lack of fit [draws].
+def _draws(
+    parts: list[tuple[float, int, Solution]], weights: Floats, width: int
+) -> tuple[Floats, Floats, Floats]:
+    """Joint draws: the part of each, its coefficients [draws, width], the scale of its lack of fit [draws].
 
     Sobol's sequence (Sobol 1967), scrambled with a fixed seed: intervals come out several times closer to
     the exact ones than with independent draws.
     """
     uniform = qmc.Sobol(2 + width, seed=0).random(DRAWS)
     uniform = np.clip(uniform, 1e-9, 1 - 1e-9)
-    edges = np.cumsum([weight for weight, *_ in parts]) / sum(weight for weight, *_ in parts)
-    chosen = np.minimum(np.searchsorted(edges, uniform[:, 0]), len(parts) - 1)
+    chosen = np.minimum(np.searchsorted(np.cumsum(weights), uniform[:, 0]), len(parts) - 1)
     normal = norm.ppf(uniform[:, 2:])
     coefficients, misfit = np.zeros((DRAWS, width)), np.zeros(DRAWS)
     for index, (_, _, solution) in enumerate(parts):
@@ -146,7 +159,7 @@ def _draws(parts: list[tuple[float, int, Any]], width: int) -> tuple[list[int], 
         root = vectors * np.sqrt(np.maximum(values, 0))
         coefficients[here, :size] = solution.coefficients + heavy[:, None] * (normal[here, :size] @ root.T)
         misfit[here] = heavy * np.sqrt(solution.ratio)
-    return [parts[index][1] for index in chosen], coefficients, misfit
+    return chosen, coefficients, misfit
 
 
 def _packed(values: Floats, kind: str = "<f4") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from base.errors import ApportionError
@@ -37,7 +38,8 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
             f"no trial finished: {reasons or 'none was run'}; what trials printed is in {folder.logs}, "
             "Ray's own logs are under /tmp/ray"
         )
-    study = analyse(
+    ask = partial(
+        analyse,
         config.name,
         records,
         question,
@@ -47,13 +49,25 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
         margin=config.search.practical_margin,
         visits=_visits(config),
     )
+    study = ask(further=conductor.plan.further)
     if study.recommendation is None:
         return study
-    study = replace(study, notes={**study.notes, **conductor.notes(study.recommendation.best.split)})
+    compared = _beside_past_studies(study, ask()) if conductor.plan.further else {}
+    study = replace(
+        study, notes={**study.notes, **conductor.notes(study.recommendation.best.split), **compared}
+    )
     for name, content in study.results().items():
         folder.write_json(name, content)
     write_report(folder.path, study)
     return study
+
+
+def _beside_past_studies(study: StudyAnalysis, alone: StudyAnalysis) -> dict[str, str]:
+    """What past studies weigh in the answer, and the answer of these trials alone."""
+    members = study.fit.ensemble.members if study.fit and study.fit.ensemble else ()
+    weight = sum(member.weight for member in members if member.model.structure == "past studies")
+    without = alone.recommendation.sentence() if alone.recommendation else f"none ({alone.why_not})"
+    return {"past studies": f"weigh {weight:.2f} of the average (search.prior). Without them: {without}"}
 
 
 def _study_json(config: StudyConfig, question: Question, ledger: Ledger) -> dict[str, Any]:

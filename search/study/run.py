@@ -79,10 +79,12 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
 def open_plan(space: Space, curve: DiversityCurve, ledger: Ledger) -> Conductor:
     """The plan, with Optuna's history brought in line with the trials that the folder holds."""
     from search.plan.proposals import Proposals, database_url
+    from search.prior.candidate import further_models
 
     url = database_url(space.config.search.storage, str(ledger.folder.optuna))
     proposals = Proposals(space, identity=ledger.identity, url=url, warn=ledger.display.say)
-    return Conductor(Plan(space, curve), proposals, ledger, ledger.display)
+    plan = Plan(space, curve, further_models(space.config.search.prior))
+    return Conductor(plan, proposals, ledger, ledger.display)
 
 
 def _dataset(config: StudyConfig, pool: Pool, pool_digest: str) -> Dataset:

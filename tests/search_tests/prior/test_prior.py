@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,3 +198,45 @@ def test_it_needs_neither_torch_nor_ray_nor_statsmodels() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("prior only, from ")
+
+
+TABLE = [(1_500, 2, 50.1), (1_500, 4, 52.3), (12_000, 2, 53.9), (12_000, 4, 56.2), (24_000, 4, 57.0)]
+
+
+def learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rewards: list[str], name: str) -> PastStudy:
+    """The only study that is counted: the splits of TABLE with these rewards."""
+    monkeypatch.setenv("APPORTION_STUDIES", str(tmp_path / "own"))
+    monkeypatch.setattr("search.prior.past_studies.SHIPPED", tmp_path / "none")
+    lines = [f"{n},{k},{n / 1000},{text}" for (n, k, _), text in zip(TABLE, rewards, strict=True)]
+    source = tmp_path / f"{name}.csv"
+    source.write_text("\n".join(["prompts,responses,diversity,reward,reward_se", *lines]))
+    return learn(source)
+
+
+def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main(["plan", "--budget", "48000", "--json", *arguments]) == 0
+    return dict(json.loads(capsys.readouterr().out))
+
+
+def test_means_in_percent_with_standard_errors_are_learnt_and_answered_in_percent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = learnt(tmp_path, monkeypatch, [f"{reward}%,0.4" for *_, reward in TABLE], "percent")
+    assert study.scale == "unit" and study.records[0].reward == pytest.approx(0.501)
+    assert study.records[0].reward_se == pytest.approx(0.004)
+    unit, percent = asked(capsys), asked(capsys, "--scale", "percent")
+    assert percent["splits"][0]["split"] == unit["splits"][0]["split"]
+    assert percent["splits"][0]["reward"] == pytest.approx(100 * unit["splits"][0]["reward"])
+    assert percent["margin"] == 0.2 and percent["splits"][0]["interval_95"][1] < 100
+
+
+def test_raw_scores_answer_on_their_own_scale_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learnt(tmp_path, monkeypatch, [f"{reward / 2 - 30},0.2" for *_, reward in TABLE], "logits")
+    found = asked(capsys, "--scale", "any")
+    best = found["splits"][0]
+    assert -6 < best["reward"] < 0 < best["interval_95"][1]  # one study: wide, and bounded by nothing
+    assert (best["split"]["responses"], found["scale"]) == (4, "any")
+    assert main(["plan", "--budget", "48000"]) == 2
+    assert "no past study with rewards on --scale unit" in capsys.readouterr().err
