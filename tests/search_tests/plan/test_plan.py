@@ -11,6 +11,7 @@ from factories import planned, record
 
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
+from search.plan.belief import Belief
 from search.plan.pilot import pilot
 from search.plan.plan import Plan, seeded
 from search.plan.progress import Progress
@@ -102,6 +103,25 @@ def test_it_stops_when_the_best_is_separated_and_both_were_trained_at_the_whole_
     assert stop.decided and stop.reason.startswith("decided: 1,200 x 4 leads 1,600 x 3")
     whole = {p.responses for p in study.points if p.budget_fraction == 1.0}
     assert {3, 4} <= whole and len(study.trained) < 24
+
+
+def test_splits_that_differ_in_prompts_alone_are_told_apart_by_their_own_trials() -> None:
+    study = Study(plan(trials=30, budget_fractions=[0.125, 0.25, 0.5, 1.0]), level_at_four, noise=0.01)
+    study.run()
+    seen = 0
+    for step in study.steps:
+        if isinstance(step, Train) and isinstance(step.belief, Belief) and "more seeds" in step.why:
+            best, second = step.belief.best, step.belief.runner_up
+            if second is not None and second.responses == best.responses:
+                seen += 1
+                point = step.trial.point
+                assert point.split in (best, second) or point.budget_fraction == 1.0
+    assert seen
+
+
+def level_at_four(trial: Trial) -> float:
+    """Four responses win, and hardly gain by more prompts."""
+    return 0.3 + 0.05 * trial.point.responses + 0.001 * float(np.log(trial.point.prompts / 1000))
 
 
 def test_it_stops_at_splits_that_are_equal_within_the_margin_and_says_so() -> None:

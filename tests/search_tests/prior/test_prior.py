@@ -6,18 +6,23 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from support.paper import study, trial
 from support.paths import ROOT
 
 from base.errors import InsufficientDataError
 from search.cli import main
 from search.config.cost import CostModel, Split
+from search.fit.fit import fit_trials
+from search.fit.observations import Observations
 from search.prior.answer import answer
+from search.prior.candidate import from_past_studies
 from search.prior.hierarchy import DEVIATION, learn_prior
 from search.prior.past_studies import PastStudy, learn, past_studies
 from search.prior.pilot import best_pilot
@@ -240,3 +245,30 @@ def test_raw_scores_answer_on_their_own_scale_alone(
     assert (best["split"]["responses"], found["scale"]) == (4, "any")
     assert main(["plan", "--budget", "48000"]) == 2
     assert "no past study with rewards on --scale unit" in capsys.readouterr().err
+
+
+def test_past_studies_are_scored_as_if_each_trial_were_left_out() -> None:
+    """The closed form against the prior updated with the other trials, for a prior of one part."""
+    generator = np.random.default_rng(5)
+    prior = learn_prior([made_up(shape, generator) for shape in shapes(4, generator)])
+    prior = replace(prior, weights=np.ones(1), means=prior.means[:1], covariances=prior.covariances[:1])
+    records = [trial(n, k, (0.4 + 0.01 * i,)) for i, (n, k, _) in enumerate(TABLE)]
+    observed = Observations.from_records(records)
+    scores = from_past_studies(prior)(observed).solutions[0].log_score
+    for i, split in enumerate(map(Split, map(int, observed.prompts), map(int, observed.responses))):
+        rest = prior.given([record for record in records if record.split != split]).forecast([split])
+        spread = (rest.spreads[0, 0] ** 2 + prior.seed_variance) ** 0.5
+        assert scores[i] == pytest.approx(norm.logpdf(observed.reward[i], rest.mean[0], spread), rel=1e-6)
+
+
+def test_past_studies_weigh_in_a_fit_they_agree_with_and_not_in_another() -> None:
+    generator = np.random.default_rng(6)
+    drawn = shapes(6, generator)
+    past = from_past_studies(learn_prior([made_up(shape, generator) for shape in drawn[:5]]))
+
+    def weight(shape: np.ndarray) -> float:
+        fit = fit_trials(made_up(shape, generator).records, further=(past,))
+        assert fit.ensemble is not None
+        return sum(m.weight for m in fit.ensemble.members if m.model.name == "past studies")
+
+    assert weight(drawn[5]) > 0.2 > weight(np.array([0.5, -0.03, -0.1, 0.0]))
