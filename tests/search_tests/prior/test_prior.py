@@ -27,6 +27,7 @@ from search.prior.hierarchy import DEVIATION, learn_prior
 from search.prior.past_studies import PastStudy, learn, past_studies
 from search.prior.pilot import best_pilot
 from search.prior.shape import rows
+from search.trials.record import TrialRecord
 from search.trials.trials_csv import write_trials
 
 SPLITS = [Split(n, k) for n in (1_500, 6_000, 24_000) for k in (2, 3, 4)]
@@ -261,14 +262,22 @@ def test_past_studies_are_scored_as_if_each_trial_were_left_out() -> None:
         assert scores[i] == pytest.approx(norm.logpdf(observed.reward[i], rest.mean[0], spread), rel=1e-6)
 
 
-def test_past_studies_weigh_in_a_fit_they_agree_with_and_not_in_another() -> None:
+def test_past_studies_weigh_in_a_fit_they_agree_with_and_not_where_responses_bend() -> None:
     generator = np.random.default_rng(6)
     drawn = shapes(6, generator)
     past = from_past_studies(learn_prior([made_up(shape, generator) for shape in drawn[:5]]))
+    bend = {2: 0.0, 3: 0.03, 4: -0.05}  # no shape of theirs peaks at 3 responses
 
-    def weight(shape: np.ndarray) -> float:
-        fit = fit_trials(made_up(shape, generator).records, further=(past,))
+    def weight(bent: bool) -> float:
+        records = [
+            rescored(record, bent * bend[record.responses]) for record in made_up(drawn[5], generator).records
+        ]
+        fit = fit_trials(records, further=(past,))
         assert fit.ensemble is not None
         return sum(m.weight for m in fit.ensemble.members if m.model.name == "past studies")
 
-    assert weight(drawn[5]) > 0.2 > weight(np.array([0.5, -0.03, -0.1, 0.0]))
+    assert weight(False) > 0.01 and weight(True) == 0
+
+
+def rescored(record: TrialRecord, by: float) -> TrialRecord:
+    return replace(record, results=tuple(replace(one, reward=one.reward + by) for one in record.results))
