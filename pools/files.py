@@ -81,6 +81,13 @@ def size_of(location: str) -> int:
         raise PoolError(f"{location}: {getattr(error, 'strerror', None) or error}") from None
 
 
+def named_files(path: str) -> list[File]:
+    """The files that a URI or a pattern names; none for any other path. Raises PoolError as those do."""
+    if is_uri(path):
+        return stored_files(path)
+    return local_files(path) if glob.has_magic(path) and not Path(path).expanduser().exists() else []
+
+
 def stored_files(uri: str) -> list[File]:
     """The files that a URI names: one object, all data files of a folder, or those that match a pattern.
 

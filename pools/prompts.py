@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import glob
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
 from base.errors import PoolError
 from pools.check import check
+from pools.files import named_files
 from pools.flaws import REASONS, RowFlaw
 from pools.formats.columns import Columns, from_columns
 from pools.formats.draft import Draft
@@ -38,17 +38,9 @@ class PromptFiles:
     subset: str = ""
 
     def sources(self) -> list[str]:
-        """Every path, globs expanded in sorted order; PoolError for a glob that matches nothing."""
-        found: list[str] = []
-        for path in self.paths:
-            matches = sorted(glob.glob(str(Path(path).expanduser()), recursive=True))
-            if glob.has_magic(path) and not Path(path).exists():
-                if not matches:
-                    raise PoolError(f"{path}: no file matches")
-                found += matches
-            else:
-                found.append(path)
-        return found
+        """Every path, patterns expanded in sorted order; PoolError for one that matches nothing."""
+        found = ([file.location for file in named_files(path)] or [path] for path in self.paths)
+        return list(chain.from_iterable(found))
 
 
 @dataclass

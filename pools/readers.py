@@ -18,9 +18,9 @@ from pools.files import (
     for_arrow,
     is_uri,
     local_files,
+    named_files,
     opened,
     size_of,
-    stored_files,
 )
 from pools.flaws import Flaw
 from pools.formats.draft import Fields
@@ -159,7 +159,7 @@ class ParquetSource(PoolSource):
 
         try:
             groups = read_metadata(for_arrow(self.label))
-        except (OSError, ArrowException):
+        except (OSError, ArrowException, UnicodeDecodeError):
             return 0
         return sum(groups.row_group(each).total_byte_size for each in range(groups.num_row_groups))
 
@@ -308,11 +308,9 @@ def open_source(path: str, *, split: str = "train", subset: str = "") -> PoolSou
     A file is known by its suffix; folders that are more than data files, and hub ids, are opened with
     `datasets`, for which alone `split` and `subset` are. Raises PoolError for a path that is nothing of that.
     """
-    if is_uri(path):
-        return FilesSource(path, stored_files(path))
+    if named := named_files(path):
+        return FilesSource(path, named)
     location = Path(path).expanduser()
-    if glob.has_magic(path) and not location.exists():
-        return FilesSource(path, local_files(path))
     if location.is_dir() and (split, subset) == ("train", "") and (files := _one_split(location)):
         return FilesSource(path, files)
     name = location.name.lower()

@@ -21,7 +21,7 @@ _WINNERS = {
 
 def scores_of(verdict: float) -> tuple[float, float]:
     """Scores of both sides by how much better the first is; 0 for a tie."""
-    return max(verdict, 0.0), max(-verdict, 0.0)
+    return max(0.0, verdict), max(0.0, -verdict)
 
 
 def from_helpsteer2_preference(row: Fields) -> Draft:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -150,9 +150,9 @@ class Space:
         return split
 
 
-def check_responses(config: StudyConfig, max_responses: int) -> None:
+def check_responses(asked: Sequence[int], max_responses: int) -> None:
     """Raise ConfigError where the pool's prompts have fewer responses than the study wants to try."""
-    if (largest := max(config.search.responses)) > max_responses:
+    if (largest := max(asked)) > max_responses:
         raise ConfigError(
             f"search.responses holds {largest}, but the pool's prompts have no more than {max_responses} "
             f"responses: leave {largest} out"

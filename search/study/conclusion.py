@@ -16,6 +16,7 @@ from search.study.conductor import Conductor
 from search.study.earlier import told
 from search.study.inputs import Inputs
 from search.study.ledger import Ledger
+from trainers.config.trainer import TrainerConfig
 
 
 def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Conductor) -> StudyAnalysis:
@@ -47,7 +48,7 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
         base_reward=ledger.base_reward,
         notes=_notes(config, pool) | _earlier_notes(ledger) | ledger.reward_notes(),
         margin=config.search.practical_margin,
-        visits=_visits(config),
+        visits=_visits(config.trainer),
     )
     study = ask(further=conductor.plan.further)
     if study.recommendation is None:
@@ -81,13 +82,13 @@ def _study_json(config: StudyConfig, question: Question, ledger: Ledger) -> dict
         "max_prompts": question.max_prompts,
         "failures": ledger.failures,
         "margin": config.search.practical_margin,
-        "visits": _visits(config),
+        "visits": _visits(config.trainer),
     }
 
 
-def _visits(config: StudyConfig) -> float | None:
+def _visits(trainer: TrainerConfig) -> float | None:
     """Visits to prompts of every training, where all make equally many whatever their split."""
-    return config.trainer.visits(1) if config.trainer.matching == "steps" else None
+    return trainer.visits(1) if trainer.matching == "steps" else None
 
 
 def _earlier_notes(ledger: Ledger) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -16,6 +16,7 @@ from metrics.scale import nested_diversity_at
 from metrics.stored_tokens import store_tokens
 from metrics.tokens import TokenTable, tokenize
 from pools.across import Cluster
+from pools.selection import Selection
 from pools.sources import load_pool
 from pools.stored import on_disk
 from pools.subset import ranking
@@ -80,7 +81,7 @@ def read_pool(config: StudyConfig, folder: StudyFolder, display: Display) -> tup
             f"{config.pool.path} has no held-out prompts to judge a policy on: set pool.held_out_prompts, "
             "or give them in pool.held_out_path"
         )
-    check_responses(config, min(pool.train.sizes()))
+    check_responses(config.search.responses, min(pool.train.sizes()))
     widest = _widest(config, len(pool.train))
     if (visits := config.trainer.visits(widest)) is not None and visits < widest:
         display.say(
@@ -90,10 +91,10 @@ def read_pool(config: StudyConfig, folder: StudyFolder, display: Display) -> tup
     return pool, digest_of_list(example.to_dict() for example in chain(pool.train, pool.held_out))
 
 
-def tokenize_pool(config: StudyConfig, pool: Pool, display: Display) -> TokenTable:
-    """The token ids of all train prompts, found once for the whole study."""
-    with display.stage(f"loading the tokenizer of {config.model.name}, reading {len(pool.train):,} prompts"):
-        tokenizer = load_light_tokenizer(resolve_model(config.model.name))
+def tokenize_pool(model: str, pool: Pool, display: Display) -> TokenTable:
+    """The token ids of all train prompts by the tokenizer of `model`, found once for the whole study."""
+    with display.stage(f"loading the tokenizer of {model}, reading {len(pool.train):,} prompts"):
+        tokenizer = load_light_tokenizer(resolve_model(model))
         texts, folder = pool.train.texts(), pool.train.folder
         if folder is None:
             return tokenize(texts, tokenizer)
@@ -101,9 +102,9 @@ def tokenize_pool(config: StudyConfig, pool: Pool, display: Display) -> TokenTab
             return store_tokens(texts, tokenizer, location)
 
 
-def check_selections(config: StudyConfig, pool: Pool, tokens: TokenTable) -> None:
+def check_selections(selections: Iterable[Selection], pool: Pool, tokens: TokenTable) -> None:
     """Raise PoolError where a selection has to hold more n-grams in memory than a trial's process should."""
-    greedy = [selection for selection in config.search.selections if selection != "random"]
+    greedy = [selection for selection in selections if selection != "random"]
     if greedy and pool.train.folder and len(tokens.ids) > GREEDY_TOKENS:
         raise PoolError(
             f'search.selections holds "{greedy[0]}", which compares all prompts with each other in memory: '

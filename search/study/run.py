@@ -50,13 +50,13 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
     folder.keep_earlier(earlier.trials, earlier.base_reward)
     if earlier.trials:
         display.say(f"going on from {told(earlier.trials)}")
-    identity, dataset = study_identity(config, pool_digest), _dataset(config, pool, pool_digest)
+    identity, dataset = study_identity(config, pool_digest), _dataset(config.pool.path, pool, pool_digest)
     with stoppable() as arm, tracked(folder, config, identity, dataset) as (projection, attempts):
         ledger = Ledger(config, folder, display, projection, attempts)
         if earlier.trials:
             ledger.write_table()
-        tokens = tokenize_pool(config, pool, display)
-        check_selections(config, pool, tokens)
+        tokens = tokenize_pool(config.model.name, pool, display)
+        check_selections(config.search.selections, pool, tokens)
         curve = diversity_curve(pool, tokens, seed=config.seed)
         folder.write_json("curve.json", curve.to_dict())
         inputs = Inputs(pool=pool, dev=dev, tokens=tokens, curve=curve)
@@ -87,10 +87,10 @@ def open_plan(space: Space, curve: DiversityCurve, ledger: Ledger) -> Conductor:
     return Conductor(plan, proposals, ledger, ledger.display)
 
 
-def _dataset(config: StudyConfig, pool: Pool, pool_digest: str) -> Dataset:
+def _dataset(source: str, pool: Pool, pool_digest: str) -> Dataset:
     return Dataset(
         name=pool.name,
         digest=pool_digest,
-        source=config.pool.path,
+        source=source,
         profile={"train_prompts": len(pool.train), "held_out_prompts": len(pool.held_out)},
     )

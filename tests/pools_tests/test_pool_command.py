@@ -36,7 +36,7 @@ def test_a_good_pool(capsys: pytest.CaptureFixture[str]):
     status, out, err = check(capsys, FIXTURES / "pool.jsonl")
     assert (status, err) == (0, "")
     assert out.splitlines() == [
-        f"{FIXTURES}/pool.jsonl: 5 rows, format pool (told from the first rows), name garden",
+        f"{FIXTURES}/pool.jsonl: 5 rows, format pool (detected from the first rows), name garden",
         "Model-made questions about a garden.",
         "train: 3 prompts, 7 responses",
         "  prompts by responses: 2 with 2, 1 with 3; mean prompt length 5.3 words",

@@ -126,7 +126,7 @@ def test_auto_tells_every_format(name: str, format: str):
     config = PoolConfig(path=str(FIXTURES / f"{name}.jsonl"))
     report = load_pool(config, seed=0)[1]
     assert (report.format, report.detected) == (format, True)
-    assert f"format {format} (told from the first rows)" in report.lines()[0]
+    assert f"format {format} (detected from the first rows)" in report.lines()[0]
     first_rows = (FIXTURES / f"{name}.jsonl").read_text().splitlines()[1 if name == "pool" else 0 :]
     told = {format_of(json.loads(row)) for row in first_rows}
     assert told - {"prompts"} == {format}  # a held-out row need not have responses

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from base.errors import PoolError
 from pools import prompts as module
@@ -28,6 +29,16 @@ def test_repeats_are_left_out_across_files(tmp_path: Path) -> None:
     texts, tally = read(files)
     assert (texts, tally.rows, tally.repeats) == (["Why?", "How?", "why?"], 4, 1)
     assert read(files, keep_repeats=True)[0] == ["Why?", "How?", "Why?", "why?"]
+
+
+def test_a_pattern_in_an_object_store_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SubTreeFileSystem(str(tmp_path), LocalFileSystem())
+    monkeypatch.setattr("pools.files._reached", lambda uri: (store, uri.partition("://")[2]))
+    (tmp_path / "bucket" / "x").mkdir(parents=True)
+    written(tmp_path / "bucket" / "x" / "1.jsonl", [{"prompt": "Why?"}])
+    files = PromptFiles(paths=["s3://bucket/x/*.jsonl"])
+    assert files.sources() == ["s3://bucket/x/1.jsonl"]
+    assert read(files)[0] == ["Why?"]
 
 
 def test_only_so_many_prompts_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

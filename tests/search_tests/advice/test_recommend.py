@@ -208,7 +208,9 @@ def test_a_trial_that_beats_the_recommended_split_is_named() -> None:
     other = trial(750, 2, (0.41, 0.42, 0.4), selection="narrow")
     answer = asked([*study(1), other, lucky], 12_000)
     assert answer.best.predicted_reward < 0.41
-    assert [t.label for t in answer.better_trials] == ["1,500 x 2 diverse", "750 x 2 narrow"], "the best first"
+    assert [t.label for t in answer.better_trials] == ["1,500 x 2 diverse", "750 x 2 narrow"], (
+        "the best first"
+    )
     assert "A trial did better than this predicts: 1,500 x 2 diverse had 0.450 ± 0.006" in answer.sentence()
     assert "diverse had" not in asked([*study(1), lucky], 2_000).sentence(), "it costs more than this budget"
 

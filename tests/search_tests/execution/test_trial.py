@@ -89,7 +89,7 @@ def test_a_study_of_twenty_trials_tokenises_its_pool_once(
 
     monkeypatch.setattr(material, "tokenize", counted)
     monkeypatch.setattr(tokens_module, "tokenize", counted)
-    table = material.tokenize_pool(load_config("demo"), pool, Display())
+    table = material.tokenize_pool(load_config("demo").model.name, pool, Display())
     for prompts in range(9, 189, 9):
         measure(pool, table, choose_orders(pool, table, trial(prompts, "diverse")))
     assert texts == [len(pool.train)]

@@ -164,7 +164,7 @@ def test_what_cannot_be_had_at_all_is_refused() -> None:
     with pytest.raises(ConfigError, match="pays for no prompt at all"):
         Space(config(budget=3))
     with pytest.raises(ConfigError, match="holds 4, but the pool's prompts have no more than 3"):
-        check_responses(config(), 3)
+        check_responses(config().search.responses, 3)
 
 
 @settings(max_examples=100, deadline=None)

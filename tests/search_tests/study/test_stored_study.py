@@ -21,7 +21,6 @@ from pools.stored import StoredExamples
 from pools.subset import draw
 from pools.types import Pool
 from search.config.load import load_config
-from search.config.study import StudyConfig
 from search.execution.draw import choose_orders, measure, selected
 from search.plan.space import Space
 from search.study import inputs as material
@@ -48,7 +47,7 @@ class Read:
     def __init__(self, limit: str, folder: Path) -> None:
         self.config = load_config("demo", {"pool.stream_above": limit})
         self.pool, self.digest = material.read_pool(self.config, StudyFolder(folder), Display())
-        self.tokens = material.tokenize_pool(self.config, self.pool, Display())
+        self.tokens = material.tokenize_pool(self.config.model.name, self.pool, Display())
         self.curve = material.diversity_curve(self.pool, self.tokens, seed=0)
 
 
@@ -126,11 +125,11 @@ def test_a_greedy_selection_that_memory_cannot_hold_is_refused(
     reads: tuple[Read, Read], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(material, "GREEDY_TOKENS", 100)
-    greedy = {"search": {"selections": ["random", "narrow"]}, "budget": 9, "pool": {}}
-    for read, config in ((reads[0], greedy), (reads[1], {"budget": 9, "pool": {}})):
-        material.check_selections(StudyConfig.model_validate(config), read.pool, read.tokens)
+    greedy, plain = ("random", "narrow"), ("random",)
+    for read, selections in ((reads[0], greedy), (reads[1], plain)):
+        material.check_selections(selections, read.pool, read.tokens)
     with pytest.raises(PoolError, match=r'"narrow", which .* they have [\d,]+ tokens, and 100 is'):
-        material.check_selections(StudyConfig.model_validate(greedy), reads[1].pool, reads[1].tokens)
+        material.check_selections(greedy, reads[1].pool, reads[1].tokens)
 
 
 def test_the_copy_goes_when_the_folder_is_left(tmp_path: Path) -> None:
