@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from base.errors import PoolError
 from pools.check import check
 from pools.comparisons import Comparison, decided, strengths
-from pools.flaws import Flaw, RowFlaw, shown
+from pools.flaws import REASONS, Flaw, RowFlaw, shown
 from pools.formats.draft import Rows
 from pools.formats.reader import Reader
 from pools.readers import Placed, PoolSource, placed
@@ -156,6 +156,8 @@ class Gathered(PoolBuilder):
         """See `PoolBuilder`."""
         self.settled()
         source = self._held_out or (self._train if count is not None else {})
+        if count is not None and count > len(source):
+            raise too_few_to_hold_out(count, len(source), self.findings)
         kept = _first_of(source, seed, count)
         left_over = len(self._held_out) - len(kept) if self._held_out else 0
         for key in kept:
@@ -211,17 +213,19 @@ def too_few(found: int, asked: int) -> Flaw:
     return Flaw("too_few_responses", f"{found}, asked {asked}")
 
 
-def too_few_to_hold_out(asked: int, found: int) -> PoolError:
-    """The error where more prompts are to be held out than there are."""
-    return PoolError(f"held_out_prompts is {asked}, but there are {found} prompts to hold out")
+def too_few_to_hold_out(asked: int, found: int, findings: Findings) -> PoolError:
+    """The error where more prompts are to be held out than there are, with what was dropped."""
+    why = f"held_out_prompts is {asked}, but there are {found} prompts to hold out"
+    for reason, dropped in findings.counts.items():
+        first = next(finding for finding in findings.first if finding.reason == reason)
+        why += f"; {dropped:,} x {reason}: {REASONS[reason]} ({first})"
+    return PoolError(why)
 
 
 def _first_of(entries: Mapping[str, Entry], seed: int, count: int | None) -> dict[str, Entry]:
-    """The first `count` entries of the seeded order, or all; PoolError where there are not that many."""
+    """The first `count` entries of the seeded order, or all."""
     if count is None:
         return dict(entries)
-    if count > len(entries):
-        raise too_few_to_hold_out(count, len(entries))
     keys = list(entries)
     ranked = order([Example(entries[key].prompt, ()) for key in keys], seed ^ HELD_OUT_SALT)
     return {keys[index]: entries[keys[index]] for index in ranked[:count]}

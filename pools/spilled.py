@@ -68,7 +68,7 @@ class OnDiskPoolBuilder(PoolBuilder):
         if count is None:
             kept = list(self._settled("held_out"))
         elif count > (found := marked or train):
-            raise too_few_to_hold_out(count, found)
+            raise too_few_to_hold_out(count, found, self.findings)
         else:
             salted, source = seed ^ HELD_OUT_SALT, self._settled("held_out" if marked else "train")
             kept = heapq.nsmallest(count, source, key=lambda one: _drawn(salted, one.row.key))

@@ -105,12 +105,10 @@ def _varies(predictor: str, observed: Observations) -> bool:
 
 def _fit(model: Model, observed: Observations) -> Member | None:
     design = model.design(Points.of(observed), observed)
-    priors = model.priors(observed)
     found = [
         (solution, believed)
         for ratio, believed in ratios(observed)
-        for prior in priors
-        if (solution := solve(design, observed, ratio, prior)) is not None
+        if (solution := solve(design, observed, ratio)) is not None
     ]
     if not found:
         return None

@@ -44,34 +44,25 @@ def ratios(observed: Observations) -> list[tuple[float, float]]:
     return list(RATIOS.items()) if observed.noise_df else [(0.0, 1.0)]
 
 
-def solve(
-    design: Floats, observed: Observations, ratio: float, prior: Floats | None = None
-) -> Solution | None:
-    """Fit; None where the trials do not determine every coefficient, with each trial left out in turn.
-
-    `prior` draws coefficients towards 0: coefficient j is normal with variance scale**2 x prior[j], or
-    free where prior[j] is infinite. It enters as one more row for each bound coefficient.
-    """
-    free = np.full(design.shape[1], np.inf) if prior is None else prior
-    bound = np.isfinite(free)
-    sizes, trials = np.linalg.norm(design, axis=0), len(design)
-    if trials <= np.sum(~bound) or sizes.min() == 0:
+def solve(design: Floats, observed: Observations, ratio: float) -> Solution | None:
+    """Fit; None where the trials do not determine every coefficient, with each trial left out in turn."""
+    sizes = np.linalg.norm(design, axis=0)
+    if len(design) <= design.shape[1] or sizes.min() == 0:
         return None
-    variance = np.concatenate([ratio + 1 / observed.seeds, free[bound]])
+    variance = ratio + 1 / observed.seeds
     root = np.sqrt(variance)
-    q, r = np.linalg.qr(np.vstack([design, np.eye(len(free))[bound]]) / sizes / root[:, None])
+    q, r = np.linalg.qr(design / sizes / root[:, None])
     diagonal = np.abs(np.diag(r))
     if diagonal.min() < SINGULAR * diagonal.max():
         return None
-    leverage = np.sum(q[:trials] ** 2, axis=1)
+    leverage = np.sum(q**2, axis=1)
     if leverage.max() > FULL_LEVERAGE:
         return None
-    y = np.concatenate([observed.reward, np.zeros(bound.sum())]) / root
+    y = observed.reward / root
     residual = y - q @ (q.T @ y)
     squares = max(float(residual @ residual + observed.scatter.sum()), LEAST_SQUARES)
     df = len(y) - design.shape[1] + observed.noise_df
     inverse = np.linalg.inv(r) / sizes[:, None]
-    at_trials, root = residual[:trials], root[:trials]
     return Solution(
         coefficients=inverse @ (q.T @ y),
         covariance=inverse @ inverse.T,
@@ -79,8 +70,8 @@ def solve(
         df=df,
         ratio=ratio,
         likelihood=float(-0.5 * (np.log(variance).sum() + 2 * np.log(diagonal).sum() + df * np.log(squares))),
-        left_out=at_trials / (1 - leverage) * root,
-        log_score=_log_score(observed, at_trials, leverage, squares, df, root),
+        left_out=residual / (1 - leverage) * root,
+        log_score=_log_score(observed, residual, leverage, squares, df, root),
     )
 
 

@@ -16,7 +16,6 @@ Structure = Literal[
     "line per k",
     "saturating",
     "saturating lines",
-    "pooled lines",
     "peaked",
     "past studies",
 ]
@@ -26,10 +25,7 @@ STRUCTURES: tuple[Structure, ...] = (
     "line per k",
     "saturating",
     "saturating lines",
-    "pooled lines",
 )
-# Variance of the slopes about their mean, per deviation of x, over seed variance: averaged over.
-SLOPE_SPREADS = (0.03, 0.1, 0.3, 1.0)
 PREDICTORS = ("diversity", "log prompts", "inverse root prompts")
 
 
@@ -63,7 +59,6 @@ class Model:
     | line per k | a(k) + b(k) x |
     | saturating | a + c/k + b x |
     | saturating lines | a + c/k + (b + d/k) x |
-    | pooled lines | a(k) + (b + d(k)) x, with d(k) drawn towards 0 |
     | peaked | a(k) + b x + c x^2, which may rise and fall |
     | past studies | a + b L + c K + d L K, in doublings of prompts (L) and of responses (K) |
 
@@ -102,27 +97,12 @@ class Model:
             return np.column_stack([factor, x])
         if self.structure == "line per k":
             return np.column_stack([factor, factor * x[:, None]])
-        if self.structure == "pooled lines":
-            return np.column_stack([factor, x, factor * x[:, None]])
         if self.structure == "peaked":
             centred = x - predictor_values(self.predictor, Points.of(tried), tried).mean()
             return np.column_stack([factor, centred, centred**2])
         if self.structure == "saturating":
             return np.column_stack([one, inverse, x])
         return np.column_stack([one, inverse, x, x * inverse])
-
-    def priors(self, tried: Observations) -> list[Floats | None]:
-        """Prior variances of the coefficients over seed variance (infinite: free), one for each spread tried.
-
-        Only `pooled lines` binds any: the slopes' departures from their mean, per deviation of x.
-        """
-        if self.structure != "pooled lines":
-            return [None]
-        spread = float(np.var(predictor_values(self.predictor, Points.of(tried), tried)))
-        levels = len(tried.levels)
-        free, offsets = np.full(levels + 1, np.inf), np.full(len(tried.others), np.inf)
-        bound = [np.full(levels, s / spread) for s in SLOPE_SPREADS] if spread else []
-        return [np.concatenate([free, each, offsets]) for each in bound]
 
     def slope_rows(self, tried: Observations) -> Floats:
         """Rows that turn coefficients into the slope on x at each tried k; empty where there is none."""

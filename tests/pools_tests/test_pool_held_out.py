@@ -132,3 +132,15 @@ def test_splits_of_a_saved_data_set(tmp_path: Path):
     assert texts(load_pool(PoolConfig(path=str(tmp_path / "one")), seed=0)[0].train) == {"a", "b"}
     with pytest.raises(PoolError, match='no split "test"; it holds train'):
         load_pool(PoolConfig(path=str(tmp_path / "one"), split="test"), seed=0)
+
+
+def test_too_few_to_hold_out_names_what_was_dropped() -> None:
+    rows = [row(f"prompt {number}") for number in range(5)]
+    with pytest.raises(PoolError, match=r"4, but there are 0 .* 5 x template_refuses: .*first:1: no system"):
+        assemble(
+            MemorySource(rows, "first"),
+            None,
+            PoolConfig(held_out_prompts=4),
+            seed=0,
+            refusal=lambda prompt: "no system",
+        )

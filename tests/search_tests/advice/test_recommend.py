@@ -216,7 +216,7 @@ def test_a_trial_that_beats_the_recommended_split_is_named() -> None:
 
 
 def test_a_lucky_trial_with_random_prompts_is_named_with_what_all_trials_make_of_it() -> None:
-    records = study(1, noise=0.02, seeds=2)
+    records = study(4, noise=0.02, seeds=2)
     answer = asked(records, 12_000)
     best = max(records, key=lambda record: record.reward)
     named = answer.better_trials[0]
