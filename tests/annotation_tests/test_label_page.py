@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.browser import chromium
 
 from annotation.labels.page import page
 from annotation.labels.tasks import Task, plan_tasks
 from annotation.labels.tools import read_ratings
 from pools.types import Example, Message, Prompt, Response
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 LONG = "word " * 4000  # 20,000 characters
 
@@ -35,13 +34,8 @@ def examples(count: int) -> list[Example]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: page NOT tested")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on the PATH (apt-get install chromium): the page of labels is NOT tested")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium("the page of labels") as started:
         yield started
-        started.close()
 
 
 class Opened:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.browser import chromium
 from support.paper import like_paper, like_paper_curve, study
 
 from search.advice.analysis import analyse
@@ -20,7 +20,6 @@ from search.fit.question import Question
 from search.report import what_if
 from search.report.report import write_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 BUDGET = 48_000.0
 
 # budget, prompts that can be had, prices: twenty settings of the panel.
@@ -49,13 +48,8 @@ def report(folder: Path, fit: Fit, curve: DiversityCurve, unit: str = "annotatio
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: panel NOT tested")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on the PATH (apt-get install chromium): the what-if panel is NOT tested")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium("the what-if panel") as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module", params=["lines", "few trials"])

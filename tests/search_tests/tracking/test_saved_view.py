@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,12 @@ from typing import Any
 import pytest
 from factories import planned, record
 from mlflow.tracking import MlflowClient
+from support.browser import chromium
 from support.mlflow_server import Server
 from support.tracked_studies import Running, Study
 
 from search.tracking.config import where_to_look
 from search.tracking.saved_view import VIEW, VIEW_TAG, saved_view, understood
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def train(running: Running, *splits: tuple[int, int]) -> None:
@@ -71,13 +69,8 @@ def test_the_view_is_written_once_and_mended(tmp_path: Path) -> None:
 
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: view NOT tested")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on the PATH (apt-get install chromium): the saved view is NOT tested")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium("the saved view") as browser:
         yield browser.new_page(viewport={"width": 1500, "height": 1000})
-        browser.close()
 
 
 @pytest.mark.slow
