@@ -49,7 +49,8 @@ class TrialJob:
 @dataclass(frozen=True, kw_only=True)
 class SeedResult:
     """One training's outcome. `rewards` and `answers` follow the order of the pool's held-out prompts;
-    both are empty for a result that was read from a table.
+    both are empty for a result that was read from a table. `further_rewards` are the mean rewards of the
+    same answers by other reward models, by name.
 
     With evaluations on dev prompts, the policy evaluated is that of `best_step`, whose mean dev reward was
     `dev_reward`. `telemetry` holds the training's totals (`Training.telemetry`), `policy` the folder or
@@ -69,6 +70,7 @@ class SeedResult:
     telemetry: Mapping[str, float] = field(default_factory=dict)
     policy: str = ""
     notes: Sequence[str] = field(default_factory=list)
+    further_rewards: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> SeedResult:

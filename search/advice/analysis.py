@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from base.errors import InsufficientDataError
+from search.advice.other_rewards import OtherReward, other_rewards
 from search.advice.prediction import Check, check_predictions
 from search.advice.recommend import recommend
 from search.advice.recommendation import Recommendation
 from search.config.scale import ScaleName
 from search.fit.ensemble import Candidate
 from search.fit.fit import Fit, fit_trials
+from search.fit.length_control import LengthControl, control_length
 from search.fit.question import Question
 from search.trials.record import TrialRecord
+from trainers.spec import SeedResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,8 @@ class StudyAnalysis:
     `fit` and `recommendation` are both None where the trials are insufficient data; `why_not` is the reason.
     `base_reward` is the base model's, None where it is not known. `notes` are facts and assumptions by name.
     `checks` compare what earlier trials predicted with what came. `visits` to prompts are those of every
-    training, where that is the same for all splits.
+    training, where that is the same for all splits. `length` holds the length-controlled rewards, where
+    answers are known, and `others` the advice by these and by further reward models.
     """
 
     name: str
@@ -37,6 +41,8 @@ class StudyAnalysis:
     notes: Mapping[str, str] = field(default_factory=dict)
     checks: Sequence[Check] = ()
     visits: float | None = None
+    length: LengthControl | None = None
+    others: Sequence[OtherReward] = ()
 
     def results(self) -> dict[str, Any]:
         """The contents of fit.json and recommendation.json, by file name; none without a recommendation."""
@@ -46,6 +52,8 @@ class StudyAnalysis:
             **self.recommendation.to_dict(),
             "base_reward": self.base_reward,
             "predictions": [check.to_dict() for check in self.checks],
+            "length_control": self.length.to_dict() if self.length else None,
+            "other_rewards": [other.to_dict() for other in self.others],
         }
         return {"fit.json": self.fit.to_dict(), "recommendation.json": answer}
 
@@ -62,16 +70,27 @@ def analyse(
     margin: float | None = None,
     visits: float | None = None,
     further: Sequence[Candidate] = (),
+    base: SeedResult | None = None,
 ) -> StudyAnalysis:
     """Fit `records`, whose rewards are on `scale`, and answer `question`.
 
     `seed` is that of the draws behind the probabilities; `margin` and `visits` as in `recommend`; `further`
-    are models that the fit counts beside its own.
+    are models that the fit counts beside its own; `base` is the base model's result, for length control.
     """
     fit, answer, why_not = None, None, ""
+    length, others = control_length(records, base), tuple[OtherReward, ...]()
     try:
         fit = fit_trials(records, scale, further)
         answer = recommend(fit, question, seed=seed, margin=margin, visits=visits)
+        others = other_rewards(
+            records,
+            question,
+            length,
+            margin=answer.margin,
+            scale=scale,
+            seed=seed,
+            prior=bool(further),
+        )
     except InsufficientDataError as error:
         fit, why_not = None, str(error)
     return StudyAnalysis(
@@ -85,4 +104,6 @@ def analyse(
         notes=notes or {},
         checks=check_predictions(records, scale),
         visits=visits,
+        length=length,
+        others=others,
     )

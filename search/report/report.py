@@ -22,6 +22,7 @@ from search.fit.forecast import format_probability
 from search.fit.noise import noise_budget, trainings_of
 from search.fit.question import Question
 from search.report import markup, plots, what_if
+from search.report.other_rewards import headlines, other_rewards
 from search.trials.record import TrialRecord
 
 
@@ -37,7 +38,7 @@ def write_report(folder: Path, study: StudyAnalysis) -> Path:
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     draw = _Pictures(folder / "plots")
     body = [
-        _answer(study.name, recommendation, base_reward),
+        _answer(study.name, recommendation, base_reward, headlines(study)),
         markup.heading("Reward on diversity"),
         markup.pictures(_by_size(draw, fit, question, base_reward)),
         *map(markup.paragraph, _readings(fit)),
@@ -54,6 +55,7 @@ def write_report(folder: Path, study: StudyAnalysis) -> Path:
         ),
         *_domains(draw, fit),
         *_predictions(draw, study),
+        *other_rewards(study),
         *_noise(study.records, recommendation),
         markup.heading("Models compared"),
         *_models(fit),
@@ -88,7 +90,7 @@ class _Pictures:
         return markup.picture(plots.save(figure, self.folder / f"{name}.png"), caption, wide)
 
 
-def _answer(name: str, answer: Recommendation, base_reward: float | None) -> str:
+def _answer(name: str, answer: Recommendation, base_reward: float | None, others: Sequence[str]) -> str:
     best, runner, text = answer.best, answer.runner_up, answer.scale.text
     low, high = best.interval_95
     facts = [
@@ -107,7 +109,7 @@ def _answer(name: str, answer: Recommendation, base_reward: float | None) -> str
     return (
         f'<h1>{escape(name)}</h1><div class="answer"><div class="split">{escape(answer.headline())}</div>'
         f"{markup.paragraph(answer.reading())}{markup.terms(facts)}</div>"
-        f"{markup.bullets(answer.warnings(), 'warnings')}"
+        f"{markup.bullets([*others, *answer.warnings()], 'warnings')}"
     )
 
 

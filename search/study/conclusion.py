@@ -49,6 +49,7 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
         notes=_notes(config, pool) | _earlier_notes(ledger) | ledger.reward_notes(),
         margin=config.search.practical_margin,
         visits=_visits(config.trainer),
+        base=ledger.base,
     )
     study = ask(further=conductor.plan.further)
     if study.recommendation is None:

@@ -37,6 +37,7 @@ class Ledger:
         self._earlier = folder.earlier()
         self.failures: dict[str, str] = {}
         self.base_reward: float | None = None
+        self.base: SeedResult | None = None
         self.reward_report: Mapping[str, Any] | None = None
         self._read_base()
 
@@ -64,6 +65,8 @@ class Ledger:
     def _read_base(self) -> None:
         if kept := self.folder.base(self.identity):
             self.base_reward, self.reward_report = kept["base"]["reward"], kept["reward_report"]
+            # What earlier trials tell of the base model is its reward alone.
+            self.base = SeedResult.from_dict(kept["base"]) if "answers" in kept["base"] else None
 
     def reward_notes(self) -> dict[str, str]:
         """What a fitted reward model is worth, by name; nothing where none was fitted."""

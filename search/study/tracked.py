@@ -9,9 +9,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from search.config.study import StudyConfig
+from search.fit.length_control import control_length
 from search.study.earlier import without
 from search.study.folder import StudyFolder, saved_policies
 from search.tracking.config import TrackingConfig, redact, tracking_uri, where_to_look
@@ -31,8 +33,10 @@ from search.tracking.tracker import (
 from search.trials.attempts import Attempt, Attempts, read_attempts
 from search.trials.design_point import Trial, digest
 from search.trials.record import TrialRecord
+from trainers.spec import SeedResult
 from trainers.training.telemetry import summed
 
+LENGTH_CONTROLLED = "reward_length_controlled"
 RESULTS = ("recommendation.json", "fit.json", "trials.csv", "report.html", "plots", "config.yaml")
 
 
@@ -119,7 +123,7 @@ class StudyRuns:
             *(_earlier(one, self._config.name, study["started_ms"], base) for one in self._earlier()),
         ]
         if study["status"] == "FINISHED":
-            trials = self._with_best_policy(trials)
+            trials = self._length_controlled(self._with_best_policy(trials), kept)
         return [self._study(study, base, dataset), *sorted(trials, key=lambda run: run.started_ms)]
 
     def _study(self, study: Mapping[str, Any], base: float | None, dataset: Dataset) -> TrackedRun:
@@ -151,6 +155,23 @@ class StudyRuns:
         best, location = saved[-1]
         policy = SavedPolicy(location=location, name=name)
         return [replace(run, policy=policy) if run.key == best else run for run in trials]
+
+    def _length_controlled(self, trials: list[TrackedRun], kept: dict[str, Any] | None) -> list[TrackedRun]:
+        """The trials with their length-controlled rewards, which depend on all of them together.
+
+        As a step at the time of the newest: a tracker shows the latest value, also after the study went on.
+        """
+        base = SeedResult.from_dict(kept["base"]) if kept and "answers" in kept["base"] else None
+        if (found := control_length(list(self._folder.records().values()), base)) is None:
+            return trials
+        newest = max(self._folder.finished().values())
+        steps = {
+            trial: StepPoint(step=0, metrics={LENGTH_CONTROLLED: fmean(rewards)}, timestamp_ms=newest)
+            for trial, rewards in found.rewards.items()
+        }
+        return [
+            replace(run, steps=[*run.steps, steps[run.key]]) if run.key in steps else run for run in trials
+        ]
 
     def _finished(
         self, path: Path, attempt: Attempt | None, dataset: Dataset, base: float | None

@@ -93,6 +93,16 @@ class TrialRecord:
         }
 
     @property
+    def further_rewards(self) -> dict[str, float]:
+        """Mean reward by each further reward model that has judged all seeds."""
+        names = list(self.results[0].further_rewards)
+        return {
+            name: fmean(result.further_rewards[name] for result in self.results)
+            for name in names
+            if all(name in result.further_rewards for result in self.results)
+        }
+
+    @property
     def trained_tokens(self) -> int:
         return sum(result.trained_tokens for result in self.results)
 

@@ -54,6 +54,22 @@ def test_the_last_screen_begins_with_the_answer_and_fits_thirty_lines(tmp_path: 
     assert "The earlier trials alone predicted" in text and "observed" in text
 
 
+def test_other_advice_by_another_reward_stands_beneath_the_answer(tmp_path: Path) -> None:
+    def judged(found: TrialRecord) -> TrialRecord:
+        other = 1 - found.responses / 10
+        return replace(
+            found,
+            results=tuple(
+                replace(r, further_rewards={"hf (org/other)": other + r.seed / 1000}) for r in found.results
+            ),
+        )
+
+    lines = screen(tmp_path, [judged(record) for record in study(1)])
+    assert len(lines) <= 30, "\n".join(lines)
+    text = " ".join("".join(lines[:12]).split())
+    assert "By hf (org/other) the advice changes: " in text and "Kendall's tau" in text
+
+
 def test_a_study_without_an_answer_says_why_first(tmp_path: Path) -> None:
     lines = screen(tmp_path, [trial(1_000, 2, (0.4, 0.4))])
     assert lines[1].startswith("No recommendation: 1 trial is no ground")
