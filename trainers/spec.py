@@ -16,8 +16,8 @@ class TrialSetup:
     """What all trials of a study share.
 
     `reward_artifact` holds the files of the fitted reward model, by name. `dev_prompts` choose the best
-    checkpoint, scored by `dev_reward` or, where that is None, by `reward`. `policies` is the folder or
-    URI for trained policies, None where none are kept.
+    checkpoint, scored by `dev_reward` or, where that is None, by `reward`. `further_rewards` judge answers to
+    held-out prompts too. `policies` is the folder or URI for trained policies, None where none are kept.
     """
 
     model: ModelConfig
@@ -27,6 +27,7 @@ class TrialSetup:
     reward_artifact: Mapping[str, bytes] = field(default_factory=dict)
     dev_prompts: Sequence[Prompt] = ()
     dev_reward: RewardConfig | None = None
+    further_rewards: Sequence[RewardConfig] = ()
     checkpoints: CheckpointConfig = CheckpointConfig()
     policies: str | None = None
 

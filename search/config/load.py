@@ -81,6 +81,11 @@ def _assign(tree: dict[str, Any], name: str, value: Any) -> None:
     *sections, leaf = name.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
+        if isinstance(tree, list):
+            raise ConfigError(
+                f"--{name}: {section} is a list in the file, so that it is not clear which entry is meant: "
+                "change it there"
+            )
     tree[leaf] = value
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -140,6 +140,11 @@ class StudyConfig(Settings):
     trainer: TrainerConfig = TrainerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     reward: RewardConfig = RewardConfig()
+    further_rewards: tuple[RewardConfig, ...] = Field(
+        (),
+        description="reward models that judge the same answers and decide nothing; the same as a list in "
+        "`reward`, whose first entry decides",
+    )
     dev_reward: RewardConfig | None = Field(
         None, description="reward model that judges dev prompts, a mapping as `reward` (none: the same model)"
     )
@@ -149,6 +154,33 @@ class StudyConfig(Settings):
     resources: ResourcesConfig = ResourcesConfig()
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_reward_decides(cls, tree: Any) -> Any:
+        """`reward` may be a list: its first entry decides, the others are `further_rewards`."""
+        if not isinstance(tree, dict) or not isinstance(tree.get("reward"), list | tuple):
+            return tree
+        first, *others = tree["reward"] or [None]
+        if first is None:
+            raise ConfigError("reward is an empty list: give one or more reward models, the first decides")
+        if tree.get("further_rewards"):
+            raise ConfigError(
+                "reward is a list and further_rewards is given too: put all of them into the list"
+            )
+        return {**tree, "reward": first, "further_rewards": others}
+
+    @property
+    def rewards(self) -> tuple[RewardConfig, ...]:
+        """Every reward model that judges held-out answers, the deciding one first."""
+        return (self.reward, *self.further_rewards)
+
+    @model_validator(mode="after")
+    def _rewards_differ(self) -> StudyConfig:
+        names = [one.source for one in self.rewards]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ConfigError(f"reward lists {twice} twice: each reward model judges once")
+        return self
 
     @model_validator(mode="after")
     def _sections_agree(self) -> StudyConfig:
@@ -191,4 +223,8 @@ class StudyConfig(Settings):
             raise ConfigError(
                 'dev_reward.kind and reward.kind are both "fitted", which is one and the same model: '
                 "leave dev_reward out, or choose another kind"
+            )
+        if dev.kind == "fitted" and any(one.kind == "fitted" for one in self.further_rewards):
+            raise ConfigError(
+                'dev_reward.kind and one of further_rewards are both "fitted": one model is fitted in a study'
             )

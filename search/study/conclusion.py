@@ -103,6 +103,7 @@ def _notes(config: StudyConfig, pool: Pool) -> dict[str, str]:
         judge = (config.dev_reward or config.reward).source
         same = "" if config.dev_reward else ", the same model that gives the test rewards"
         dev["checkpoints"] = f"chosen on {config.evaluation.dev_prompts} dev prompts by {judge}{same}"
+    further = ", ".join(one.source for one in config.further_rewards)
     return {
         "pool": pool.description or pool.name,
         "held-out prompts": f"{len(pool.held_out)}",
@@ -110,5 +111,6 @@ def _notes(config: StudyConfig, pool: Pool) -> dict[str, str]:
         "algorithm": config.trainer.algorithm.name,
         "matching": config.trainer.matched,
         "reward": f"{config.reward.source}; a model's judgement, not people's",
+        **({"further rewards": further} if further else {}),
         **dev,
     }

@@ -21,8 +21,9 @@ from search.trials.record import TrialRecord
 from search.trials.shipped import find_trials
 from search.trials.trials_csv import read_trials
 
-# Besides what may change within a study: prices and budget enter no reward, a pool is known by its digest.
-FREE_ELSEWHERE = (*FREE, "budget", "cost.", "pool.")
+# Besides what may change within a study: prices, budget and further reward models enter no reward, a pool is
+# known by its digest.
+FREE_ELSEWHERE = (*FREE, "budget", "cost.", "pool.", "further_rewards")
 ADVICE = "leave it out of search.earlier, or set search.earlier_group: own"
 
 
@@ -58,7 +59,8 @@ def earlier_trials(space: Space, pool_digest: str, folder: StudyFolder) -> Earli
         if config.search.earlier_group == "same":
             refuse_other(source, config, pool_digest)
             # A fitted reward model is fitted, and kept, when the base model is judged.
-            base = source.base_reward if base is None and config.reward.kind != "fitted" else base
+            fitted = any(one.kind == "fitted" for one in config.rewards)
+            base = source.base_reward if base is None and not fitted else base
         found += (_adopted(record, source, space) for record in source.records)
     return Earlier(without(found, ()), base)
 

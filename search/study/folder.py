@@ -88,7 +88,10 @@ class StudyFolder:
         """
         written = self.path / "config.yaml"
         if written.exists() and any(self.trials.glob("*.json")):
-            before, now = flat(yaml.safe_load(written.read_text())), flat(config.model_dump(mode="json"))
+            before, now = (
+                compared(yaml.safe_load(written.read_text())),
+                compared(config.model_dump(mode="json")),
+            )
             for name in sorted(before.keys() | now.keys()):
                 if before.get(name) != now.get(name) and not name.startswith(FREE):
                     raise ConfigError(
@@ -201,10 +204,18 @@ def study_identity(config: StudyConfig, pool_digest: str) -> str:
     """Stands for all that a trial's result depends on besides its design point and seeds."""
     fields = {
         name: value
-        for name, value in flat(config.model_dump(mode="json")).items()
+        for name, value in compared(config.model_dump(mode="json")).items()
         if not name.startswith(FREE)
     }
     return digest({"pool": pool_digest, **fields})
+
+
+def compared(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of a configuration as studies are compared by them.
+
+    Without `further_rewards` where there are none, as studies were before there could be any.
+    """
+    return {name: value for name, value in flat(tree).items() if name != "further_rewards" or value}
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

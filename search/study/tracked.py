@@ -320,6 +320,10 @@ def _metrics(record: TrialRecord, base_reward: float | None) -> dict[str, float 
         "lift": None if base_reward is None else record.reward - base_reward,
         **{f"baseline.{name}": value for name, value in record.baselines.items()},
         **{f"domain.{name}": value for name, value in record.domain_rewards.items()},
+        # By place in the configuration: not all names of models are names that a metric may have.
+        **{
+            f"further_reward.{place}": value for place, value in enumerate(record.further_rewards.values(), 1)
+        },
     }
 
 

@@ -107,6 +107,7 @@ def _shared(config: StudyConfig, inputs: Inputs, ledger: Ledger, board: Any) -> 
         trainer=config.trainer,
         evaluation=config.evaluation,
         reward=config.reward,
+        further_rewards=config.further_rewards,
         dev_prompts=inputs.dev,
         dev_reward=config.dev_reward,
         checkpoints=config.checkpoints,

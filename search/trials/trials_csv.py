@@ -19,15 +19,16 @@ from trainers.spec import SeedResult
 REQUIRED = ("prompts", "responses", "diversity", "reward")
 OPTIONAL = ("trial", "seed", "selection", "strength", "cost", "trained_tokens", "seconds")
 EARLIER = ("earlier", "group")  # where a seed was trained, if elsewhere; written where any was
-BASELINE, DOMAIN, HYPERPARAMETER = "baseline:", "domain:", "hyperparameter:"
+BASELINE, DOMAIN, HYPERPARAMETER, FURTHER = "baseline:", "domain:", "hyperparameter:", "reward:"
 OF_TRIAL = ("trial", "prompts", "responses", "diversity", "selection", "strength", "cost", "seconds")
 
 
 def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
-    """Write one row per trial and seed; baselines, domains and hyperparameters get columns of their own."""
+    """Write one row per trial and seed; baselines, domains, hyperparameters, further rewards get columns."""
     baselines = sorted({name for record in records for name in record.baselines})
     domains = sorted({name for record in records for name in record.domain_rewards})
     hyperparameters = sorted({name for record in records for name in record.hyperparameters})
+    further = dict.fromkeys(name for r in records for result in r.results for name in result.further_rewards)
     earlier = EARLIER if any(record.earlier for record in records) else ()
     head = [
         *OPTIONAL[:2],
@@ -37,6 +38,7 @@ def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
         *(HYPERPARAMETER + s for s in hyperparameters),
         *(BASELINE + r for r in baselines),
         *(DOMAIN + d for d in domains),
+        *(FURTHER + f for f in further),
     ]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, head, restval="")
@@ -54,7 +56,7 @@ def _rows(record: TrialRecord) -> Iterable[dict[str, Any]]:
         domains = {DOMAIN + name: value for name, value in result.domain_rewards.items()}
         if record.earlier:
             of_seed |= {"earlier": record.earlier.get(result.seed, ""), "group": record.group}
-        yield shared | of_seed | domains
+        yield shared | of_seed | domains | {FURTHER + name: r for name, r in result.further_rewards.items()}
 
 
 def read_trials(path: Path) -> list[TrialRecord]:
@@ -157,6 +159,7 @@ class _Row:
             seed=self.count("seed", index),
             reward=self.reward(),
             domain_rewards=self.prefixed(DOMAIN),
+            further_rewards=self.prefixed(FURTHER),
             trained_tokens=self.count("trained_tokens", 0),
         )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from base.errors import RewardError
@@ -19,10 +19,14 @@ from trainers.workers.context import WorkerContext
 
 @dataclass(frozen=True)
 class Judged:
-    """Answers and their rewards in [0, 1], in the order of the held-out prompts."""
+    """Answers and their rewards in [0, 1], in the order of the held-out prompts.
+
+    `further` are the rewards of the same answers by other reward models, by name.
+    """
 
     answers: tuple[str, ...]
     rewards: tuple[float, ...]
+    further: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def judge(
@@ -35,8 +39,11 @@ def judge(
     config: EvaluationConfig,
     context: WorkerContext,
     sharded: bool,
+    further: Mapping[str, RewardModel] | None = None,
 ) -> Judged:
     """Answer `prompts` greedily and score the answers; every worker returns the whole result.
+
+    `further` reward models score the same answers.
 
     Workers divide the prompts between them, unless the model's weights are `sharded` (ZeRO-3): then each
     forward is a collective, all decode the same prompts in step, and rank 0 scores them. Raises
@@ -46,13 +53,14 @@ def judge(
     indices = range(len(prompts)) if alone else range(context.rank, len(prompts), context.world_size)
     mine = [prompts[i] for i in indices]
     answers = _answer(model, tokenizer, mine, model_config, config) if mine else []
+    models, names = [reward_model, *(further or {}).values()], list(further or {})
     with raise_on_all(context, RewardError):
-        rewards = reward_model.score(mine, answers) if mine and scores else []
-    own = dict(zip(indices, zip(answers, rewards, strict=True), strict=True)) if scores else {}
+        rewards = [model.score(mine, answers) if mine and scores else [] for model in models]
+    own = dict(zip(indices, zip(answers, *rewards, strict=True), strict=True)) if scores else {}
     rows = {index: row for part in all_gather(own, context) for index, row in part.items()}
-    return Judged(
-        tuple(rows[i][0] for i in range(len(prompts))), tuple(rows[i][1] for i in range(len(prompts)))
-    )
+    found, *columns = ([rows[i][column] for i in range(len(prompts))] for column in range(len(models) + 1))
+    by_model = [tuple(column) for column in columns]
+    return Judged(tuple(found), by_model[0], dict(zip(names, by_model[1:], strict=True)))
 
 
 def _answer(

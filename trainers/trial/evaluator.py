@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -29,6 +29,7 @@ class Evaluator:
         self.prompts: list[Prompt] = [example.prompt for example in pool.held_out]
         self._test = self._load(setup.reward)
         self._dev = self._test if setup.dev_reward is None else self._load(setup.dev_reward)
+        self._further = {config.source: self._load(config) for config in setup.further_rewards}
 
     def _load(self, config: RewardConfig) -> RewardModel:
         with tempfile.TemporaryDirectory() as folder:
@@ -42,14 +43,21 @@ class Evaluator:
             )
 
     def judge(self, model: Any, *, sharded: bool) -> Judged:
-        """The model's answers to the held-out prompts, scored by the reward model of the test."""
-        return self._judge(model, self.prompts, self._test, sharded)
+        """The model's answers to the held-out prompts, scored by the reward models of the test."""
+        return self._judge(model, self.prompts, self._test, sharded, self._further)
 
     def judge_dev(self, model: Any, *, sharded: bool) -> float:
         """The model's mean reward on the dev prompts."""
         return fmean(self._judge(model, self.setup.dev_prompts, self._dev, sharded).rewards)
 
-    def _judge(self, model: Any, prompts: Sequence[Prompt], reward: RewardModel, sharded: bool) -> Judged:
+    def _judge(
+        self,
+        model: Any,
+        prompts: Sequence[Prompt],
+        reward: RewardModel,
+        sharded: bool,
+        further: Mapping[str, RewardModel] | None = None,
+    ) -> Judged:
         return judge(
             model,
             self.tokenizer,
@@ -59,6 +67,7 @@ class Evaluator:
             config=self.setup.evaluation,
             context=self.context,
             sharded=sharded,
+            further=further,
         )
 
     def result(self, seed: int, judged: Judged, **training: Any) -> SeedResult:
@@ -72,5 +81,6 @@ class Evaluator:
             rewards=judged.rewards,
             answers=judged.answers,
             domain_rewards={domain: fmean(rewards) for domain, rewards in sorted(by_domain.items())},
+            further_rewards={name: fmean(rewards) for name, rewards in judged.further.items()},
             **training,
         )

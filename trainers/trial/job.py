@@ -60,7 +60,7 @@ def _report(results: Sequence[SeedResult], context: WorkerContext) -> None:
 
 def fitted_config(setup: TrialSetup) -> RewardConfig | None:
     """The configuration of the reward model that is fitted on the pool's scores, if there is one."""
-    models = filter(None, (setup.reward, setup.dev_reward))
+    models = filter(None, (setup.reward, setup.dev_reward, *setup.further_rewards))
     return next((config for config in models if config.kind == "fitted"), None)
 
 

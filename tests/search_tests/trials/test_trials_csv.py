@@ -22,7 +22,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     one, other = planned(100, 2), planned(100, 2, (0,), selection="diverse", strength=0.5)
     trials = [
         record(one, 0.25, 0.5, key="one", diversity=9.2, baselines={"entropy": 9.5},
-               domain_rewards={"code, hard": 0.4}, seconds=1.5, **kept),
+               domain_rewards={"code, hard": 0.4}, further_rewards={"hf (a)": 0.75}, seconds=1.5, **kept),
         record(other, 0.125, key="other", diversity=9.2, baselines={"entropy": 9.75},
                trained_tokens=7, **kept),
     ]  # fmt: skip

@@ -1,5 +1,6 @@
-"""Where an answer that is judged ends: where the policy would end it when it is served."""
+"""Where an answer that is judged ends, and which reward models judge it."""
 
+from support.memory_reward import MemoryReward
 from support.tiny_models import byte_tokenizer, tiny_llama
 
 from metrics.reward.verifier import VerifierReward
@@ -22,6 +23,24 @@ def answer_of(model: object) -> str:
         sharded=False,
     )
     return judged.answers[0]
+
+
+def test_further_models_judge_the_same_answers() -> None:
+    model, first, second = tiny_llama(vocab_size=300), MemoryReward(otherwise=0.25), MemoryReward()
+    prompts = [Prompt("Say something."), Prompt("Say more.")]
+    judged = judge(
+        model,
+        byte_tokenizer(),
+        prompts,
+        first,
+        model_config=ModelConfig(name="tiny", prompt_format="plain"),
+        config=EvaluationConfig(max_new_tokens=4),
+        context=LocalContext(),
+        sharded=False,
+        further={"other": second},
+    )
+    assert judged.rewards == (0.25, 0.25) and judged.further == {"other": (0.5, 0.5)}
+    assert first.judged == second.judged == list(zip(prompts, judged.answers, strict=True))
 
 
 def test_an_answer_ends_with_any_end_token_of_the_model() -> None:
