@@ -82,7 +82,7 @@ def read_pool(config: StudyConfig, folder: StudyFolder, display: Display) -> tup
             "or give them in pool.held_out_path"
         )
     check_responses(config.search.responses, min(pool.train.sizes()))
-    widest = _widest(config, len(pool.train))
+    widest = max(point.prompts for point in Space(config, max_prompts=len(pool.train)).grid())
     if (visits := config.trainer.visits(widest)) is not None and visits < widest:
         display.say(
             f"  note: {config.trainer.matched}, so that {visits:,} of the {widest:,} prompts of the widest "
@@ -123,8 +123,3 @@ def diversity_curve(pool: Pool, tokens: TokenTable, *, seed: int) -> DiversityCu
     orders = (ranking(pool.train.keys(), one) for one in seeds)
     scores = np.mean([nested_diversity_at(tokens, order, sizes) for order in orders], axis=0)
     return DiversityCurve(prompts=tuple(sizes.tolist()), diversity=tuple(scores.tolist()))
-
-
-def _widest(config: StudyConfig, max_prompts: int) -> int:
-    """Prompts of the split with the most of them."""
-    return max(point.prompts for point in Space(config, max_prompts=max_prompts).grid())
