@@ -17,7 +17,8 @@ class TrialSetup:
 
     `reward_artifact` holds the files of the fitted reward model, by name. `dev_prompts` choose the best
     checkpoint, scored by `dev_reward` or, where that is None, by `reward`. `further_rewards` judge answers to
-    held-out prompts too. `policies` is the folder or URI for trained policies, None where none are kept.
+    held-out prompts too. `reward_base` is the model whose features a fitted reward model reads, "" for the
+    one that is trained. `policies` is the folder or URI for trained policies, None where none are kept.
     """
 
     model: ModelConfig
@@ -28,6 +29,7 @@ class TrialSetup:
     dev_prompts: Sequence[Prompt] = ()
     dev_reward: RewardConfig | None = None
     further_rewards: Sequence[RewardConfig] = ()
+    reward_base: str = ""
     checkpoints: CheckpointConfig = CheckpointConfig()
     policies: str | None = None
 

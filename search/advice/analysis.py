@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from base.errors import InsufficientDataError
+from search.advice.carry_over import CarryOver
 from search.advice.other_rewards import OtherReward, other_rewards
 from search.advice.prediction import Check, check_predictions
 from search.advice.recommend import recommend
@@ -28,7 +29,8 @@ class StudyAnalysis:
     `base_reward` is the base model's, None where it is not known. `notes` are facts and assumptions by name.
     `checks` compare what earlier trials predicted with what came. `visits` to prompts are those of every
     training, where that is the same for all splits. `length` holds the length-controlled rewards, where
-    answers are known, and `others` the advice by these and by further reward models.
+    answers are known, and `others` the advice by these and by further reward models. `carried` is what trials
+    under other settings say of the advice, None where no study stands behind the trials.
     """
 
     name: str
@@ -43,6 +45,7 @@ class StudyAnalysis:
     visits: float | None = None
     length: LengthControl | None = None
     others: Sequence[OtherReward] = ()
+    carried: CarryOver | None = None
 
     def results(self) -> dict[str, Any]:
         """The contents of fit.json and recommendation.json, by file name; none without a recommendation."""
@@ -54,6 +57,7 @@ class StudyAnalysis:
             "predictions": [check.to_dict() for check in self.checks],
             "length_control": self.length.to_dict() if self.length else None,
             "other_rewards": [other.to_dict() for other in self.others],
+            "transfer": self.carried.to_dict() if self.carried else None,
         }
         return {"fit.json": self.fit.to_dict(), "recommendation.json": answer}
 

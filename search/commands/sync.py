@@ -76,6 +76,8 @@ def _restore(folder: StudyFolder, config: StudyConfig, study: dict[str, Any]) ->
     records = folder.records()
     earlier = without(folder.earlier(), records.values())
     write_trials(folder.path / "trials.csv", pooled([*earlier, *records.values()]))
+    if transferred := folder.transferred():
+        write_trials(folder.path / "transfer.csv", pooled(transferred.values()))
     known = {one.trial: one for one in earlier if not one.group} | records
     space = Space(config, max_prompts=study["pool"]["profile"]["train_prompts"])
     url = database_url(config.search.storage, str(folder.optuna))

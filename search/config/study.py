@@ -13,6 +13,7 @@ from pools.config import PoolConfig
 from search.cluster.config import ClusterConfig
 from search.config.cost import CostModel
 from search.config.hyperparameters import Choices, Range, Scalar, applied, domains
+from search.config.transfer import TransferConfig
 from search.tracking.config import TrackingConfig
 from trainers.config.trainer import (
     CheckpointConfig,
@@ -151,6 +152,7 @@ class StudyConfig(Settings):
     checkpoints: CheckpointConfig = CheckpointConfig()
     diversity: DiversityConfig = DiversityConfig()
     search: SearchConfig = SearchConfig()
+    transfer: TransferConfig = TransferConfig()
     resources: ResourcesConfig = ResourcesConfig()
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -186,6 +188,7 @@ class StudyConfig(Settings):
     def _sections_agree(self) -> StudyConfig:
         searched = domains(self.search.space, self.trainer).get("trainer.algorithm.name")
         names = searched.values if isinstance(searched, Choices) else (self.trainer.algorithm.name,)
+        names = (*names, *self.transfer.algorithms)
         for algorithm in (
             applied(self.trainer, {"trainer.algorithm.name": name}).algorithm for name in names
         ):
@@ -194,6 +197,7 @@ class StudyConfig(Settings):
                     f"search.responses holds {min(self.search.responses)}, but trainer.algorithm.name "
                     f'"{algorithm.name}" needs at least {algorithm.min_responses} responses per prompt'
                 )
+        self.transfer.check(self.model.name, self.trainer)
         if self.tracking.register_as and self.checkpoints.keep_policies == "none":
             raise ConfigError(
                 f'tracking.register_as is "{self.tracking.register_as}", but checkpoints.keep_policies is '

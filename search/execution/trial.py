@@ -15,8 +15,9 @@ from pools.types import Pool
 from search.cluster.connection import ON_HEAD
 from search.config.cost import CostModel
 from search.config.hyperparameters import applied
+from search.config.transfer import MODEL
 from search.execution.draw import choose_orders, mean_baselines, measure, selected
-from search.trials.design_point import Trial
+from search.trials.design_point import DesignPoint, Trial
 from search.trials.record import TrialRecord
 from trainers.config.trainer import ResourcesConfig
 
@@ -72,7 +73,7 @@ def execute(trial: Trial, shared: Shared) -> TrialRecord:
         "selection": point.selection,
         "diversity": f"{score:.3f}",
     }
-    setup = replace(shared.setup, trainer=applied(shared.setup.trainer, dict(point.hyperparameters)))
+    setup = setup_at(point, shared.setup)
     job = TrialJob(setup=setup, responses=point.responses, orders=orders, name=f"{WORK}{key}", facts=facts)
     model = None if shared.vectors else shared.embedding_model
     results, made = _worker_pool(shared).run(
@@ -89,6 +90,20 @@ def execute(trial: Trial, shared: Shared) -> TrialRecord:
         results=tuple(results),
         seconds=time.perf_counter() - started,
     )
+
+
+def setup_at(point: DesignPoint, setup: TrialSetup) -> TrialSetup:
+    """The study's setup with the point's hyperparameters, of another model where the point names one.
+
+    A fitted reward model goes on reading the features of the study's own model.
+    """
+    chosen = dict(point.hyperparameters)
+    model = chosen.pop(MODEL, None)
+    setup = replace(setup, trainer=applied(setup.trainer, chosen))
+    if model is None:
+        return setup
+    other = setup.model.model_copy(update={"name": model})
+    return replace(setup, model=other, reward_base=setup.model.name)
 
 
 def _work(

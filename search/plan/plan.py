@@ -160,11 +160,11 @@ class Plan:
         """The end of the study, where the belief is sure enough and rests on trials of the whole budget."""
         if isinstance(belief, Undecided) or belief.runner_up is None:
             return None
-        if belief.prob_within_margin < self._needed:
+        if belief.prob_within_margin < self.needed:
             return None
         if not all(progress.seeds_at(point) for point in self._required(belief, progress)):
             return None
-        if belief.prob_best >= self._needed:
+        if belief.prob_best >= self.needed:
             return Stop(f"decided: {belief.sentence()}", True, belief)
         return Stop(
             f"decided: {belief.sentence()}; no other split is better by more than "
@@ -202,7 +202,7 @@ class Plan:
         if not free:
             return Wait() if running else Stop(f"{points[0].label} cannot be trained", False, belief)
         point = self._most_informative(free, progress, belief)
-        asked = f"{self.search.confidence:g} is asked (which takes {self._needed:g} at each look)"
+        asked = f"{self.search.confidence:g} is asked (which takes {self.needed:g} at each look)"
         why = f"{belief.sentence()}, {asked}; more seeds for {point.label}"
         return Train(self._trial(point, progress), why, belief)
 
@@ -222,7 +222,7 @@ class Plan:
             return required
         points = [
             self.space.point(point.responses, fraction, None, point.hyperparameters)
-            for point in self._pair(belief, progress)
+            for point in self.pair(belief, progress)
             for fraction in self.space.fractions[point.responses]
         ]
         return list(dict.fromkeys(points))
@@ -233,7 +233,7 @@ class Plan:
         """The point whose further seeds narrow the gap most for their work; else the least trained one."""
         if isinstance(belief, Undecided) or belief.ensemble is None or len(points) == 1:
             return min(points, key=progress.seeds_at)
-        pair = self._arrays(self._pair(belief, progress))
+        pair = self._arrays(self.pair(belief, progress))
         now, after = gap_variance(belief.ensemble, pair, self._arrays(points), self.search.seeds)
         worth = [(now - then) / self.work(point) for point, then in zip(points, after, strict=True)]
         return points[worth.index(max(worth))]
@@ -261,17 +261,18 @@ class Plan:
         return (point.split, point.draw) == (self._anchor.split, self._anchor.draw)
 
     @property
-    def _needed(self) -> float:
+    def needed(self) -> float:
+        """The probability that decides at one look."""
         return 1 - (1 - self.search.confidence) / LOOKS
 
-    def _pair(self, belief: Belief, progress: Progress) -> list[DesignPoint]:
+    def pair(self, belief: Belief, progress: Progress) -> list[DesignPoint]:
         """The best split and the runner-up, as the points nearest to them."""
         splits = [belief.best] + ([belief.runner_up] if belief.runner_up else [])
         return [self._nearest(split, progress) for split in splits]
 
     def _required(self, belief: Belief, progress: Progress) -> list[DesignPoint]:
         """What a verdict rests on: the pair, and as many responses at the whole budget."""
-        pair = self._pair(belief, progress)
+        pair = self.pair(belief, progress)
         return list(dict.fromkeys([*(self._whole(point.responses, progress) for point in pair), *pair]))
 
     def _nearest(self, split: Split, progress: Progress) -> DesignPoint:

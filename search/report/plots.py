@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
+from search.advice.carry_over import Carried
 from search.advice.prediction import Check
 from search.advice.recommendation import Candidate, Recommendation
 from search.config.cost import Split
@@ -232,6 +233,27 @@ def rewards_by_domain(fit: Fit) -> Figure | None:
     axes.set_yticks(range(len(domains)), domains)
     axes.set_xlabel(REWARD)
     axes.set_ylabel("")
+    _legend(axes)
+    return figure
+
+
+def carried_over(tried: Sequence[Carried]) -> Figure:
+    """Each other split's lead over the advised one, here (filled) and under each setting (hollow)."""
+    rows = [(one.setting, lead) for one in tried for lead in one.leads]
+    figure, axes = _canvas(height=1.2 + 0.45 * len(rows), label="", grid="x")
+    looks = (
+        ("in the study", COLOURS[0], "o", COLOURS[0]),
+        ("under the other setting", COLOURS[1], "s", "white"),
+    )
+    for index, (_, lead) in enumerate(rows):
+        for row, (label, colour, marker, face) in zip((-index + 0.12, -index - 0.12), looks, strict=True):
+            mean, ends = (lead.here, lead.here_95) if face == colour else (lead.there, lead.there_95)
+            axes.plot(ends, [row, row], color=colour, linewidth=1.4)
+            named = None if index else label
+            axes.plot(mean, row, marker, color=colour, markerfacecolor=face, label=named)
+    axes.axvline(0, color="0.35", linewidth=1)
+    axes.set_yticks([-i for i in range(len(rows))], [f"{setting}\n{lead.split}" for setting, lead in rows])
+    axes.set_xlabel("lead over the advised split (reward)")
     _legend(axes)
     return figure
 

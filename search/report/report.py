@@ -22,6 +22,7 @@ from search.fit.forecast import format_probability
 from search.fit.noise import noise_budget, trainings_of
 from search.fit.question import Question
 from search.report import markup, plots, what_if
+from search.report.carry_over import carry_over_section, reversals
 from search.report.other_rewards import headlines, other_rewards
 from search.trials.record import TrialRecord
 
@@ -38,7 +39,7 @@ def write_report(folder: Path, study: StudyAnalysis) -> Path:
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     draw = _Pictures(folder / "plots")
     body = [
-        _answer(study.name, recommendation, base_reward, headlines(study)),
+        _answer(study.name, recommendation, base_reward, [*reversals(study.carried), *headlines(study)]),
         markup.heading("Reward on diversity"),
         markup.pictures(_by_size(draw, fit, question, base_reward)),
         *map(markup.paragraph, _readings(fit)),
@@ -55,6 +56,7 @@ def write_report(folder: Path, study: StudyAnalysis) -> Path:
         ),
         *_domains(draw, fit),
         *_predictions(draw, study),
+        *carry_over_section(study.carried, draw.one),
         *other_rewards(study),
         *_noise(study.records, recommendation),
         markup.heading("Models compared"),

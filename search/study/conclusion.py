@@ -9,6 +9,7 @@ from typing import Any
 from base.errors import ApportionError
 from pools.types import Pool
 from search.advice.analysis import StudyAnalysis, analyse
+from search.advice.carry_over import CarryOver, carry_over
 from search.config.study import StudyConfig
 from search.fit.question import Question
 from search.report.report import write_report
@@ -16,6 +17,7 @@ from search.study.conductor import Conductor
 from search.study.earlier import told
 from search.study.inputs import Inputs
 from search.study.ledger import Ledger
+from search.trials.record import pooled
 from trainers.config.trainer import TrainerConfig
 
 
@@ -56,12 +58,33 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
         return study
     compared = _beside_past_studies(study, ask()) if conductor.plan.further else {}
     study = replace(
-        study, notes={**study.notes, **conductor.notes(study.recommendation.best.split), **compared}
+        study,
+        notes={**study.notes, **conductor.notes(study.recommendation.best.split), **compared},
+        carried=_carried(study, config, ledger, conductor),
     )
     for name, content in study.results().items():
         folder.write_json(name, content)
     write_report(folder.path, study)
     return study
+
+
+def _carried(
+    study: StudyAnalysis, config: StudyConfig, ledger: Ledger, conductor: Conductor
+) -> CarryOver | None:
+    """What the trials under other settings say of the recommendation."""
+    if study.fit is None or study.recommendation is None:
+        return None
+    return carry_over(
+        pooled(ledger.transferred.values()),
+        study.fit,
+        study.question,
+        study.recommendation.best.split,
+        asked=[setting.name for setting in config.transfer.settings],
+        further_rewards=bool(config.further_rewards),
+        margin=study.recommendation.margin,
+        needed=conductor.plan.needed,
+        seed=config.seed,
+    )
 
 
 def _beside_past_studies(study: StudyAnalysis, alone: StudyAnalysis) -> dict[str, str]:

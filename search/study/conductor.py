@@ -16,10 +16,11 @@ from search.plan.plan import Plan
 from search.plan.progress import Progress
 from search.plan.proposals import Proposals
 from search.plan.step import Step, Stop, Train, Wait
+from search.plan.transfer import TransferPlan
 from search.study.ledger import Ledger
 from search.terminal.display import Display
 from search.terminal.live import Running, Standing
-from search.trials.design_point import Trial
+from search.trials.design_point import DesignPoint, Trial
 from search.trials.record import TrialRecord
 
 
@@ -27,6 +28,7 @@ class Conductor:
     """Runs a plan: `next` is the step to take, and each trial's outcome is passed in. Independent of Ray."""
 
     def __init__(self, plan: Plan, proposals: Proposals, ledger: Ledger, display: Display) -> None:
+        self.transfer = TransferPlan(plan)
         self.plan, self._proposals, self._ledger, self._display = plan, proposals, ledger, display
         self.stopped: Stop | None = None
         self._running: dict[str, tuple[Trial, float | None]] = {}  # and since when, by the monotonic clock
@@ -40,29 +42,42 @@ class Conductor:
 
     @property
     def progress(self) -> Progress:
-        """What the study has done so far."""
+        """What the study's own search has done so far."""
         return Progress(
             finished=self._finished(),
-            running=[trial for trial, _ in list(self._running.values())],
-            failed=self._failed,
+            running=[trial for trial, _ in list(self._running.values()) if not trial.point.transfer],
+            failed=[trial for trial in self._failed if not trial.point.transfer],
             interrupted=self._interrupted,
             earlier=self._ledger.earlier,
         )
 
+    @property
+    def elsewhere(self) -> Progress:
+        """What has been done under other settings."""
+        return Progress(
+            finished=list(self._ledger.transferred.values()),
+            running=[trial for trial, _ in list(self._running.values()) if trial.point.transfer],
+            failed=[trial for trial in self._failed if trial.point.transfer],
+        )
+
     def standing(self, concurrent: int) -> Standing:
         """What the terminal shows of the study, `concurrent` trials running at a time; for any thread."""
-        kept, now = self._ledger.finished_trials, time.monotonic()
+        kept = self._ledger.finished_trials.keys() | self._ledger.transferred.keys()
+        now, elsewhere = time.monotonic(), self.elsewhere
         running = [one for key, one in list(self._running.items()) if key not in kept]
-        progress = replace(self.progress, running=[trial for trial, _ in running])
+        own = [(trial, since) for trial, since in running if not trial.point.transfer]
+        progress = replace(self.progress, running=[trial for trial, _ in own])
         elapsed = [0.0 if since is None else now - since for _, since in running]
         rewards: dict[str, list[float]] = {}
         for record in progress.known:
             rewards.setdefault(record.point.label, []).extend(record.rewards)
         means = {label: fmean(found) for label, found in rewards.items()}
         return Standing(
-            finished=len(progress.finished),
-            failed=len(progress.failed),
-            trials=len(progress.started) + trials_left(self.plan, progress),
+            finished=len(progress.finished) + len(elsewhere.finished),
+            failed=len(progress.failed) + len(elsewhere.failed),
+            trials=len(progress.started)
+            + trials_left(self.plan, progress)
+            + self._elsewhere_at_most(elsewhere),
             best=max(means.items(), key=itemgetter(1), default=None),
             base_reward=self._ledger.base_reward,
             belief=self._believed if len(progress.known) > 1 else "",
@@ -71,8 +86,14 @@ class Conductor:
                 for (trial, since), seconds in zip(running, elapsed, strict=True)
                 if since is not None
             ],
-            seconds_left=seconds_left(self.plan, progress, elapsed, concurrent),
+            # Under another model or length of training a trial takes another time.
+            seconds_left=None
+            if self.transfer.settings
+            else seconds_left(self.plan, progress, elapsed, concurrent),
         )
+
+    def _elsewhere_at_most(self, elsewhere: Progress) -> int:
+        return len(elsewhere.started) + self.transfer.left(elsewhere)
 
     @property
     def records(self) -> list[TrialRecord]:
@@ -124,19 +145,26 @@ class Conductor:
         if self._waiting:
             return Wait()
         progress = self.progress
-        step = self.plan.next(progress, self._proposals.propose)
+        step: Step = self.plan.next(progress, self._proposals.propose)
         self._believed = self.plan.belief(progress).sentence()
+        if isinstance(step, Stop):
+            self._stop(step)
+            step = self.transfer.next(progress, self.elsewhere) or step
         self._waiting = isinstance(step, Wait)
         if isinstance(step, Train):
             key = step.trial.key(self._ledger.identity)
             self._running[key] = step.trial, None
             self._ledger.planned(step.trial)
-            self._proposals.start(key, step.trial)
+            if not step.trial.point.transfer:
+                self._proposals.start(key, step.trial)
             self._display.say(f"next {step.trial.label}: {step.why}")
-        if isinstance(step, Stop):
-            self.stopped = step
-            self._display.say(f"the study stops: {step.reason}")
         return step
+
+    def _stop(self, step: Stop) -> None:
+        """The study's own search is over; said once, for trials under other settings may follow."""
+        if self.stopped is None:
+            self._display.say(f"the study stops: {step.reason}")
+        self.stopped = step
 
     def started(self, trial: Trial) -> None:
         """The trial has begun."""
@@ -146,20 +174,21 @@ class Conductor:
     def finished(self, record: TrialRecord) -> None:
         """A trial has ended well."""
         self._ledger.finished(record)
-        self._ended(record.trial, record.reward)
+        self._ended(record.trial, record.point, record.reward)
 
     def failed(self, trial: Trial, reason: str) -> None:
         """A trial has ended badly; the others go on."""
         self._ledger.failed(trial, reason)
         self._failed.append(trial)
-        self._ended(trial.key(self._ledger.identity), None)
+        self._ended(trial.key(self._ledger.identity), trial.point, None)
 
     def _finished(self) -> list[TrialRecord]:
         """The finished trials, with the hyperparameters that the study's space knows them by."""
         records = list(self._ledger.finished_trials.values())
         return [replace(record, point=self.plan.space.known(record.point)) for record in records]
 
-    def _ended(self, key: str, reward: float | None) -> None:
+    def _ended(self, key: str, point: DesignPoint, reward: float | None) -> None:
         self._running.pop(key, None)
         self._waiting = False
-        self._proposals.finish(key, reward)
+        if not point.transfer:
+            self._proposals.finish(key, reward)

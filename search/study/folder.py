@@ -27,6 +27,7 @@ FREE = (
     "cluster.",
     "checkpoints.",
     "search.",
+    "transfer.",
     "name",
     "trainer.micro_batch_tokens",
     "pool.stream_above",
@@ -150,7 +151,14 @@ class StudyFolder:
                 discard(folder, name)
 
     def records(self) -> dict[str, TrialRecord]:
-        """The finished trials in the folder, by key."""
+        """The finished trials that answer the study's own question, by key."""
+        return {key: one for key, one in self._all_records().items() if not one.point.transfer}
+
+    def transferred(self) -> dict[str, TrialRecord]:
+        """The finished trials under other settings (`transfer`), by key."""
+        return {key: one for key, one in self._all_records().items() if one.point.transfer}
+
+    def _all_records(self) -> dict[str, TrialRecord]:
         return {path.stem: self.record(path.stem) for path in sorted(self.trials.glob("*.json"))}
 
     def record(self, trial: str) -> TrialRecord:
@@ -190,9 +198,12 @@ class StudyFolder:
 
 
 def saved_policies(records: Iterable[TrialRecord]) -> list[tuple[str, str]]:
-    """Trial and location of each policy that these trials saved, the best seed's of the best trial last."""
+    """Trial and location of each policy that these trials saved, the best seed's of the best trial last.
+
+    Policies of other settings come first: their rewards are not comparable.
+    """
     saved = [
-        (record.reward, result.reward, record.trial, result.policy)
+        (not record.point.transfer, record.reward, result.reward, record.trial, result.policy)
         for record in records
         for result in record.results
         if result.policy

@@ -49,6 +49,8 @@ def check_models(config: StudyConfig) -> None:
     """Raise now what a reward or embedding model that cannot be loaded would raise in a worker."""
     if config.diversity.embedding_model:
         check_embedding_model(config.diversity.embedding_model)
+    for name in config.transfer.models:
+        load_light_tokenizer(resolve_model(name))
     for reward in filter(None, (*config.rewards, config.dev_reward)):
         if reward.kind == "verifier":
             load_reward_model(reward, artifact=None, base_model="", device="cpu")

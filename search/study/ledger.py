@@ -33,7 +33,7 @@ class Ledger:
     ) -> None:
         self.config, self.folder, self.display, self.projection = config, folder, display, projection
         self._attempts, self.identity = attempts, attempts.study
-        self.finished_trials = folder.records()
+        self.finished_trials, self.transferred = folder.records(), folder.transferred()
         self._earlier = folder.earlier()
         self.failures: dict[str, str] = {}
         self.base_reward: float | None = None
@@ -81,7 +81,8 @@ class Ledger:
     @property
     def interrupted(self) -> list[Trial]:
         """What an earlier run had planned or started and not finished, in that order."""
-        left = [one for one in self._attempts.unfinished() if one.key not in self.finished_trials]
+        done = self.finished_trials.keys() | self.transferred.keys()
+        left = [one for one in self._attempts.unfinished() if one.key not in done]
         return [one.trial for one in left]
 
     def planned(self, trial: Trial) -> None:
@@ -103,16 +104,19 @@ class Ledger:
     def finished(self, record: TrialRecord) -> None:
         """A trial has ended well: keep it, before anything else."""
         self.folder.save(record)
-        self.finished_trials[record.trial] = record
+        (self.transferred if record.point.transfer else self.finished_trials)[record.trial] = record
         self._attempts.ended(record.trial, "FINISHED")
         self.projection.changed()
         self._tidy(record)
         self.write_table()
-        self.display.say(f"{self._count} {record.point.label}: {_result(record)}")
+        which = f"[{record.point.transfer}]" if record.point.transfer else self._count
+        self.display.say(f"{which} {record.point.label}: {_result(record)}")
 
     def write_table(self) -> None:
-        """Write trials.csv anew."""
+        """Write trials.csv anew, and transfer.csv where there are trials under other settings."""
         write_trials(self.folder.path / "trials.csv", self.records)
+        if self.transferred:
+            write_trials(self.folder.path / "transfer.csv", pooled(self.transferred.values()))
 
     def failed(self, trial: Trial, reason: str) -> None:
         """A trial has ended badly; the others go on."""
@@ -126,7 +130,7 @@ class Ledger:
         for note in sorted({note for result in record.results for note in result.notes}):
             self.display.say(f"  {record.point.label}: {note}")
         if self.config.checkpoints.keep_policies == "best":
-            self.folder.prune_policies(self.finished_trials.values())
+            self.folder.prune_policies([*self.finished_trials.values(), *self.transferred.values()])
         checkpoints = self.folder.checkpoints
         try:
             discard(checkpoints, f"{WORK}{record.trial}")

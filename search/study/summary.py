@@ -53,14 +53,16 @@ def _height(texts: Sequence[str], columns: int) -> int:
 
 
 def _answer(study: StudyAnalysis, most_checks: int) -> list[str]:
-    """The recommendation, that by other rewards, earlier trials' predictions, the relation behind it."""
+    """The recommendation, whether it holds elsewhere, earlier trials' predictions, the relation."""
     if study.fit is None or study.recommendation is None:
         return [f"No recommendation: {study.why_not}"]
     checks = [f"  {check.sentence()}" for check in study.checks[:most_checks]]
     predicted = [verdict(study.checks), *checks] if study.checks else []
     relation = [study.fit.summary().splitlines()[0], study.fit.effect.sentence]
     others = [other.sentence() for other in study.others]
-    return [study.recommendation.sentence(), *others, "", *predicted, *relation]
+    line = study.carried.line() if study.carried else ""
+    carried = [line] if line else []
+    return [study.recommendation.sentence(), *carried, *others, "", *predicted, *relation]
 
 
 def _where(ledger: Ledger) -> list[str]:

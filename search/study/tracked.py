@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from search.config.study import StudyConfig
+from search.config.transfer import MODEL
 from search.fit.length_control import control_length
 from search.study.earlier import without
 from search.study.folder import StudyFolder, saved_policies
@@ -37,7 +38,15 @@ from trainers.spec import SeedResult
 from trainers.training.telemetry import summed
 
 LENGTH_CONTROLLED = "reward_length_controlled"
-RESULTS = ("recommendation.json", "fit.json", "trials.csv", "report.html", "plots", "config.yaml")
+RESULTS = (
+    "recommendation.json",
+    "fit.json",
+    "trials.csv",
+    "transfer.csv",
+    "report.html",
+    "plots",
+    "config.yaml",
+)
 
 
 def open_study(folder: StudyFolder, tracking: TrackingConfig, identity: str, dataset: Dataset) -> None:
@@ -293,7 +302,8 @@ def _unfinished(attempt: Attempt, study: str, dataset: Dataset) -> TrackedRun:
 def _tags(trial: Trial, study: str) -> dict[str, str]:
     point = trial.point
     words = {name: value for name, value in point.hyperparameters if isinstance(value, str)}
-    return {"study": study, "selection": point.selection, **words}
+    transfer = {"transfer": point.transfer} if point.transfer else {}
+    return {"study": study, "selection": point.selection, **words, **transfer}
 
 
 def _params(trial: Trial) -> dict[str, Scalar]:
@@ -317,7 +327,10 @@ def _metrics(record: TrialRecord, base_reward: float | None) -> dict[str, float 
         "diversity": record.diversity,
         "cost": record.cost,
         "seconds": record.seconds,
-        "lift": None if base_reward is None else record.reward - base_reward,
+        # Of another model the base model's reward is not known.
+        "lift": None
+        if base_reward is None or MODEL in record.hyperparameters
+        else record.reward - base_reward,
         **{f"baseline.{name}": value for name, value in record.baselines.items()},
         **{f"domain.{name}": value for name, value in record.domain_rewards.items()},
         # By place in the configuration: not all names of models are names that a metric may have.

@@ -19,7 +19,8 @@ class DesignPoint:
     """What distinguishes one trial from another: a split, how its prompts are drawn, and hyperparameters.
 
     `budget_fraction` is the share of the study's budget that bought the split; None for a trial that was
-    read from a table without one. `hyperparameters` are sorted pairs of name and value.
+    read from a table without one. `hyperparameters` are sorted pairs of name and value. `transfer` names the
+    setting, other than the study's own, that the point is trained under (`search.config.transfer`); else "".
     """
 
     prompts: int
@@ -28,6 +29,7 @@ class DesignPoint:
     selection: str = "random"
     strength: float = 0.0
     hyperparameters: Hyperparameters = ()
+    transfer: str = ""
 
     @property
     def label(self) -> str:
@@ -47,8 +49,8 @@ class DesignPoint:
         return self.selection, self.strength
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as `from_dict` reads them."""
-        return asdict(self)
+        """Plain values, as `from_dict` reads them; without `transfer` in the study's own trials."""
+        return {name: value for name, value in asdict(self).items() if name != "transfer" or value}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> DesignPoint:
@@ -74,7 +76,7 @@ class Trial:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `from_dict` reads them."""
-        return asdict(self)
+        return {"point": self.point.to_dict(), "seeds": self.seeds}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Trial:

@@ -108,7 +108,7 @@ class TrialRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """As kept in the study's folder, and read by `from_dict`."""
-        return asdict(self)
+        return asdict(self) | {"point": self.point.to_dict()}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> TrialRecord:

@@ -30,6 +30,7 @@ LOSSES = {
     "dpo": Loss("trainers.algorithms.dpo:DPO"),
     "simpo": Loss("trainers.algorithms.simpo:SimPO"),
 }
+PAIRED = ("dpo", "simpo")  # learn from pairs of responses, which `pairing` draws
 
 
 class AlgorithmConfig(Settings):

@@ -38,7 +38,7 @@ class Evaluator:
             return load_reward_model(
                 config,
                 artifact=Path(folder) if self.setup.reward_artifact else None,
-                base_model=self.path,
+                base_model=resolve_model(self.setup.reward_base or self.setup.model.name),
                 device=self.context.device,
             )
 

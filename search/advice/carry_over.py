@@ -1,0 +1,193 @@
+"""Does the advice carry over? A few splits under other settings, beside what they are worth in the study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import log
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from search.config.cost import Split
+from search.config.scale import RewardScale
+from search.config.transfer import AXES
+from search.fit.agreement import Agreement, agreement
+from search.fit.fit import Fit
+from search.fit.forecast import Forecast, format_probability
+from search.fit.question import Question, predict
+from search.fit.target import believe_target
+from search.trials.record import TrialRecord
+
+Verdict: TypeAlias = Literal["carries over", "reversed", "open"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lead:
+    """By how much a split is better than the advised one, in the study and under another setting (reward)."""
+
+    split: Split
+    here: float
+    here_95: tuple[float, float]
+    there: float
+    there_95: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carried:
+    """What the trials under one setting say of the advised split.
+
+    `still_best` is the probability that none of the other splits tried there is better than `advised` by more
+    than the margin, `rival_better` the probability that the one of them which most probably is better, is.
+    Where the first is high enough the advice *carries over*, where the second is, it is *reversed*, else it is
+    *open*. `best` is the best split there, `agreement` that of the rankings here and there.
+    """
+
+    setting: str
+    advised: Split
+    best: Split
+    leads: tuple[Lead, ...]
+    still_best: float
+    rival_better: float
+    agreement: Agreement
+    verdict: Verdict
+    trials: int
+    seeds: int
+    scale: RewardScale
+
+    def sentence(self) -> str:
+        """One line: whether the advice holds there, and the rankings' agreement."""
+        sure = format_probability(self.still_best)
+        tau = f"Kendall's tau of the rankings {self.agreement.text()}"
+        lead = max(self.leads, key=lambda one: one.there)
+        ahead = f"{lead.split} is ahead of {self.advised} by {self.scale.text(lead.there)}"
+        if self.verdict == "carries over":
+            said = f"the advice carries over: {self.advised} is as good as any tried (probability {sure})"
+        elif self.verdict == "reversed":
+            sure = format_probability(self.rival_better)
+            said = f"the advice is reversed: {ahead} (better by more than the margin with probability {sure})"
+        else:
+            better = f"; {ahead}" if lead.there > 0 else ""
+            said = f"it is open whether {self.advised} is as good as any tried (probability {sure}){better}"
+        return f"Under {self.setting} {said}; {tau}; {self.trials} trials, {self.seeds} seeds."
+
+    def to_dict(self) -> dict[str, Any]:
+        """As kept in recommendation.json."""
+        return {name: value for name, value in asdict(self).items() if name != "scale"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarryOver:
+    """Every setting that the advice was tried under, and the names of what was not tested.
+
+    `advised` is the split among those tried there that is nearest to the recommended one.
+    """
+
+    tried: tuple[Carried, ...]
+    not_tested: tuple[str, ...]
+
+    def line(self) -> str:
+        """All of it in a line for the terminal; "" where nothing was tried."""
+        if not self.tried:
+            return ""
+        said = [f"{one.setting}: {one.verdict} ({format_probability(one.still_best)})" for one in self.tried]
+        missing = f". Not tested: {', '.join(self.not_tested)}" if self.not_tested else ""
+        return f"Does it carry over (probability still as good as any)? {'; '.join(said)}{missing}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """As kept in recommendation.json."""
+        return {"tried": [one.to_dict() for one in self.tried], "not_tested": list(self.not_tested)}
+
+
+def carry_over(
+    records: Sequence[TrialRecord],
+    fit: Fit,
+    question: Question,
+    recommended: Split,
+    *,
+    asked: Sequence[str] = (),
+    further_rewards: bool = False,
+    margin: float,
+    needed: float,
+    seed: int = 0,
+) -> CarryOver:
+    """Judge `records`, the trials under other settings, beside the study's own `fit`.
+
+    `asked` are the settings that the study was to try: one without enough trials is not tested. `needed` is
+    the probability that settles a setting either way; `further_rewards` says whether other reward models
+    judged too.
+    """
+    found = []
+    for setting in dict.fromkeys(record.point.transfer for record in records):
+        under = [record for record in records if record.point.transfer == setting]
+        judged = _carried(setting, under, fit, question, recommended, margin, needed, seed)
+        found += [judged] if judged is not None else []
+    done = {one.setting for one in found}
+    missing = [
+        axis.other for axis in AXES if not any(one.startswith(f"{axis.name} ") for one in [*done, *asked])
+    ]
+    unfinished = [name for name in asked if name not in done]
+    rewards = [] if further_rewards else ["another reward model"]
+    return CarryOver(tried=tuple(found), not_tested=(*unfinished, *missing, *rewards))
+
+
+def _carried(
+    setting: str,
+    records: Sequence[TrialRecord],
+    fit: Fit,
+    question: Question,
+    recommended: Split,
+    margin: float,
+    needed: float,
+    seed: int,
+) -> Carried | None:
+    """The judgement of one setting; None where its trials are no ground for any."""
+    known = {record.split for record in fit.records}  # all that can be predicted without a line
+    tried = {record.split for record in records if fit.ensemble or record.split in known}
+    nearest = sorted(tried, key=lambda split: _distance(split, recommended))
+    if not nearest:
+        return None
+    target = believe_target(records, nearest, margin, scale=fit.scale, seed=seed)
+    if target is None:
+        return None
+    here = predict(fit, target.splits, question.curve)
+    there = target.forecast
+    draws = here.draws(seed), there.draws(seed + 1)
+    verdict: Verdict = "open"
+    if max(target.still_best, target.rival_better) >= needed:
+        verdict = "carries over" if target.still_best >= needed else "reversed"
+    return Carried(
+        setting=setting,
+        advised=target.splits[0],
+        best=target.splits[int(np.argmax(there.mean))],
+        leads=_leads(target.splits, here, there),
+        still_best=target.still_best,
+        rival_better=target.rival_better,
+        agreement=agreement(here.mean, there.mean, draws),
+        verdict=verdict,
+        trials=len(records),
+        seeds=sum(len(record.results) for record in records),
+        scale=fit.scale,
+    )
+
+
+def _distance(split: Split, other: Split) -> tuple[float, float]:
+    """How far a split is from another: first in responses, then in prompts, both on a log scale."""
+    return abs(log(split.responses / other.responses)), abs(log(split.prompts / other.prompts))
+
+
+def _leads(splits: Sequence[Split], here: Forecast, there: Forecast) -> tuple[Lead, ...]:
+    """Each other split's lead over the first."""
+    contrast = np.eye(len(splits))[1:] - np.eye(len(splits))[:1]
+    gaps = here.combine(contrast), there.combine(contrast)
+    ends = [gap.interval() for gap in gaps]
+    return tuple(
+        Lead(
+            split=split,
+            here=float(gaps[0].mean[i]),
+            here_95=(float(ends[0][0][i]), float(ends[0][1][i])),
+            there=float(gaps[1].mean[i]),
+            there_95=(float(ends[1][0][i]), float(ends[1][1][i])),
+        )
+        for i, split in enumerate(splits[1:])
+    )

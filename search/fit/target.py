@@ -1,0 +1,64 @@
+"""A few splits trained under another setting: whether the first of them is as good as any there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.config.cost import Split
+from search.config.scale import UNIT, RewardScale
+from search.fit.ensemble import direct_forecast
+from search.fit.forecast import Forecast
+from search.fit.models import Points
+from search.fit.observations import Observations
+from search.trials.record import TrialRecord
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """Belief about `splits` under one setting, from their own trials alone; the first is the advised one.
+
+    `still_best` is the probability that none of the others is better than the first by more than the margin,
+    `rival` the place of the one that most probably is, and `rival_better` the probability that it is.
+    """
+
+    splits: tuple[Split, ...]
+    forecast: Forecast
+    still_best: float
+    rival: int
+    rival_better: float
+
+
+def believe_target(
+    records: Sequence[TrialRecord],
+    splits: Sequence[Split],
+    margin: float,
+    *,
+    scale: RewardScale = UNIT,
+    seed: int = 0,
+) -> Target | None:
+    """The belief about those of `splits` that `records`, all under one setting, hold trials of.
+
+    None unless the first and one other were trained, or while no split has two seeds, which tell the noise.
+    """
+    trained = {record.split for record in records if record.selection == "random"}
+    found = tuple(split for split in dict.fromkeys(splits) if split in trained)
+    if len(found) < 2 or found[0] != splits[0]:
+        return None
+    at = Points(*np.array([[split.prompts, split.responses, 1.0] for split in found]).T)
+    forecast = direct_forecast(Observations.from_records(records, scale), at)
+    if forecast is None:
+        return None
+    draws = forecast.draws(seed)
+    leads = draws[:, 1:] - draws[:, :1]
+    better = (leads > margin).mean(axis=0)
+    rival = int(np.argmax(better + 1e-6 * leads.mean(axis=0)))
+    return Target(
+        splits=found,
+        forecast=forecast,
+        still_best=float(np.mean(leads.max(axis=1) <= margin)),
+        rival=1 + rival,
+        rival_better=float(better[rival]),
+    )

@@ -1,0 +1,128 @@
+"""Whether advice carries over: the judgement, its words, the report's section and the terminal's line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.paper import like_paper_curve, trial
+
+from search.advice.analysis import StudyAnalysis, analyse
+from search.advice.carry_over import CarryOver, carry_over
+from search.config.cost import CostModel, Split
+from search.fit.question import Question
+from search.report.report import write_report
+from search.trials.record import TrialRecord
+
+SIZES = (3_000, 6_000, 12_000, 24_000)
+CURVE = like_paper_curve()
+CONTENDERS = ((12_000, 4), (16_000, 3), (24_000, 2))
+
+
+def own() -> list[TrialRecord]:
+    """Four responses win clearly."""
+    generator, found = np.random.default_rng(1), []
+    for k in (2, 3, 4):
+        for n in SIZES:
+            mean = 0.4 + 0.005 * CURVE.at(n) + 0.02 * k
+            rewards = tuple((mean + generator.normal(0, 0.002, 2)).tolist())
+            found.append(trial(n, k, rewards, diversity=CURVE.at(n)))
+    return found
+
+
+def under(
+    setting: str, gain: float, noise: float = 0.002, seeds: int = 4, draw: int = 2
+) -> list[TrialRecord]:
+    """The contenders under another setting, where one more response is worth `gain`."""
+    generator, found = np.random.default_rng(draw), []
+    for n, k in CONTENDERS:
+        rewards = tuple((0.5 + gain * k + generator.normal(0, noise, seeds)).tolist())
+        one = trial(n, k, rewards, diversity=CURVE.at(n))
+        found.append(replace(one, point=replace(one.point, transfer=setting)))
+    return found
+
+
+def asked(records: list[TrialRecord]) -> StudyAnalysis:
+    question = Question(48_000, CostModel(), CURVE, (2, 3, 4), None)
+    return analyse("a study", records, question)
+
+
+def judged(elsewhere: list[TrialRecord], *settings: str, recommended: Split | None = None) -> CarryOver:
+    study = asked(own())
+    assert study.fit is not None and study.recommendation is not None
+    best = recommended or study.recommendation.best.split
+    return carry_over(elsewhere, study.fit, study.question, best, asked=settings, margin=0.002, needed=0.975)
+
+
+def test_the_same_order_carries_over() -> None:
+    (found,) = judged(under("algorithm sft", 0.02)).tried
+    assert found.verdict == "carries over" and found.still_best > 0.99
+    assert found.advised == found.best == Split(12_000, 4)
+    assert found.agreement.tau == 1 and found.agreement.interval_95 is not None
+    assert "the advice carries over: 12,000 x 4" in found.sentence()
+
+
+def test_the_opposite_order_is_a_reversal_with_the_better_split_named() -> None:
+    (found,) = judged(under("algorithm sft", -0.02)).tried
+    assert found.verdict == "reversed" and found.still_best < 0.01
+    assert found.best == Split(24_000, 2) and found.agreement.tau == -1
+    assert "24,000 x 2 is ahead of 12,000 x 4 by 0.0" in found.sentence()
+    lead = next(one for one in found.leads if one.split == Split(24_000, 2))
+    assert lead.here_95[1] < 0 < lead.there_95[0]
+
+
+def test_noise_leaves_it_open() -> None:
+    (found,) = judged(under("algorithm sft", -0.001, noise=0.05, draw=3)).tried
+    assert found.verdict == "open" and "it is open whether" in found.sentence()
+
+
+def test_splits_within_the_margin_carry_over() -> None:
+    (found,) = judged(under("algorithm sft", 0.0, noise=0.0004)).tried
+    assert found.verdict == "carries over"
+
+
+def test_what_was_not_tried_is_listed() -> None:
+    nothing = judged([])
+    assert nothing.tried == () and nothing.line() == ""
+    assert nothing.not_tested == (
+        "another model", "another algorithm", "another pairing", "another learning rate", "other steps",
+        "another reward model",
+    )  # fmt: skip
+    some = judged(under("learning rate 1e-06", 0.02), "learning rate 1e-06", "steps 12")
+    assert some.not_tested == (
+        "steps 12", "another model", "another algorithm", "another pairing", "another reward model",
+    )  # fmt: skip
+    assert "learning rate 1e-06: carries over (over 0.99). Not tested: steps 12, " in some.line()
+
+
+def test_a_setting_without_noise_or_rivals_is_no_judgement() -> None:
+    assert judged(under("algorithm sft", 0.02, seeds=1)).tried == ()
+    assert judged(under("algorithm sft", 0.02)[:1]).tried == ()
+
+
+def test_the_advised_split_is_the_tried_one_nearest_to_the_recommendation() -> None:
+    (found,) = judged(under("algorithm sft", 0.02), recommended=Split(14_000, 3)).tried
+    assert found.advised == Split(16_000, 3) and found.verdict == "reversed"
+
+
+@pytest.mark.parametrize(("gain", "first"), [(-0.02, True), (0.02, False)])
+def test_the_report_has_a_section_and_leads_with_a_reversal(tmp_path: Path, gain: float, first: bool) -> None:
+    study = replace(asked(own()), carried=judged(under("algorithm sft", gain), "algorithm sft"))
+    html = write_report(tmp_path, study).read_text()
+    top = html[: html.index("Reward on diversity")]
+    assert ("Under algorithm sft the advice is reversed" in top) == first
+    section = html[html.index("Does it carry over?") :]
+    assert "Under algorithm sft" in section and "Not tested: another model, " in section
+    assert (tmp_path / "plots" / "carry_over.png").stat().st_size > 5_000
+    kept = json.loads(json.dumps(study.results()["recommendation.json"]["transfer"]))
+    assert kept["tried"][0]["verdict"] == ("reversed" if first else "carries over")
+
+
+def test_a_study_that_tried_nothing_says_so_and_a_table_of_trials_does_not(tmp_path: Path) -> None:
+    study = asked(own())
+    assert "Does it carry over?" not in write_report(tmp_path / "a", study).read_text()
+    html = write_report(tmp_path / "b", replace(study, carried=judged([]))).read_text()
+    assert "tried under the study&#x27;s own settings alone" in html and "Not tested: another model" in html
