@@ -2,18 +2,18 @@
 
     python -m benchmarks.transfer [--quick] [--replays 200]
 
-Nothing is trained: a trial's reward is the ground's true reward plus the noise of one seed, that of the paper's
-PRO. The study (the proxy) is a grid of three numbers of responses at four budget fractions, where more responses
-are better by the paper's step. Under the other setting (the target) the same contenders are trained as the
-product plans it (`search.plan.transfer`) and judged as its report does (`search.advice.carry_over`). Each ground
-says what one more response is worth in the target:
+Nothing is trained: a trial's reward is the ground's true reward plus the noise of one seed, that of the
+paper's PRO. The study (the proxy) is a grid of three numbers of responses at four budget fractions with two
+seeds, where more responses are better by the paper's step. Under the other setting (the target) contenders
+are trained as the product plans it (`search.plan.transfer`) and judged as its report does
+(`search.advice.carry_over`). Each ground says what one more response is worth in the target:
 
 - `same`: what it is worth in the study; `larger`, `smaller`: twice, or half of that;
 - `level`: nothing, so that every split is as good as any;
 - `reversed`: the opposite, times one, two and three.
 
-A reversal is *named* where the verdict is "reversed". The baseline, of the same trials: name one whenever another
-split has the best mean. The last line is one JSON object.
+A reversal is *named* where the verdict is "reversed". The baseline, of the same trials: name one whenever
+another split has the best mean. The last line is one JSON object.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ class Carried:
 
     `still_best` is the probability that none of the other splits tried there is better than `advised` by more
     than the margin, `rival_better` the probability that the one of them which most probably is better, is.
-    Where the first is high enough the advice *carries over*, where the second is, it is *reversed*, else it is
-    *open*. `best` is the best split there, `agreement` that of the rankings here and there.
+    Where the first is high enough the advice *carries over*, where the second is, it is *reversed*, else it
+    is *open*. `best` is the best split there, `agreement` that of the rankings here and there.
     """
 
     setting: str

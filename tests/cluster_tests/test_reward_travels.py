@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from support.tiny_models import byte_tokenizer, tiny_llama
 
+from base.errors import RewardError
 from metrics.config import RewardConfig
 from metrics.reward.fitted import fit_sample
 from pools.types import Example, MemoryExamples, Pool, Prompt, Response
+from search.execution.trial import setup_at
 from search.study.folder import StudyFolder
+from search.trials.design_point import DesignPoint
 from trainers.config.trainer import EvaluationConfig, ModelConfig, TrainerConfig
 from trainers.models import load_policy
 from trainers.spec import TrialSetup
@@ -52,3 +55,27 @@ def test_what_was_fitted_elsewhere_judges_here_and_after_a_restart(setup: TrialS
     worker = Evaluator(replace(setup, reward_artifact=kept), pool, LocalContext())
     again = worker.judge(load_policy(setup.model.name, dtype="fp32"), sharded=False)
     assert again.rewards == prepared.base.rewards
+
+
+def test_a_fitted_reward_reads_the_studys_model_whichever_is_trained(
+    setup: TrialSetup, tmp_path: Path
+) -> None:
+    train = MemoryExamples(
+        Example(Prompt(f"Say {n}."), tuple(Response(f"{n} " * k, score=k) for k in (1, 2, 3)))
+        for n in range(12)
+    )
+    pool = Pool(name="counting", train=train, held_out=(Example(Prompt("Say more."), ()),))
+    prepared = prepare(setup, pool, sample=fit_sample(train, setup.reward, seed=0), context=LocalContext())
+    tiny_llama(vocab_size=300, max_position_embeddings=512, hidden_size=48).save_pretrained(
+        tmp_path / "other"
+    )
+    byte_tokenizer(chat=True).save_pretrained(tmp_path / "other")
+
+    point = DesignPoint(prompts=4, responses=2, hyperparameters=(("model.name", str(tmp_path / "other")),))
+    there = setup_at(point, replace(setup, reward_artifact=prepared.reward_artifact))
+    worker = Evaluator(there, pool, LocalContext())
+    assert worker.path == str(tmp_path / "other")
+    judged = worker.judge(load_policy(worker.path, dtype="fp32"), sharded=False)
+    assert 0 <= judged.rewards[0] <= 1
+    with pytest.raises(RewardError, match="another base model|features"):
+        Evaluator(replace(there, reward_base=""), pool, LocalContext())

@@ -24,14 +24,15 @@ from search.terminal.display import Display
 from search.trials.attempts import Attempts
 from search.trials.design_point import Trial
 from search.trials.record import TrialRecord
+from search.trials.trials_csv import read_trials
 
-CONFIG = StudyConfig.model_validate(
-    {
-        "budget": 4800,
-        "pool": {"path": "demo"},
-        "search": {"budget_fractions": [0.125, 0.5, 1.0], "trials": 30},
-    }
-)
+TREE = {
+    "budget": 4800,
+    "pool": {"path": "demo"},
+    "search": {"budget_fractions": [0.125, 0.5, 1.0], "trials": 30},
+}
+CONFIG = StudyConfig.model_validate(TREE)
+ELSEWHERE = StudyConfig.model_validate({**TREE, "transfer": {"algorithms": ["sft"], "lrs": [1e-6]}})
 SIZES = (10, 100, 1_000, 10_000)
 CURVE = DiversityCurve(SIZES, tuple(2 * float(np.log(n)) for n in SIZES))
 
@@ -39,12 +40,12 @@ CURVE = DiversityCurve(SIZES, tuple(2 * float(np.log(n)) for n in SIZES))
 class Life:
     """One run of the study, from its start to its end or its death."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, config: StudyConfig = CONFIG) -> None:
         self.console = Console(record=True, width=300, file=(path / "terminal").open("w"))
-        display, folder, space = Display(self.console), StudyFolder(path / "study"), Space(CONFIG)
+        display, folder, space = Display(self.console), StudyFolder(path / "study"), Space(config)
         folder.path.mkdir(exist_ok=True)
-        folder.adopt(CONFIG)
-        self.ledger = Ledger(CONFIG, folder, display, nowhere(), Attempts(folder.attempts, "study"))
+        folder.adopt(config)
+        self.ledger = Ledger(config, folder, display, nowhere(), Attempts(folder.attempts, "study"))
         self.proposals = Proposals(space, identity="study", url=f"sqlite:///{folder.optuna}")
         self.conductor = Conductor(Plan(space, CURVE), self.proposals, self.ledger, display)
 
@@ -88,6 +89,51 @@ def test_a_killed_study_goes_on_where_it_was_and_ends_as_if_it_had_not_been(tmp_
 
     third = Life(killed)
     assert not third.conductor.look_ahead() and third.run() == []
+
+
+def test_trials_under_other_settings_follow_the_search_and_stay_out_of_it(tmp_path: Path) -> None:
+    alone, more = tmp_path / "alone", tmp_path / "more"
+    alone.mkdir()
+    more.mkdir()
+    plain, life = Life(alone), Life(more, ELSEWHERE)
+    own, done = plain.run(), life.run()
+    tags = [trial.point.transfer for trial in done]
+    assert done[: len(own)] == own and "" not in tags[len(own) :]
+    assert set(tags[len(own) :]) == {"algorithm sft", "learning rate 1e-06"}
+    assert life.ledger.finished_trials == plain.ledger.finished_trials
+    assert life.conductor.to_dict() == plain.conductor.to_dict()
+    assert [r.trial for r in life.conductor.records] == [r.trial for r in plain.conductor.records]
+    assert sorted(life.optuna_keys()) == sorted(plain.optuna_keys())
+    tables = [life.ledger.folder.path / name for name in ("trials.csv", "transfer.csv")]
+    assert [len(read_trials(table)) for table in tables] == [len(plain.ledger.records), 6]
+    seen = life.conductor.standing(2)
+    assert seen.finished == len(done) and seen.best == plain.conductor.standing(2).best
+    said = life.console.export_text()
+    assert said.count("the study stops: ") == 1 and "next 1,200 x 4 algorithm.name=sft: does it carry" in said
+
+
+def test_a_study_killed_among_other_settings_goes_on_there(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    undisturbed = Life(whole, ELSEWHERE).run()
+    first = Life(killed, ELSEWHERE)
+    before = first.run(len(undisturbed) - 4)
+    lost = first.conductor.next()
+    assert isinstance(lost, Train) and lost.trial.point.transfer
+    second = Life(killed, ELSEWHERE)
+    after = second.run()
+    assert after[0] == lost.trial and before + after == undisturbed
+    third = Life(killed, ELSEWHERE)
+    assert not third.conductor.look_ahead() and third.run() == []
+
+
+def test_settings_that_are_added_later_are_tried_without_a_new_search(tmp_path: Path) -> None:
+    own = Life(tmp_path).run()
+    added = Life(tmp_path, ELSEWHERE)
+    assert added.conductor.look_ahead()
+    done = added.run()
+    assert own and all(trial.point.transfer for trial in done)
 
 
 def test_every_trial_says_what_is_believed_and_why_it_goes_on(tmp_path: Path) -> None:
