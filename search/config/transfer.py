@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from base.errors import ConfigError, known
 from base.settings import Settings
@@ -107,5 +107,5 @@ class TransferConfig(Settings):
             if setting.axis.hyperparameter != MODEL:
                 try:
                     applied(trainer, {setting.axis.hyperparameter: setting.value})
-                except ValueError as error:
-                    raise ConfigError(f"{where}: {error}") from error
+                except ValidationError as error:
+                    raise ConfigError(f"{where}: {error.errors()[0]['msg']}") from None

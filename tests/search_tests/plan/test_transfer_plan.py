@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from factories import planned, record
 
+from search.config.load import load_config
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
 from search.plan.plan import Plan
@@ -147,3 +148,10 @@ def test_the_studys_own_trials_keep_the_keys_that_they_had() -> None:
 def test_a_setting_that_cannot_be_tried_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         StudyConfig.model_validate({"budget": 4800, "pool": {"path": "demo"}, **changes})
+
+
+def test_the_shipped_configuration_tries_two_algorithms_and_a_learning_rate() -> None:
+    config = load_config("transfer.yaml")
+    names = [setting.name for setting in config.transfer.settings]
+    assert names == ["algorithm sft", "algorithm dpo", "learning rate 5e-05"]
+    assert config.trainer.algorithm.pairing == "best_worst"
