@@ -91,21 +91,21 @@ class TransferConfig(Settings):
                 f'transfer.steps is given, but trainer.matching is "{trainer.matching}": leave it out, or '
                 "match by steps"
             )
-        seen: set[str] = set()
+        names = [setting.name for setting in self.settings]
         for setting in self.settings:
-            own = (
-                model
-                if setting.axis.hyperparameter == MODEL
-                else value_of(trainer, setting.axis.hyperparameter)
-            )
-            where = f"transfer.{setting.axis.field} holds {setting.value!r}"
-            if setting.value == own:
-                raise ConfigError(f"{where}, which is the study's own: leave it out")
-            if setting.name in seen:
-                raise ConfigError(f"{where} twice")
-            seen.add(setting.name)
-            if setting.axis.hyperparameter != MODEL:
-                try:
-                    applied(trainer, {setting.axis.hyperparameter: setting.value})
-                except ValidationError as error:
-                    raise ConfigError(f"{where}: {error.errors()[0]['msg']}") from None
+            if names.count(setting.name) > 1:
+                raise ConfigError(f"transfer.{setting.axis.field} holds {setting.value!r} twice")
+            _check_setting(setting, model, trainer)
+
+
+def _check_setting(setting: Setting, model: str, trainer: TrainerConfig) -> None:
+    """Raise ConfigError where it is the study's own, or what the trainer refuses."""
+    name, where = setting.axis.hyperparameter, f"transfer.{setting.axis.field} holds {setting.value!r}"
+    if setting.value == (model if name == MODEL else value_of(trainer, name)):
+        raise ConfigError(f"{where}, which is the study's own: leave it out")
+    if name == MODEL:
+        return
+    try:
+        applied(trainer, {name: setting.value})
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {error.errors()[0]['msg']}") from None
