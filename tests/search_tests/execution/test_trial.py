@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 from factories import planned
 
+from metrics.config import RewardConfig
 from metrics.tokens import TokenTable
 from pools.config import PoolConfig
 from pools.sources import load_pool
 from pools.types import Pool
 from search.execution.draw import choose_orders, measure
+from search.execution.trial import setup_at
 from search.trials.design_point import Trial
+from trainers.config.trainer import EvaluationConfig, ModelConfig, TrainerConfig
+from trainers.spec import TrialSetup
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +97,22 @@ def test_a_study_of_twenty_trials_tokenises_its_pool_once(
     for prompts in range(9, 189, 9):
         measure(pool, table, choose_orders(pool, table, trial(prompts, "diverse")))
     assert texts == [len(pool.train)]
+
+
+def test_a_setting_changes_one_thing_of_the_setup() -> None:
+    own = TrialSetup(
+        model=ModelConfig(name="small", prompt_format="plain"),
+        trainer=TrainerConfig(),
+        evaluation=EvaluationConfig(),
+        reward=RewardConfig(),
+    )
+    at = {
+        name: setup_at(planned(8, 2, hyperparameters=((name, value),)).point, own)
+        for name, value in (("model.name", "large"), ("trainer.algorithm.name", "dpo"), ("trainer.steps", 9))
+    }
+    assert setup_at(planned(8, 2).point, own) == own
+    model = at["model.name"]
+    assert (model.model.name, model.model.prompt_format, model.reward_base) == ("large", "plain", "small")
+    assert model.trainer == own.trainer
+    assert at["trainer.algorithm.name"].trainer.algorithm.name == "dpo"
+    assert at["trainer.steps"].trainer.steps == 9 and at["trainer.steps"].model == own.model
