@@ -37,17 +37,14 @@ class TransferPlan:
         `own` is what the study's own search has done, `elsewhere` its trials under other settings.
         """
         contenders = self.contenders(own) if self.settings else []
-        if len(contenders) < 2 or self.limit(own, elsewhere):
+        everything = [*own.finished, *elsewhere.finished]
+        if len(contenders) < 2 or amount_reached(self._plan.search, everything):
             return Wait() if elsewhere.running else None
         steps = [self._under(setting, contenders, elsewhere) for setting in self.settings]
         ready = [step for step in steps if isinstance(step, Train)]
         if ready:
             return ready[0]
         return Wait() if elsewhere.running else None
-
-    def limit(self, own: Progress, elsewhere: Progress) -> str:
-        """The limit of tokens, hours or money that all trials together have reached, in words; or ""."""
-        return amount_reached(self._plan.search, [*own.finished, *elsewhere.finished])
 
     def left(self, elsewhere: Progress) -> int:
         """How many more trials there may be at most."""
@@ -89,7 +86,7 @@ class TransferPlan:
         free = [point for point in points if point not in elsewhere.given_up]
         if len(started) >= self.config.trials or points[0] not in free or len(free) < 2:
             return None
-        if len(running) >= AT_ONCE or {r.point for r in finished} != set(free):
+        if len(running) >= AT_ONCE or not set(free) <= {record.point for record in finished}:
             return Wait()
         return self._confirm(setting, free, finished, elsewhere)
 

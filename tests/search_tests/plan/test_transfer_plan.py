@@ -16,7 +16,7 @@ from search.plan.plan import Plan
 from search.plan.progress import Progress
 from search.plan.space import Space
 from search.plan.step import Train, Wait
-from search.plan.transfer import TransferPlan
+from search.plan.transfer import TransferPlan, under
 from search.trials.design_point import Trial
 from search.trials.record import TrialRecord
 
@@ -81,6 +81,16 @@ def test_what_stays_open_gets_more_seeds_of_the_two_that_matter_up_to_the_limit(
     assert len(seeds) == 14 == len(set(seeds))
     first = found[0].point
     assert sum(one.point == first for one in found) >= 2
+
+
+def test_trials_of_earlier_contenders_hold_up_nobody() -> None:
+    of = plan({"algorithms": ["sft"], "trials": 12})
+    own, setting = searched(of), TransferPlan(of).settings[0]
+    old = trained(Trial(under(setting, of.space.grid()[-1]), (0, 1)), lambda trial: 0.5, 0.05)
+    contenders = TransferPlan(of).contenders(own)
+    new = [trained(Trial(under(setting, p), (0, 1)), lambda trial: 0.5, 0.05) for p in contenders]
+    step = TransferPlan(of).next(own, Progress(finished=[old, *new]))
+    assert isinstance(step, Train) and step.trial.seeds == (2, 3)
 
 
 def test_without_settings_or_advice_nothing_is_trained() -> None:
