@@ -145,7 +145,7 @@ class Conductor:
         if self._waiting:
             return Wait()
         progress = self.progress
-        step: Step = self.plan.next(progress, self._proposals.propose)
+        step = self.plan.next(progress, self._proposals.propose)
         self._believed = self.plan.belief(progress).sentence()
         if isinstance(step, Stop):
             self._stop(step)
