@@ -15,7 +15,9 @@ from pools.types import Message, Prompt, Response
 
 _CONTROL = re.compile(
     r"<\|(?:im_start|im_end|im_sep|endoftext|begin_of_text|end_of_text|eot_id|start_header_id|end_header_id|"
-    r"system|user|assistant|prompter|end|endofprompt)\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|</s>"
+    r"system|user|assistant|prompter|end|endofprompt|end_of_turn|end_of_role|start_of_role|eom_id|"
+    r"START_OF_TURN_TOKEN|END_OF_TURN_TOKEN|(?:USER|CHATBOT|SYSTEM)_TOKEN)\|>|\[/?INST\]|<</?SYS>>|"
+    r"<(?:start|end)_of_turn>|<extra_id_\d>|</s>"
 )
 ROLES = ("system", "user", "assistant")
 PARTS = ("train", "held_out")

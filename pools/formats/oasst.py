@@ -81,7 +81,7 @@ def tree_of(messages: Sequence[Fields]) -> dict[str, object]:
             nodes[parent]["replies"].append(node)
         else:
             roots.append(node)
-    lost = len(messages) - sum(1 for root in roots[:1] for _ in _walk(root))
+    lost = len(messages) - sum(1 for root in roots[:1] if not root.get("parent_id") for _ in _walk(root))
     return {
         "message_tree_id": messages[0].get("message_tree_id"),
         "prompt": roots[0] if roots else {},

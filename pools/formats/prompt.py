@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Fields, Turn
-from pools.formats.values import decoded, dialogue, is_turns, open_prompt, turns_of
+from pools.formats.values import SPELT, decoded, dialogue, is_turns, marked_turns, open_prompt, turns_of
 
 SYSTEM = ("system", "system_prompt", "system_message")
 PROMPT = (
@@ -26,7 +27,13 @@ PROMPT = (
     "conversation",
     "messages",
 )
+# What a question may be about: never left out unsaid, and never put before it unasked.
+PASSAGES = ("documents", "document", "passages", "passage", "contexts", "article")
 _KNOWN = frozenset(PROMPT)
+_PASSAGES = frozenset(PASSAGES)
+TURN_MARK = "<extra_id_1>"
+_TURN_MARK = re.compile(r"\n?<extra_id_1>(User|Assistant|System)\n")
+_TURN_ROLES = {"User": "user", "Assistant": "assistant", "System": "system"}
 
 
 @lru_cache(4096)
@@ -64,7 +71,9 @@ def no_prompt(row: Fields) -> RowFlaw:
 def given_prompt(row: Fields) -> Asked | None:
     """As `prompt_of`, but None where no known column holds anything."""
     prompts, systems = named(tuple(row))
-    given = [name for name in prompts if row[name]]
+    given = [
+        name for name in prompts if (value := row[name]) and not (isinstance(value, str) and value.isspace())
+    ]
     if not given:
         return None
     if given[:2] == [
@@ -76,6 +85,8 @@ def given_prompt(row: Fields) -> Asked | None:
     else:
         content = _after_history(row, content_of(row[given[0]], given[0]))
         columns, others = (given[0],), given[1:]
+    if not _PASSAGES.isdisjoint(row):
+        _refuse_passages(columns[-1], row)
     for other in others:
         _refuse_second(columns[-1], content, other, row[other])
     system = _system(row, systems)
@@ -87,14 +98,18 @@ def content_of(value: object, name: str) -> str | list[Turn]:
     if isinstance(value, str):
         if (turns := dialogue(value)) is not None:
             return open_prompt(turns)
-        inner = decoded(value) if value.startswith(("[", "{")) else value
+        if TURN_MARK in value and _TURN_MARK.search(value):  # as HelpSteer writes dialogues
+            start = "" if _TURN_MARK.match(value) else f"{TURN_MARK}User\n"
+            return open_prompt(marked_turns(start + value, _TURN_MARK, _TURN_ROLES))
+        inner = decoded(value) if value.startswith(("[", *SPELT)) else value
         return value if isinstance(inner, str) else _structured(inner, name, value)
     return _structured(value, name)
 
 
 def _structured(value: object, name: str, spelt: str = "") -> str | list[Turn]:
     if is_turns(value):
-        return turns_of(value)  # type: ignore[arg-type]
+        turns = turns_of(value)  # type: ignore[arg-type]
+        return turns[:-1] if len(turns) > 1 and _is_open(turns[-1]) else turns
     if isinstance(value, dict) and isinstance(value.get("messages"), list):
         return _structured(value["messages"], f"{name}.messages")
     if spelt and not (isinstance(value, list) and value and all(isinstance(each, str) for each in value)):
@@ -102,6 +117,10 @@ def _structured(value: object, name: str, spelt: str = "") -> str | list[Turn]:
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         return value[0]
     raise RowFlaw("wrong_shape", f"{name} is {shown(value)}: a text or a list of turns was expected")
+
+
+def _is_open(turn: Turn) -> bool:
+    return turn["role"] == "assistant" and not turn["content"]
 
 
 def system_columns(row: Fields) -> tuple[str, ...]:
@@ -173,6 +192,16 @@ def _refuse_second(name: str, content: str | list[Turn], other: str, value: obje
         f"{name} and {other} could both be part of the prompt; say which with pool.columns, such as "
         f"{{prompt: {name}, ...}} or {{prompt: [{other}, {name}], ...}}",
     )
+
+
+def _refuse_passages(name: str, row: Fields) -> None:
+    for other in PASSAGES:
+        if row.get(other):
+            raise RowFlaw(
+                "two_prompts",
+                f"{other} may belong before {name}; say so with pool.columns, such as "
+                f"{{prompt: [{other}, {name}], ...}} or {{prompt: {name}, ...}}",
+            )
 
 
 def _words(content: str | list[Turn]) -> str:

@@ -109,8 +109,19 @@ def _alternating(asked: list[object], answers: list[object]) -> list[Turn]:
 
 
 def from_summaries(row: Fields) -> Draft:
-    """summarize_from_feedback: a post and two summaries; the prompt as in Stiennon et al. 2020, table 29."""
-    info = unspelt(row["info"])
+    """summarize_from_feedback: a post and two summaries, of which `choice` is the better."""
+    items = [item or {} for item in objects(row["summaries"], "summaries")]
+    if len(items) != 2:
+        raise RowFlaw("wrong_shape", f"{len(items)} summaries: two were expected")
+    better = _choice(row["choice"], "choice")
+    asked = Asked(post_of(row["info"]), ("info",))
+    sides = (items[0].get("text"), items[1].get("text"))
+    return pair(row, *sides, scores_of(1.0 - 2.0 * better), ("summary 0", "summary 1"), asked)
+
+
+def post_of(info: object) -> str:
+    """The prompt of a summary, as in Stiennon et al. 2020, table 29."""
+    info = unspelt(info)
     if not isinstance(info, dict):
         raise RowFlaw("wrong_shape", f"info is {shown(info)}: an object was expected")
     if info.get("post"):
@@ -118,15 +129,9 @@ def from_summaries(row: Fields) -> Draft:
         lines = [f"{head}{info[name]}" for head, name in heads if info.get(name)]
     else:
         lines = [f"Article: {info['article']}"] if info.get("article") else []
-    items = [item or {} for item in objects(row["summaries"], "summaries")]
-    if len(items) != 2:
-        raise RowFlaw("wrong_shape", f"{len(items)} summaries: two were expected")
-    better = _choice(row["choice"], "choice")
-    asked = Asked("\n\n".join([*lines, "TL;DR:"]) if lines else "", ("info",))
-    if not asked.content:
+    if not lines:
         raise RowFlaw("empty_prompt", "info holds neither post nor article")
-    sides = (items[0].get("text"), items[1].get("text"))
-    return pair(row, *sides, scores_of(1.0 - 2.0 * better), ("summary 0", "summary 1"), asked)
+    return "\n\n".join([*lines, "TL;DR:"])
 
 
 def from_openai(row: Fields) -> Draft:
