@@ -19,6 +19,7 @@ _CONTROL = re.compile(
     r"START_OF_TURN_TOKEN|END_OF_TURN_TOKEN|(?:USER|CHATBOT|SYSTEM)_TOKEN)\|>|\[/?INST\]|<</?SYS>>|"
     r"<(?:start|end)_of_turn>|<extra_id_\d>|</s>"
 )
+_SHORT = 20  # characters of a prompt that a response may well begin with by itself
 ROLES = ("system", "user", "assistant")
 PARTS = ("train", "held_out")
 
@@ -62,6 +63,8 @@ def _notes(prompt: str, responses: Sequence[str]) -> Iterator[Flaw]:
         if ("<" in text or "INST]" in text) and (found := _CONTROL.search(text)):
             yield Flaw("control_tokens", found[0])
             break
+    if len(prompt) > _SHORT and len(responses) > 1 and all(text.startswith(prompt) for text in responses):
+        yield Flaw("prompt_repeated", shown(prompt))
     for text in responses:
         if text[:2] == '["' and isinstance(inner := decoded(text), list) and all(map(_is_text, inner)):
             yield Flaw("json_text", shown(text))

@@ -32,8 +32,7 @@ def ranked_column(row: Fields) -> str:
 def from_argilla(row: Fields) -> Draft:
     """A ranking of fields by each of several people, as they submitted it; ties share a rank."""
     name = ranked_column(row)
-    stated = row.get(f"{name}.status")
-    states = stated if isinstance(stated, list) else []
+    states = _states(row, name)
     rankings = []
     for index, each in enumerate(listed(row[name], name)):
         state = states[index] if index < len(states) else _field(each, "status")
@@ -104,11 +103,16 @@ def _stated(row: Fields, name: str) -> list[tuple[object, object]]:
     if not isinstance(values, list):
         return []
     if f"{name}.users" in row or f"{name}.status" in row:
-        states = row.get(f"{name}.status")
-        return list(zip_longest(values, states if isinstance(states, list) else []))[: len(values)]
+        return list(zip_longest(values, _states(row, name)))[: len(values)]
     if all(isinstance(each, dict) and {"user_id", "value"} <= each.keys() for each in values):
         return [(each["value"], each.get("status")) for each in values]
     return []
+
+
+def _states(row: Fields, name: str) -> list[object]:
+    """Whether each person's answer in a column was submitted, where the row says so."""
+    states = unspelt(row.get(f"{name}.status"))
+    return states if isinstance(states, list) else []
 
 
 def _field(value: object, name: str) -> object:

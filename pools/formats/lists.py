@@ -14,6 +14,8 @@ from pools.formats.values import (
     first_named,
     first_of,
     hh_turns,
+    is_turn,
+    is_turns,
     listed,
     marked_turns,
     number_of,
@@ -50,14 +52,14 @@ def from_pool(row: Fields) -> Draft:
     """Our own schema; `reward` and `model` are accepted for `score` and `source`, and the like for `text`."""
     prompt, meta = row.get("prompt"), row.get("meta")
     content = with_system(row, content_of(prompt, "prompt")) if prompt else prompt
-    answers = _answers(row.get("responses"), "responses")
+    answers = _answers(row, "responses")
     return Draft(content, answers, row.get("domain"), row.get("part"), unspelt(meta))
 
 
 def from_objects(row: Fields) -> Draft:
     """A list of objects under another name than our own: `completions: [{text, score}]`."""
     name = first_named(row, RESPONSES)
-    return Draft(prompt_of(row).content, _answers(row[name], name), row.get("domain"), row.get("part"))
+    return Draft(prompt_of(row).content, _answers(row, name), row.get("domain"), row.get("part"))
 
 
 def holds_objects(row: Fields) -> bool:
@@ -68,13 +70,13 @@ def holds_objects(row: Fields) -> bool:
     )
 
 
-def _answers(value: object, name: str) -> list[Answer]:
-    value = unspelt(value)
+def _answers(row: Fields, name: str) -> list[Answer]:
+    value = unspelt(row.get(name))
     if isinstance(value, list) and value and isinstance(value[0], str):
         raise RowFlaw(
             "wrong_shape",
-            f"{name} holds texts, and no column of a known name their scores ({', '.join(SCORES)}): "
-            f"say which one does with pool.columns: {{prompt: ..., responses: {name}, scores: COLUMN}}",
+            f"{name} holds texts, and none of {', '.join(map(str, row))} is a known name for their scores: "
+            f"say which one holds them with pool.columns: {{prompt: ..., responses: {name}, scores: COLUMN}}",
         )
     items = objects(value, name)
     return [_answer(item, len(items)) for item in items]
@@ -109,9 +111,14 @@ def from_scored(row: Fields) -> Draft:
     named = sources if len(sources) == len(texts) else [""] * len(texts)
     answers = [
         Answer(text_of(text), _rank_score(number, len(texts)) if scores_in in RANKS else number, source)
-        for text, number, source in zip(texts, map(score_of, scores), named, strict=True)
+        for text, number, source in zip(texts, map(_one_score, scores), named, strict=True)
     ]
     return Draft(prompt_of(row).content, answers, row.get("domain"), row.get("part"))
+
+
+def _one_score(value: object) -> object:
+    """A list of scores is left as it is, and refused: it may hold attributes, or a score for each token."""
+    return value if isinstance(value, list) else score_of(value)
 
 
 def holds_scored_sides(row: Fields) -> bool:
@@ -125,7 +132,13 @@ def holds_scored_sides(row: Fields) -> bool:
 
 
 def _are_texts(values: object) -> bool:
-    return isinstance(values, list) and all(each is None or isinstance(each, str) for each in values)
+    """Whether these are texts, or turns that hold no score of their own."""
+    return isinstance(values, list) and all(each is None or _is_text(each) for each in values)
+
+
+def _is_text(value: object) -> bool:
+    value = value[0] if is_turns(value) else value  # type: ignore[index]
+    return isinstance(value, str) or (is_turn(value) and first_of(value, SCORE) is None)  # type: ignore[arg-type]
 
 
 def _last(side: object) -> object:

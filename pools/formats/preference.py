@@ -7,7 +7,7 @@ from functools import lru_cache
 from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Answer, Draft, Fields
 from pools.formats.pairs import SIDES, pair, pair_scores, scored_sides
-from pools.formats.prompt import PASSAGES, TURN_MARK, named, prompt_of
+from pools.formats.prompt import HISTORY, PASSAGES, TURN_MARK, named, prompt_of
 from pools.formats.values import hh_turns, is_turns, listed, merged_turns, spells_texts
 
 LABEL = (1.0, 0.0)
@@ -123,7 +123,7 @@ def _plain(row: Fields) -> Draft | None:
 @lru_cache(4096)
 def _asks_plainly(columns: tuple[str, ...]) -> bool:
     """Whether of these columns `prompt` alone can be of the prompt, and none holds a side's score."""
-    known = {"history", BEGUN, *PASSAGES, *SIDES} & set(columns)
+    known = {*HISTORY, BEGUN, *PASSAGES, *SIDES} & set(columns)
     return named(columns) == (["prompt"], []) and known == set(SIDES) and not scored_sides(columns)
 
 
@@ -132,10 +132,11 @@ def _is_plain(text: object) -> bool:
 
 
 def are_lists_of_texts(row: Fields) -> bool:
-    """Whether both sides are lists of texts, as in RewardBench 2."""
-    return all(
-        isinstance(row[side], list) and bool(row[side]) and isinstance(row[side][0], str)
-        for side in ("chosen", "rejected")
+    """Whether both sides are lists of texts, as in RewardBench 2; one of them may be spelt in JSON."""
+    sides = [row[side] for side in SIDES]
+    return any(isinstance(side, list) for side in sides) and all(
+        spells_texts(side) or (isinstance(side, list) and bool(side) and isinstance(side[0], str))
+        for side in sides
     )
 
 

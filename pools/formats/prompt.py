@@ -9,7 +9,18 @@ from typing import NamedTuple
 
 from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Fields, Turn
-from pools.formats.values import SPELT, decoded, dialogue, is_turns, marked_turns, open_prompt, turns_of
+from pools.formats.values import (
+    SPELT,
+    decoded,
+    dialogue,
+    is_turn,
+    is_turns,
+    marked_turns,
+    open_prompt,
+    turn_of,
+    turns_of,
+    unspelt,
+)
 
 SYSTEM = ("system", "system_prompt", "system_message")
 PROMPT = (
@@ -29,7 +40,9 @@ PROMPT = (
 )
 # What a question may be about: never left out unsaid, and never put before it unasked.
 PASSAGES = ("documents", "document", "passages", "passage", "contexts", "article")
+HISTORY = ("history", "chat_history", "conversation_history", "dialogue_history")
 _KNOWN = frozenset(PROMPT)
+_HISTORIES = frozenset(HISTORY)
 _PASSAGES = frozenset(PASSAGES)
 TURN_MARK = "<extra_id_1>"
 _TURN_MARK = re.compile(r"\n?<extra_id_1>(User|Assistant|System)\n")
@@ -110,6 +123,8 @@ def _structured(value: object, name: str, spelt: str = "") -> str | list[Turn]:
     if is_turns(value):
         turns = turns_of(value)  # type: ignore[arg-type]
         return turns[:-1] if len(turns) > 1 and _is_open(turns[-1]) else turns
+    if is_turn(value):
+        return [turn_of(value)]
     if isinstance(value, dict) and isinstance(value.get("messages"), list):
         return _structured(value["messages"], f"{name}.messages")
     if spelt and not (isinstance(value, list) and value and all(isinstance(each, str) for each in value)):
@@ -170,13 +185,17 @@ def occurs(given: Sequence[Turn], turns: Sequence[Turn]) -> bool:
 
 
 def _after_history(row: Fields, content: str | list[Turn]) -> str | list[Turn]:
-    """The prompt after the earlier turns that LLaMA-Factory's `history` lists as pairs of texts."""
-    pairs = row.get("history")
-    if not (isinstance(pairs, list) and pairs and all(isinstance(p, list) and len(p) == 2 for p in pairs)):
+    """The prompt after the earlier turns that a column lists, as turns or, as in LLaMA-Factory, as pairs."""
+    if _HISTORIES.isdisjoint(row) or not (name := next((each for each in HISTORY if row.get(each)), "")):
         return content
+    value = unspelt(row[name])
+    if is_turns(value):
+        return [*turns_of(value), *as_turns(content)]  # type: ignore[arg-type]
+    if not (isinstance(value, list) and all(isinstance(each, list) and len(each) == 2 for each in value)):
+        raise RowFlaw("two_prompts", f"{name} is {shown(value)}: pairs of texts or turns were expected")
     roles = ("user", "assistant")
     earlier = [
-        {"role": role, "content": text} for pair in pairs for role, text in zip(roles, pair, strict=True)
+        {"role": role, "content": text} for pair in value for role, text in zip(roles, pair, strict=True)
     ]
     return [*earlier, *as_turns(content)]
 

@@ -92,7 +92,7 @@ def _refuse_media(row: Fields) -> None:
         if any(value.values()) if isinstance(value, dict) else value:
             raise RowFlaw(
                 "wrong_shape",
-                f"{name} belongs to the prompt, and only text can be used (pool.columns reads it alone)",
+                f"what is in {name} belongs to the prompt, and only text can be used (or name pool.columns)",
             )
 
 

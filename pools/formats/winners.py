@@ -6,7 +6,7 @@ from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Draft, Fields
 from pools.formats.pairs import pair
 from pools.formats.prompt import prompt_of
-from pools.formats.values import first_named
+from pools.formats.values import first_named, number_of
 from pools.formats.verdicts import scores_of
 
 SIDES = (
@@ -33,6 +33,7 @@ VERDICTS = (
     "verdict",
     "choice",
     "comparison",
+    "label",
     "safer_response_id",
 )
 _TIES = ("tie", "tie (bothbad)", "both_bad", "bothbad", "both", "equal", "same", "draw", "neither", "c")
@@ -67,12 +68,14 @@ def _sides(row: Fields) -> tuple[str, str] | None:
 
 def _verdict(value: object, sides: tuple[str, str], column: str) -> float:
     """1 for the first side, -1 for the second, 0 for a tie."""
-    word = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-    word = word.strip().strip("[]").lower()
-    if word in _TIES:
+    number = number_of(value)
+    whole = isinstance(number, float) and number.is_integer()
+    word = str(int(number) if whole else value).strip().strip("[]").lower()  # type: ignore[call-overload]
+    if word in _TIES or word == f"{sides[0][-1]}={sides[1][-1]}".lower():
         return 0.0
-    for verdict, side, places in zip((1.0, -1.0), sides, _PLACES, strict=True):
-        if word in _words(side, places, (sides[0], column) in _NUMBERED):
+    for verdict, side, other, places in zip((1.0, -1.0), sides, sides[::-1], _PLACES, strict=True):
+        beats = f"{side[-1]}>{other[-1]}".lower()
+        if word == beats or word in _words(side, places, (sides[0], column) in _NUMBERED):
             return verdict
     raise RowFlaw(
         "wrong_shape",
