@@ -52,9 +52,17 @@ def check(draft: Draft) -> Checked:
             responses.append(_response(answer))
         except RowFlaw as error:
             flaws.append(error.flaw)
-    flaws += [Flaw(note) for note in draft.notes]
-    flaws += _notes(prompt.text, [response.text for response in responses])
+    flaws += map(Flaw, draft.notes)
+    texts = [response.text for response in responses]
+    if _may_be_notable(prompt.text, texts):
+        flaws += _notes(prompt.text, texts)
     return Checked(prompt, tuple(responses), tuple(flaws), part)
+
+
+def _may_be_notable(prompt: str, responses: Sequence[str]) -> bool:
+    """Whether to look for what `_notes` is about; hardly ever, and this costs little."""
+    whole = "\n".join([prompt, *responses])
+    return "<" in whole or "[" in whole or (bool(responses) and responses[0].startswith(prompt))
 
 
 def _notes(prompt: str, responses: Sequence[str]) -> Iterator[Flaw]:

@@ -144,9 +144,11 @@ def turn_of(item: object) -> Turn:
 
 
 def turns_of(value: Sequence[object]) -> list[Turn]:
-    """A list of turns, each as `turn_of` reads it; a system turn that is null is none."""
-    turns = map(turn_of, value)
-    return [turn for turn in turns if turn["content"] is not None or turn["role"] != "system"]
+    """A list of turns, each as `turn_of` reads it; a system turn that is null at the start is none."""
+    turns = [turn_of(item) for item in value]
+    if turns and turns[0]["content"] is None and turns[0]["role"] == "system":
+        del turns[0]
+    return turns
 
 
 def joined_parts(parts: Sequence[object]) -> str:
