@@ -99,7 +99,7 @@ def given_prompt(row: Fields) -> Asked | None:
         content = _after_history(row, content_of(row[given[0]], given[0]))
         columns, others = (given[0],), given[1:]
     if not _PASSAGES.isdisjoint(row):
-        _refuse_passages(columns[-1], row)
+        _refuse_passages(columns[-1], content, row)
     for other in others:
         _refuse_second(columns[-1], content, other, row[other])
     system = _system(row, systems)
@@ -213,9 +213,11 @@ def _refuse_second(name: str, content: str | list[Turn], other: str, value: obje
     )
 
 
-def _refuse_passages(name: str, row: Fields) -> None:
+def _refuse_passages(name: str, content: str | list[Turn], row: Fields) -> None:
+    """RowFlaw where the row holds a passage that the prompt does not."""
     for other in PASSAGES:
-        if row.get(other):
+        value = row.get(other)
+        if value and not (isinstance(value, str) and value.strip() in _words(content)):
             raise RowFlaw(
                 "two_prompts",
                 f"{other} may belong before {name}; say so with pool.columns, such as "

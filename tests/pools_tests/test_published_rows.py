@@ -81,7 +81,16 @@ OPEN = {"role": "assistant", "content": ""}
         ({"prompt": USER, **PAIR}, EARLIER[2:]),
         ({"prompt": " ", **ASKED}, EARLIER[2:]),
         ({"conversations": [{"speaker": "human", "text": "How long does rye keep?"}], **PAIR}, EARLIER[2:]),
-        ({**ASKED, "documents": None, "image": {"bytes": None, "path": None}, "history": []}, EARLIER[2:]),
+        (
+            {
+                **ASKED,
+                "article": "rye",
+                "documents": None,
+                "image": {"bytes": None, "path": None},
+                "history": [],
+            },
+            EARLIER[2:],
+        ),
     ],
 )
 def test_the_prompt_is_whole(row: Row, prompt: list[tuple[str, str]]) -> None:
