@@ -6,11 +6,13 @@ import ast
 import io
 import tokenize
 import warnings
+from itertools import islice
 from typing import Any
 
 _NAMES = {"None": None, "True": True, "False": False, "nan": float("nan"), "inf": float("inf")}
 _WRAPPERS = {"array", "np", "numpy", "Decimal"}
 _LAYOUT = {tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+_MOST_TOKENS = 200_000  # a second's work; after them comes the end, so that the value is not whole
 _END = (tokenize.ENDMARKER, "")
 
 
@@ -34,7 +36,7 @@ class _Printed:
     """The tokens of a text, one of them read ahead."""
 
     def __init__(self, text: str) -> None:
-        found = tokenize.generate_tokens(io.StringIO(text).readline)
+        found = islice(tokenize.generate_tokens(io.StringIO(text).readline), _MOST_TOKENS)
         self._tokens = ((each.type, each.string) for each in found if each.type not in _LAYOUT)
         self._ahead = next(self._tokens, _END)
 

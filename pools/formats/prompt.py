@@ -81,12 +81,19 @@ def no_prompt(row: Fields) -> RowFlaw:
     )
 
 
+def filled(row: Fields, names: Sequence[str]) -> list[str]:
+    """Those of these columns that hold something."""
+    return [
+        name
+        for name in names
+        if (value := row.get(name)) and not (isinstance(value, str) and value.isspace())
+    ]
+
+
 def given_prompt(row: Fields) -> Asked | None:
     """As `prompt_of`, but None where no known column holds anything."""
     prompts, systems = named(tuple(row))
-    given = [
-        name for name in prompts if (value := row[name]) and not (isinstance(value, str) and value.isspace())
-    ]
+    given = filled(row, prompts)
     if not given:
         return None
     if given[:2] == [

@@ -12,7 +12,7 @@ from pools.formats.columns import Columns, from_columns
 from pools.formats.draft import Draft, Fields
 from pools.formats.lists import RESPONSES, rating
 from pools.formats.pairs import scores_beside
-from pools.formats.prompt import PROMPT, system_columns
+from pools.formats.prompt import PROMPT, filled, system_columns
 from pools.formats.table import FORMATS, Format
 from pools.formats.values import number_of, objects
 from pools.types import Prompt
@@ -127,7 +127,7 @@ def prompt_columns(rows: Sequence[Fields], name: str) -> list[str]:
     found: dict[str, None] = {}
     for row in rows:
         if FORMATS[name].asks:
-            given = [each for each in PROMPT if row.get(each)]
+            given = filled(row, PROMPT)
             found |= dict.fromkeys(system_columns(row))
             found |= dict.fromkeys(given[:2] if given[:2] == ["instruction", "input"] else given[:1])
     return list(found)
