@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ast
-import io
-import tokenize
+import re
 import warnings
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+# Strings are matched without a way back, which would cost memory for every escape.
+_TOKEN = re.compile(
+    r"""\s*(?:(?P<literal>'(?:[^'\\]++|\\.)*+'|"(?:[^"\\]++|\\.)*+"|\d[\d_]*\.?\d*(?:[eE][-+]?\d+)?|\.\d+)"""
+    r"""|(?P<name>[A-Za-z_]\w*)|(?P<mark>[-\[\](){},:=.]))""",
+    re.DOTALL,
+)
 _NAMES = {"None": None, "True": True, "False": False, "nan": float("nan"), "inf": float("inf")}
 _WRAPPERS = {"array", "np", "numpy", "Decimal"}
-_LAYOUT = {tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
-_MOST_TOKENS = 200_000  # a second's work; after them comes the end, so that the value is not whole
-_END = (tokenize.ENDMARKER, "")
+_MOST_TOKENS = 100_000  # a second's work; after them comes the end, so that the value is not whole
+_END = ("", "")
 
 
 def from_printed(text: str) -> object:
@@ -22,32 +27,38 @@ def from_printed(text: str) -> object:
     Numpy prints no commas between items (`['a' 'b']`, which Python itself would take for one text).
     """
     with warnings.catch_warnings(action="ignore"):  # of escapes that Python does not know
-        try:
-            printed = _Printed(text)
-            value = printed.value()
-        except tokenize.TokenError as error:
-            raise ValueError(str(error)) from None
+        printed = _Printed(text)
+        value = printed.value()
     if not printed.ended:
         raise ValueError("something follows the value")
     return value
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    """Kind and text of each token; ValueError at what is none."""
+    position, end = 0, len(text.rstrip())
+    while position < end:
+        if (found := _TOKEN.match(text, position)) is None:
+            raise ValueError(f"no value at character {position + 1}")
+        yield str(found.lastgroup), found[str(found.lastgroup)]
+        position = found.end()
 
 
 class _Printed:
     """The tokens of a text, one of them read ahead."""
 
     def __init__(self, text: str) -> None:
-        found = islice(tokenize.generate_tokens(io.StringIO(text).readline), _MOST_TOKENS)
-        self._tokens = ((each.type, each.string) for each in found if each.type not in _LAYOUT)
+        self._tokens = islice(_tokens(text), _MOST_TOKENS)
         self._ahead = next(self._tokens, _END)
 
     @property
     def ended(self) -> bool:
-        return self._ahead[0] == tokenize.ENDMARKER
+        return self._ahead == _END
 
     def value(self) -> Any:
         """The next value, whole."""
         kind, text = self._take()
-        if kind in (tokenize.STRING, tokenize.NUMBER):
+        if kind == "literal":
             return ast.literal_eval(text)
         if text == "-":
             return -float(self.value())
@@ -83,7 +94,8 @@ class _Printed:
     def _wrapped(self) -> Any:
         """What `array(...)` or `np.float64(...)` holds, whatever it says of its type."""
         while not self._skip("("):
-            if self._take()[0] not in (tokenize.OP, tokenize.NAME):
+            kind, text = self._take()
+            if kind != "name" and text != ".":
                 raise ValueError("a bracket was expected")
         held = self.value()
         while self._take()[1] != ")":
@@ -97,6 +109,6 @@ class _Printed:
         self._take()
         return True
 
-    def _take(self) -> tuple[int, str]:
+    def _take(self) -> tuple[str, str]:
         taken, self._ahead = self._ahead, next(self._tokens, _END)
         return taken
