@@ -17,7 +17,7 @@ _TOKEN = re.compile(
 )
 _NAMES = {"None": None, "True": True, "False": False, "nan": float("nan"), "inf": float("inf")}
 _WRAPPERS = {"array", "np", "numpy", "Decimal"}
-_MOST_TOKENS = 100_000  # a second's work; after them comes the end, so that the value is not whole
+_MOST_TOKENS = 20_000  # then comes the end, so that the value is not whole: it is looked at more than once
 _END = ("", "")
 
 
