@@ -86,13 +86,22 @@ def _arena(row: Fields, one: list[Turn], two: list[Turn], verdict: float) -> Dra
         raise RowFlaw("duplicate_response", "both sides are the same dialogue")
     if shared >= min(len(one), len(two)) or not one[shared]["role"] == two[shared]["role"] == "assistant":
         raise RowFlaw("no_shared_prompt", "the dialogues part in a turn that is not the assistant's")
+    judged = _judged_turn(row)
+    if judged and len(merged_turns(one[: shared + 1])) != 2 * judged:
+        raise RowFlaw("no_shared_prompt", f"the verdict is on turn {judged}; the dialogues part before it")
     answers = [
         Answer(turns[shared]["content"], score, str(row.get(f"model_{side}") or ""))
         for turns, score, side in zip((one, two), scores_of(verdict), "ab", strict=True)
     ]
-    notes = ("later_turns",) if max(len(one), len(two)) > shared + 1 else ()
+    notes = ("later_turns",) if not judged and max(len(one), len(two)) > shared + 1 else ()
     prompt = with_system(row, merged_turns(one[:shared]))
     return Draft(prompt, answers, row.get("language"), rows="pairs", notes=notes)
+
+
+def _judged_turn(row: Fields) -> int:
+    """The turn that a verdict of MT-bench is on; 0 in the arenas, whose `turn` counts those of the dialogue."""
+    turn, judge = number_of(row.get("turn")), str(row.get("judge") or "")
+    return turn if isinstance(turn, int) and judge and not judge.startswith("arena_user") else 0
 
 
 def _texts(value: object, name: str) -> list[object]:

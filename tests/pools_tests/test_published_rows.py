@@ -286,3 +286,30 @@ def test_classes_of_a_saved_data_set_have_their_names(tmp_path: Path) -> None:
     data.save_to_disk(str(tmp_path / "saved"))
     rows = [row.value for row in open_source(str(tmp_path / "saved")).rows()]
     assert [row["winner"] for row in rows if isinstance(row, dict)] == ["tie", "model_a"]
+
+
+def bench_row(turn: int, opening: str, judge: str) -> Row:
+    """A row of MT-bench: two dialogues of two turns, and a verdict on one of them."""
+
+    def dialogue(first: str, second: str) -> list[dict[str, str]]:
+        texts = zip(("user", "assistant") * 2, ("Rye?", first, "Shorter.", second), strict=True)
+        return [{"role": role, "content": text} for role, text in texts]
+
+    return {
+        "winner": "model_b",
+        "judge": judge,
+        "conversation_a": dialogue("It keeps a week.", "A week."),
+        "conversation_b": dialogue(opening, "7 days."),
+        "turn": turn,
+    }
+
+
+def test_a_verdict_on_a_later_turn_is_not_taken_for_one_on_the_first() -> None:
+    """MT-bench judges each turn by itself; in the arenas `turn` counts what was judged as a whole."""
+    first, report = loaded(bench_row(1, "A week in a box.", "gpt4_pair"))
+    assert ranked(first.train[0]) == ["A week in a box.", "It keeps a week."] and not report.notes
+    assert "on turn 2" in refusal(bench_row(2, "A week in a box.", "expert_3"))
+    second, _ = loaded(bench_row(2, "It keeps a week.", "author_1"))
+    assert len(turns(second.train[0])) == 3 and ranked(second.train[0]) == ["7 days.", "A week."]
+    _, arena = loaded(bench_row(2, "A week in a box.", "arena_user_9"))
+    assert arena.notes == {"later_turns": 1}
