@@ -99,7 +99,7 @@ def _arena(row: Fields, one: list[Turn], two: list[Turn], verdict: float) -> Dra
 
 
 def _judged_turn(row: Fields) -> int:
-    """The turn that a verdict of MT-bench is on; 0 in the arenas, whose `turn` counts those of the dialogue."""
+    """The turn that a verdict of MT-bench is on; 0 in the arenas, where `turn` counts those of a dialogue."""
     turn, judge = number_of(row.get("turn")), str(row.get("judge") or "")
     return turn if isinstance(turn, int) and judge and not judge.startswith("arena_user") else 0
 
