@@ -75,7 +75,9 @@ def _answer(item: Fields | None) -> Answer:
     score = item.get("score")
     if score.__class__ is not float:
         score = number_of(first_of(item, SCORE))
-    return Answer(text, score, first_of(item, SOURCE) if len(item) > 2 else None)  # no room for a source
+    if len(item) == 2:  # no room for a source
+        return Answer(text, score, None)
+    return Answer(text, score, first_of(item, SOURCE), item.get("ratings"))
 
 
 def from_scored(row: Fields) -> Draft:

@@ -20,6 +20,8 @@ class DesignPoint:
 
     `budget_fraction` is the share of the study's budget that bought the split; None for a trial that was
     read from a table without one. `hyperparameters` are sorted pairs of name and value.
+    `raters` is how many judge each response; None: the pool's scores are taken as they are. `agreement` is
+    what is assumed of one of them, None where the labels are those of the pool's own raters.
     """
 
     prompts: int
@@ -28,18 +30,20 @@ class DesignPoint:
     selection: str = "random"
     strength: float = 0.0
     hyperparameters: Hyperparameters = ()
+    raters: int | None = None
+    agreement: float | None = None
 
     @property
     def label(self) -> str:
         """A short name for people: `120 x 4`, with selection and hyperparameters where there are any."""
-        parts = [f"{self.prompts:,} x {self.responses}"]
+        parts = [str(self.split)]
         if self.selection != "random":
             parts.append(self.selection if self.strength == 1 else f"{self.selection} {self.strength:g}")
         return " ".join(parts + shown(dict(self.hyperparameters)))
 
     @property
     def split(self) -> Split:
-        return Split(self.prompts, self.responses)
+        return Split(self.prompts, self.responses, self.raters)
 
     @property
     def draw(self) -> tuple[str, float]:
@@ -47,8 +51,9 @@ class DesignPoint:
         return self.selection, self.strength
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as `from_dict` reads them."""
-        return asdict(self)
+        """Plain values, as `from_dict` reads them; raters only where there are any, so that keys stay."""
+        raters = ("raters", "agreement")
+        return {k: v for k, v in asdict(self).items() if v is not None or k not in raters}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> DesignPoint:
@@ -74,7 +79,7 @@ class Trial:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `from_dict` reads them."""
-        return asdict(self)
+        return {"point": self.point.to_dict(), "seeds": self.seeds}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Trial:

@@ -43,6 +43,14 @@ class TrialRecord:
         return self.point.responses
 
     @property
+    def raters(self) -> int | None:
+        return self.point.raters
+
+    @property
+    def agreement(self) -> float | None:
+        return self.point.agreement
+
+    @property
     def split(self) -> Split:
         return self.point.split
 
@@ -98,7 +106,7 @@ class TrialRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """As kept in the study's folder, and read by `from_dict`."""
-        return asdict(self)
+        return asdict(self) | {"point": self.point.to_dict()}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> TrialRecord:
