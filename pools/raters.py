@@ -77,7 +77,7 @@ def _simulated(example: Example, error: float, seed: int, rater: int) -> Order:
 
 
 def said_by(example: Example) -> dict[str, Order]:
-    """How each of the pool's raters orders the responses, by its name; those who compared none are left out."""
+    """How each of the pool's raters orders the responses, by name; those who compared none are left out."""
     worth: dict[str, dict[tuple[int, ...], dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for index, response in enumerate(example.responses):
         for rating in response.ratings:

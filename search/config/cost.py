@@ -79,7 +79,7 @@ class CostModel(Settings):
         return self
 
     def cost_per_prompt(self, responses: int, raters: int | None = None) -> float:
-        """Cost of one prompt with `responses` responses labelled by `raters` (None: the model's), in `unit`."""
+        """Cost of one prompt with `responses` responses labelled by `raters` (None: `self.raters`)."""
         rated = self.per_annotation * responses + self.per_comparison * self.comparisons_for(responses)
         written = self.per_response * responses + self.per_generated * max(self.generated, responses)
         return self.per_prompt + written + (raters or self.raters) * rated

@@ -100,7 +100,7 @@ class Space:
         )
 
     def whole(self, responses: int, raters: int | None = None) -> float:
-        """The largest budget fraction that can be had with so many responses, and raters (None: the fewest)."""
+        """The largest budget fraction with so many responses, and raters (None: the fewest)."""
         return self.fractions_of(responses, self.raters[0] if raters is None else raters)[-1]
 
     def fraction_name(self, responses: int, raters: int | None = None) -> str:
