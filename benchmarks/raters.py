@@ -50,7 +50,7 @@ RESPONSES, RATERS = (2, 3, 4), (1, 2, 3)
 BUDGET, MARGIN, TRIALS, SEEDS = 48_000, 0.002, 48, 2
 BASE = 0.45  # reward before any training
 ARMS: dict[str, tuple[int, ...]] = {"search.raters 1, 2, 3": RATERS, "1 rater": (1,), "3 raters": (3,)}
-PROMPTS = 4_000  # simulated, to see how much of the order labels save
+PROMPTS = 1_500  # simulated, to see how much of the order labels save
 
 Shape = Literal["scaled", "fewer"]
 

@@ -41,7 +41,7 @@ class Proposals:
     ) -> None:
         self.space, self._url, self._warn = space, url, warn
         # A changed space is another Optuna study: a parameter keeps its values for ever.
-        shape = {name: str(domain) for name, domain in space.hyperparameters.items()} | {
+        shape: dict[str, Any] = {name: str(domain) for name, domain in space.hyperparameters.items()} | {
             "budget_fractions": space.fractions
         }
         if len(space.raters) > 1:
