@@ -1,9 +1,10 @@
 """Does a study find how many raters each response should have, and do its intervals hold?
 
-    python -m benchmarks.raters [--quick] [--studies 200] [--processes 1]
+    python -m benchmarks.raters [--quick] [--studies 200] [--seeds 3] [--processes 1]
 
-Nothing is trained: a trial's reward is the ground's true reward plus noise of one seed's size, and the plan,
-the fit and the recommendation are the product's own. On each ground one rater turns a share of pairs round
+Nothing is trained: a trial's reward is the ground's true reward plus noise of one seed's size. A study is the
+product's grid (4 budget fractions of every number of responses and raters, `--seeds` each); the fit and the
+recommendation are the product's own. On each ground one rater turns a share of pairs round
 (the flip rate, 1 - search.agreement), and how much of the order r raters save is what the product's own
 labels show, drawn for simulated prompts. Two ways in which that might enter reward:
 
@@ -27,7 +28,6 @@ from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
-import optuna
 
 from benchmarks._simulated import simulated
 from benchmarks.search import DEVIATION, FRACTIONS, curve
@@ -38,16 +38,12 @@ from search.config.cost import CostModel, Split, feasible_splits
 from search.config.study import StudyConfig
 from search.fit.fit import fit_trials
 from search.fit.question import Question, predict
-from search.plan.plan import Plan
-from search.plan.progress import Progress
-from search.plan.proposals import Proposals
 from search.plan.space import Space
-from search.plan.step import Train
-from search.trials.record import TrialRecord, pooled
+from search.trials.record import TrialRecord
 
 FLIPS = (0.0, 0.1, 0.25, 0.4)
 RESPONSES, RATERS = (2, 3, 4), (1, 2, 3)
-BUDGET, MARGIN, TRIALS, SEEDS = 48_000, 0.002, 48, 2
+BUDGET, MARGIN = 48_000, 0.002
 BASE = 0.45  # reward before any training
 ARMS: dict[str, tuple[int, ...]] = {"search.raters 1, 2, 3": RATERS, "1 rater": (1,), "3 raters": (3,)}
 PROMPTS = 1_500  # simulated, to see how much of the order labels save
@@ -98,11 +94,11 @@ class Truth:
         return BASE + tau * (clean - BASE) if self.shape == "scaled" else clean
 
 
-def config(flips: float, raters: tuple[int, ...], seed: int) -> StudyConfig:
+def config(flips: float, raters: tuple[int, ...], seeds: int, seed: int) -> StudyConfig:
     """The study as a user would ask for it."""
     search = {
         "responses": RESPONSES, "raters": raters, "agreement": 1 - flips, "budget_fractions": FRACTIONS,
-        "seeds": SEEDS, "trials": TRIALS, "practical_margin": MARGIN,
+        "seeds": seeds, "plan": "grid", "practical_margin": MARGIN,
     }  # fmt: skip
     trainer = {"matching": "epochs", "epochs": 1}
     return StudyConfig.model_validate(
@@ -111,35 +107,32 @@ def config(flips: float, raters: tuple[int, ...], seed: int) -> StudyConfig:
 
 
 def trials_of(truth: Truth, space: Space, generator: np.random.Generator) -> list[TrialRecord]:
-    """What the product's plan trains until it stops."""
-    plan, progress, found = Plan(space, curve()), Progress(), list[TrialRecord]()
-    proposals = Proposals(space, identity="benchmark", url="")
-    while isinstance(step := plan.next(progress, proposals.propose), Train):
-        key, point = step.trial.key("benchmark"), step.trial.point
-        rewards = truth(point.split) + generator.normal(0, DEVIATION["PRO"], len(step.trial.seeds))
-        record = simulated(
-            point, np.clip(rewards, 0, 1), diversity=curve().at(point.prompts), seeds=step.trial.seeds
+    """Every point of the product's grid, trained once for each seed."""
+    return [
+        simulated(
+            point,
+            np.clip(truth(point.split) + noise, 0, 1),
+            diversity=curve().at(point.prompts),
         )
-        proposals.start(key, step.trial)
-        proposals.finish(key, record.reward)
-        found.append(record)
-        progress = Progress(finished=found)
-    return pooled(found)
+        for point in space.grid()
+        for noise in [generator.normal(0, DEVIATION["PRO"], space.config.search.seeds)]
+    ]
 
 
-def one_study(shape: Shape, flips: float, raters: tuple[int, ...], number: int) -> dict[str, float]:
+def one_study(
+    shape: Shape, flips: float, raters: tuple[int, ...], seeds: int, number: int
+) -> dict[str, float]:
     """Regret of the recommendation over all numbers of raters, and coverage at the splits of the budget."""
     truth = Truth.drawn(shape, flips, np.random.default_rng([FLIPS.index(flips), number]))
     generator = np.random.default_rng([FLIPS.index(flips), number, len(raters), raters[0]])
-    records = trials_of(truth, Space(config(flips, raters, number)), generator)
+    records = trials_of(truth, Space(config(flips, raters, seeds, number)), generator)
     fit, question = fit_trials(records), Question(BUDGET, CostModel(), curve(), RESPONSES, None)
     answer = recommend(fit, question, seed=number, margin=MARGIN)
     splits = [split for r in raters for split in _whole(r)]
     true = np.array([truth(split) for split in splits])
     low, high = predict(fit, splits, curve()).interval()
-    best = max((split for r in RATERS for split in _whole(r)), key=truth)
-    regret = truth(best) - truth(answer.best.split)
     own = truth(answer.best.split)
+    regret = max(truth(split) for r in RATERS for split in _whole(r)) - own
     return {
         "right": float(regret <= MARGIN),
         "regret": regret,
@@ -149,7 +142,7 @@ def one_study(shape: Shape, flips: float, raters: tuple[int, ...], number: int) 
         "one rater": float(answer.best.raters == 1),
         "decided": float(not answer.flags["undecided"]),
         "decided wrongly": float(not answer.flags["undecided"] and regret > MARGIN),
-        "trials": float(sum(len(record.results) for record in records)) / SEEDS,
+        "trials": float(len(records)),
     }
 
 
@@ -157,9 +150,9 @@ def _whole(raters: int) -> list[Split]:
     return feasible_splits(CostModel(), BUDGET, responses=RESPONSES, raters=raters)
 
 
-def figures(shape: Shape, flips: float, arm: str, studies: int) -> dict[str, float]:
+def figures(shape: Shape, flips: float, arm: str, studies: int, seeds: int) -> dict[str, float]:
     """Means over studies."""
-    found = [one_study(shape, flips, ARMS[arm], number) for number in range(studies)]
+    found = [one_study(shape, flips, ARMS[arm], seeds, number) for number in range(studies)]
     return {key: float(np.mean([each[key] for each in found])) for key in found[0]}
 
 
@@ -169,16 +162,16 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="20 studies a ground instead of 200")
     parser.add_argument("--studies", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each point")
     parser.add_argument("--processes", type=int, default=None)
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     args = parser.parse_args()
     studies = 20 if args.quick else args.studies
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     shapes: tuple[Shape, ...] = ("scaled", "fewer")
     jobs = [(shape, flips, arm) for shape in shapes for flips in FLIPS for arm in args.arms]
     table: dict[str, dict[str, Any]] = {}
     with ProcessPoolExecutor(args.processes) as pool:
-        done = pool.map(partial(_job, studies=studies), jobs)
+        done = pool.map(partial(_job, studies=studies, seeds=args.seeds), jobs)
         for (shape, flips, arm), found in zip(jobs, done, strict=True):
             name = f"{shape}, {flips:.0%} flips"
             table.setdefault(name, {})[arm] = found
@@ -186,11 +179,12 @@ def main() -> None:
                 f"{name} | {arm}: " + ", ".join(f"{key} {value:.4g}" for key, value in found.items()),
                 flush=True,
             )
-    print(json.dumps({"studies": studies, "baseline": ["1 rater", "3 raters"], "grounds": table}))
+    counts = {"studies": studies, "seeds": args.seeds}
+    print(json.dumps({**counts, "baseline": ["1 rater", "3 raters"], "grounds": table}))
 
 
-def _job(job: tuple[Shape, float, str], studies: int) -> dict[str, float]:
-    return figures(*job, studies)
+def _job(job: tuple[Shape, float, str], studies: int, seeds: int) -> dict[str, float]:
+    return figures(*job, studies, seeds)
 
 
 if __name__ == "__main__":
