@@ -22,7 +22,7 @@ search: setup
 
 # Tests that start Ray go one after another, alone: on a loaded machine they take several times as long.
 test: setup
-	$(BIN)/python -m pytest -n 2 -m "not ray"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not ray"
 	$(BIN)/python -m pytest -m ray
 
 check: setup

@@ -60,7 +60,7 @@ def saved(flips: float, responses: int, raters: int) -> float:
         Example(Prompt(f"prompt {i}"), tuple(Response(f"r{j}", float(s)) for j, s in enumerate(row)))
         for i, row in enumerate(scores)
     )
-    labels = RaterLabels(raters, rater_error(examples, 1 - flips, seed=0))
+    labels = RaterLabels(raters, rater_error(examples, 1 - flips))
     found = [_tau(example, labels.of(example, 0)) for example in examples]
     return float(np.mean(found))
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pools.bradley_terry import most_probable
 from pools.types import Compared
 
 PRIOR_VARIANCE = 100.0  # so weak that it bounds strengths without turning an order that was labelled round
-_STEPS, _STEP_LIMIT, _TOLERANCE = 50, 2.0, 1e-8
 
 
 class Comparison(NamedTuple):
@@ -34,21 +34,11 @@ def strengths(count: int, comparisons: Sequence[Comparison]) -> list[float]:
 
 
 def _most_probable(count: int, comparisons: Sequence[Comparison]) -> NDArray[np.float64]:
-    """The strengths [count], around 0 in each group of comparisons, by Newton's method with bounded steps."""
     wins = np.zeros((count, count))
     for first, second, share in comparisons:
         wins[first, second] += share
         wins[second, first] += 1 - share
-    games, scores = wins + wins.T, np.zeros(count)
-    for _ in range(_STEPS):
-        likely = 1 / (1 + np.exp(scores[None, :] - scores[:, None]))
-        slope = (wins - games * likely).sum(1) - scores / PRIOR_VARIANCE
-        if np.abs(slope).max() < _TOLERANCE:
-            break
-        weights = games * likely * (1 - likely)
-        curvature = np.diag(weights.sum(1) + 1 / PRIOR_VARIANCE) - weights
-        scores += np.clip(np.linalg.solve(curvature, slope), -_STEP_LIMIT, _STEP_LIMIT)
-    return scores
+    return most_probable(wins, prior_variance=PRIOR_VARIANCE)
 
 
 _UNIT = float(np.ptp(_most_probable(2, [Comparison(0, 1, 1.0)])))

@@ -100,13 +100,13 @@ def fewest_raters(examples: Examples) -> int:
     return min((len(said_by(example)) for example in examples), default=0)
 
 
-def rater_error(examples: Examples, agreement: float, *, seed: int) -> float:
+def rater_error(examples: Examples, agreement: float) -> float:
     """The error at which one rater orders a share `agreement` of unequal pairs as the pool's scores do.
 
-    In units of the scores; found by halving, over the pairs of the first 2,000 prompts of the seeded order.
+    In units of the scores; found by halving, over the pairs of at most 2,000 prompts, which the prompts alone decide.
     Raises PoolError where no prompt has unequal scores.
     """
-    rows = np.sort(ranking(examples.keys(), seed)[:PROMPTS]).tolist()
+    rows = np.sort(ranking(examples.keys(), seed=0)[:PROMPTS]).tolist()
     gaps = np.array([gap for example in examples.take(rows) for gap in _gaps(example)])
     if not len(gaps):
         raise PoolError("search.agreement is given, but no prompt has responses with unequal scores")

@@ -12,7 +12,7 @@ from typing import Any
 from pools.flaws import LATE, NOTES, REASONS, Flaw
 from pools.types import Example
 
-_PLACES_KEPT = 5
+_LOCATIONS_KEPT = 5
 _DOMAINS_SHOWN = 12
 
 
@@ -43,7 +43,7 @@ class Findings:
         """Count one flaw at `file:line`, the `at`-th row that was read."""
         self._counts[flaw.reason] += 1
         kept = self._first.setdefault(flaw.reason, [])
-        if len(kept) < _PLACES_KEPT:
+        if len(kept) < _LOCATIONS_KEPT:
             kept.append((at, Finding(flaw.reason, location, flaw.detail)))
 
     def include(self, others: Findings) -> None:
@@ -52,7 +52,7 @@ class Findings:
         self.formats.update(others.formats)
         for reason, kept in others._first.items():
             both = [*self._first.get(reason, []), *kept]
-            self._first[reason] = sorted(both, key=lambda found: found[0])[:_PLACES_KEPT]
+            self._first[reason] = sorted(both, key=lambda found: found[0])[:_LOCATIONS_KEPT]
         by_row = sorted(self._first.items(), key=lambda item: (LATE.get(item[0], 0), item[1][0][0]))
         self._first = dict(by_row)
 

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from metrics.reward.bradley_terry import Pairs, fit
+from pools.bradley_terry import curvature, most_probable
 
 PRIOR_SPREAD = 2.0  # standard deviation of a response's strength before any comparison (logits)
-_ENTRY = 0.25  # weight of one of the two entries of a verdict, of which a pair has two
-Indices = NDArray[np.int64]
+_WEIGHT = 0.5  # of a verdict, of which a pair has two
 
 
 @dataclass(frozen=True)
@@ -59,30 +58,22 @@ def strengths(
     deviation of `PRIOR_SPREAD` keeps a response that wins all finite. Errors are those of the posterior's
     normal approximation, from the inverse of its curvature, by the delta method.
     """
-    better, worse = _entries(comparisons)
-    values, curvature = np.zeros(responses), np.eye(responses) / PRIOR_SPREAD**2
-    if len(better):
-        pairs = Pairs(better, worse, np.zeros(len(better), np.int64))
-        values = fit(np.eye(responses), pairs, l2=1 / (PRIOR_SPREAD**2 * _ENTRY * len(better)))
-    likely = expit(values[better] - values[worse])
-    for one, other, part in zip(better, worse, _ENTRY * likely * (1 - likely), strict=True):
-        curvature[[one, other], [one, other]] += part
-        curvature[[one, other], [other, one]] -= part
+    wins = _wins(responses, comparisons)
+    values = most_probable(wins, prior_variance=PRIOR_SPREAD**2)
+    inverse = np.linalg.inv(curvature(wins, values, prior_variance=PRIOR_SPREAD**2))
     centre = np.eye(responses) - 1 / responses
-    spread = np.sqrt(np.diag(centre @ np.linalg.inv(curvature) @ centre))
+    spread = np.sqrt(np.diag(centre @ inverse @ centre))
     scores = expit(values - values.mean())
     return scores, scores * (1 - scores) * spread
 
 
-def _entries(comparisons: Sequence[Comparison]) -> tuple[Indices, Indices]:
-    """(better, worse): two entries a verdict, which for a tie are opposite ones."""
-    entries: list[tuple[int, int]] = []
+def _wins(responses: int, comparisons: Sequence[Comparison]) -> NDArray[np.float64]:
+    wins = np.zeros((responses, responses))
     for each in comparisons:
-        sides = (each.first, each.second)
-        ways = {"A": (sides, sides), "B": (sides[::-1], sides[::-1])}
-        entries += ways.get(each.verdict, (sides, sides[::-1]))
-    better, worse = np.array(entries, dtype=np.int64).reshape(-1, 2).T
-    return better, worse
+        share = {"A": 1.0, "B": 0.0}.get(each.verdict, 0.5)
+        wins[each.first, each.second] += _WEIGHT * share
+        wins[each.second, each.first] += _WEIGHT * (1 - share)
+    return wins
 
 
 @dataclass

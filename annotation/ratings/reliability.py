@@ -16,10 +16,11 @@ import numpy as np
 from scipy.special import expit
 
 from annotation.ratings.votes import Floats, Indices, Votes
+from pools.bradley_terry import laplacian, newton_step
 
 PRIOR_SPREAD = 2.0  # standard deviation of a strength before any vote (logits)
 PRIOR_RIGHT, PRIOR_WRONG = 4.0, 1.0  # votes that a rater is credited with beforehand
-_ROUNDS, _TOLERANCE, _STEP_LIMIT = 300, 1e-4, 2.0
+_ROUNDS, _TOLERANCE = 300, 1e-4
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,7 @@ def _step(votes: Votes, row: Indices, reliability: Floats, values: Floats) -> Fl
     """
     right = votes.weight * _right(reliability[votes.rater], _leads(votes, row, values))
     wins = _summed(votes, row, right, values) + _summed(votes, row, votes.weight - right, values, turned=True)
-    games = wins + wins.transpose(0, 2, 1)
-    likely = expit(values[:, :, None] - values[:, None, :])
-    slope = (wins - games * likely).sum(2) - values / PRIOR_SPREAD**2
-    step = np.linalg.solve(_curvature(games * likely * (1 - likely)), slope[..., None])[..., 0]
-    moved: Floats = values + np.clip(step, -_STEP_LIMIT, _STEP_LIMIT)
-    return moved
+    return newton_step(wins, values, prior_variance=PRIOR_SPREAD**2)
 
 
 def _summed(votes: Votes, row: Indices, parts: Floats, values: Floats, turned: bool = False) -> Floats:
@@ -96,13 +92,6 @@ def _summed(votes: Votes, row: Indices, parts: Floats, values: Floats, turned: b
     return summed.reshape(rows, width, width)
 
 
-def _curvature(weights: Floats) -> Floats:
-    """The matrix [rows, width, width] of second derivatives, the prior's included, from weights of pairs."""
-    own = weights.sum(2) + 1 / PRIOR_SPREAD**2
-    found: Floats = own[:, :, None] * np.eye(weights.shape[1]) - weights
-    return found
-
-
 def _covariance(votes: Votes, row: Indices, reliability: Floats, values: Floats) -> Floats:
     """The inverse of the expected information on the strengths in votes that may be turned round."""
     known = expit(_leads(votes, row, values))
@@ -111,7 +100,8 @@ def _covariance(votes: Votes, row: Indices, reliability: Floats, values: Floats)
     slope = (2 * sure - 1) * known * (1 - known)
     information = votes.weight * slope**2 / np.maximum(chance * (1 - chance), 1e-12)
     weights = _summed(votes, row, information, values)
-    inverse = np.linalg.inv(_curvature(weights + weights.transpose(0, 2, 1)))
+    both = weights + weights.transpose(0, 2, 1)
+    inverse = np.linalg.inv(laplacian(both, prior_variance=PRIOR_SPREAD**2))
     return np.asarray(inverse, np.float64)
 
 

@@ -7,13 +7,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from base.errors import PoolError
-from pools.selection import Selection
-from search.commands.options import add_tokenizer_option, tokenizer_of
+from search.commands.options import add_selection_options, add_tokenizer_option, tokenizer_of
 
 if TYPE_CHECKING:
     from annotation.labels.tasks import LabelSplit, Task
@@ -52,15 +51,7 @@ def _configure_export(action: argparse.ArgumentParser) -> None:
         metavar="NAME,NAME",
         help="who judges; with more names than the split has raters, each gets a part (default rater-1, ...)",
     )
-    action.add_argument(
-        "--selection",
-        choices=get_args(Selection),
-        default="random",
-        help="how prompts are chosen, as in a study (default random)",
-    )
-    action.add_argument(
-        "--strength", type=float, default=1.0, help="share of greedy picks, 0 to 1 (default 1)"
-    )
+    add_selection_options(action, default="random")
     action.add_argument(
         "--seed", type=int, default=0, help="decides all that is drawn and shuffled (default 0)"
     )

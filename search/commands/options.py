@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from base.errors import PoolError
 from pools.config import Format, PoolConfig
 from pools.prompts import PromptFiles, Tally, stream_prompts
+from pools.selection import Selection
 from pools.sources import load_pool
 from pools.types import Pool, Prompt
 from trainers.models import load_light_tokenizer, resolve_model
@@ -32,6 +33,20 @@ def add_tokenizer_option(parser: argparse.ArgumentParser) -> None:
         default=TOKENIZER,
         metavar="MODEL",
         help=f"model (folder or hub id) whose tokens are counted; two do not compare (default {TOKENIZER})",
+    )
+
+
+def add_selection_options(parser: argparse.ArgumentParser, *, default: Selection) -> None:
+    """Declare which of the pool's prompts are chosen, and in which order."""
+    parser.add_argument(
+        "--selection",
+        choices=get_args(Selection),
+        default=default,
+        help="diverse: most new bigrams first, mean length held; narrow: fewest; random: as a study draws "
+        f"(default {default})",
+    )
+    parser.add_argument(
+        "--strength", type=float, default=1.0, help="share of greedy picks, 0 to 1 (default 1)"
     )
 
 

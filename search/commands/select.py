@@ -6,17 +6,18 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, get_args
+from typing import Any
 
 from base.errors import PoolError
 from metrics.diversity import diversity, nested_diversity
 from metrics.ngrams import pack_ngrams
 from metrics.tokens import TokenTable, tokenize
-from pools.selection import Selection, select_order
+from pools.selection import select_order
 from pools.subset import order as seeded_order
 from pools.types import Prompt
 from search.commands.options import (
     add_pool_options,
+    add_selection_options,
     add_tokenizer_option,
     check_output,
     content_of,
@@ -31,14 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_pool_options(parser)
     add_tokenizer_option(parser)
     parser.add_argument("--prompts", type=int, required=True, metavar="N", help="how many to choose (count)")
-    parser.add_argument(
-        "--selection",
-        choices=get_args(Selection),
-        default="diverse",
-        help="diverse: most new bigrams first, mean length held; narrow: fewest; random: as a study draws "
-        "(default diverse)",
-    )
-    parser.add_argument("--strength", type=float, default=1.0, help="share of greedy picks, 0 to 1 (1)")
+    add_selection_options(parser, default="diverse")
 
 
 def run(args: argparse.Namespace) -> int:

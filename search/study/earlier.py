@@ -132,7 +132,10 @@ def refuse_other(source: Source, config: StudyConfig, pool_digest: str) -> None:
             f"search.earlier: the configuration of {source.name} is not of this version ({error}): {ADVICE}"
         ) from error
     then, now = (flat(one.model_dump(mode="json")) for one in (theirs, config))
-    free = FREE_ELSEWHERE if _seed_matters(config) else (*FREE_ELSEWHERE, "seed")
+    # The study's seed draws the dev prompts, and those that a head is fitted on.
+    judges = (config.reward, config.dev_reward)
+    seeded = config.evaluation.dev_prompts or any(one and one.kind == "fitted" for one in judges)
+    free = FREE_ELSEWHERE if seeded else (*FREE_ELSEWHERE, "seed")
     for field in sorted(then.keys() | now.keys()):
         if then.get(field) != now.get(field) and (field in LABELS or not field.startswith(free)):
             raise ConfigError(
@@ -149,12 +152,6 @@ def refuse_other(source: Source, config: StudyConfig, pool_digest: str) -> None:
             f"search.earlier: {source.name} was made with another pool (digest {source.pool or 'unknown'}, "
             f"not {pool_digest}): name the same prompts, responses and held-out prompts under pool, {ADVICE}"
         )
-
-
-def _seed_matters(config: StudyConfig) -> bool:
-    """Whether a reward depends on the study's seed beyond the trial's own and the held-out prompts."""
-    judges = (config.reward, config.dev_reward)
-    return bool(config.evaluation.dev_prompts) or any(one and one.kind == "fitted" for one in judges)
 
 
 def _adopted(record: TrialRecord, source: Source, space: Space) -> TrialRecord:

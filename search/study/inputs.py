@@ -84,21 +84,27 @@ def read_pool(config: StudyConfig, folder: StudyFolder, display: Display) -> tup
             "or give them in pool.held_out_path"
         )
     check_responses(config.search.responses, min(pool.train.sizes()))
-    rated = config.search.agreement is None and config.raters != (None,)
-    if rated:
-        check_raters(config.search.raters, fewest_raters(pool.train))
-    if config.search.agreement is not None:
-        display.say(
-            f"  note: trials train on labels of simulated raters, assumed agreement "
-            f"{config.search.agreement:g} with the pool's scores (search.agreement)"
-        )
-    widest = _widest(config, len(pool.train))
+    rated = _check_labels(config, pool, display)
+    widest = max(point.prompts for point in Space(config, max_prompts=len(pool.train)).grid())
     if (visits := config.trainer.visits(widest)) is not None and visits < widest:
         display.say(
             f"  note: {config.trainer.matched}, so that {visits:,} of the {widest:,} prompts of the widest "
             "split are visited; the labels of the others are paid for and not used"
         )
     return pool, digest_of_list(_content(example, rated) for example in chain(pool.train, pool.held_out))
+
+
+def _check_labels(config: StudyConfig, pool: Pool, display: Display) -> bool:
+    """Whether trials train on what the pool's own raters said; says so where simulated ones label."""
+    if config.search.agreement is not None:
+        display.say(
+            f"  note: trials train on labels of simulated raters, assumed agreement "
+            f"{config.search.agreement:g} with the pool's scores (search.agreement)"
+        )
+    elif config.search.raters:
+        check_raters(config.search.raters, fewest_raters(pool.train))
+        return True
+    return False
 
 
 def _content(example: Example, rated: bool) -> dict[str, Any]:
@@ -139,8 +145,3 @@ def diversity_curve(pool: Pool, tokens: TokenTable, *, seed: int) -> DiversityCu
     orders = (ranking(pool.train.keys(), one) for one in seeds)
     scores = np.mean([nested_diversity_at(tokens, order, sizes) for order in orders], axis=0)
     return DiversityCurve(prompts=tuple(sizes.tolist()), diversity=tuple(scores.tolist()))
-
-
-def _widest(config: StudyConfig, max_prompts: int) -> int:
-    """Prompts of the split with the most of them."""
-    return max(point.prompts for point in Space(config, max_prompts=max_prompts).grid())

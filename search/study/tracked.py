@@ -36,7 +36,7 @@ from trainers.training.telemetry import summed
 RESULTS = ("recommendation.json", "fit.json", "trials.csv", "report.html", "plots", "config.yaml")
 
 
-def open_study(folder: StudyFolder, config: StudyConfig, identity: str, dataset: Dataset) -> None:
+def open_study(folder: StudyFolder, tracking: TrackingConfig, identity: str, dataset: Dataset) -> None:
     """Note in the folder what a tracker shows of the study as a whole, now that it begins or goes on."""
     kept = folder.read_json("study.json") or {}
     before = kept.get("started_ms") if kept.get("identity") == identity else None
@@ -45,7 +45,7 @@ def open_study(folder: StudyFolder, config: StudyConfig, identity: str, dataset:
         started_ms=before or int(time.time() * 1000),
         status="RUNNING",
         pool={**vars(dataset), "source": redact(dataset.source)},
-        tracked_at=redact(tracking_uri(config.tracking, folder.path)),
+        tracked_at=redact(tracking_uri(tracking, folder.path)),
     )
 
 
@@ -61,7 +61,7 @@ def tracked(
 ) -> Iterator[tuple[Projection, Attempts]]:
     """Track the study while the block runs; it ends as FINISHED, FAILED or, when interrupted, KILLED."""
     attempts = settle(folder, identity)
-    open_study(folder, config, identity, dataset)
+    open_study(folder, config.tracking, identity, dataset)
     projection = follow(folder, config)
     projection.changed()
     status: Status = "FAILED"

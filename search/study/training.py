@@ -133,7 +133,7 @@ def _shared(config: StudyConfig, inputs: Inputs, ledger: Ledger, board: Any) -> 
 def _rater_error(config: StudyConfig, pool: Pool) -> float | None:
     """The error of a simulated rater; None where no agreement is assumed."""
     agreement = config.search.agreement
-    return None if agreement is None else rater_error(pool.train, agreement, seed=config.seed)
+    return None if agreement is None else rater_error(pool.train, agreement)
 
 
 def _embed(model: str | None, pool: Pool) -> Any:

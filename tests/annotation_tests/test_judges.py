@@ -87,7 +87,7 @@ def test_a_planted_position_bias_is_reported_within_two_points(journal: Journal,
     """Who takes the first in `share` of the questions and is right else, names the first in 1/2 + share/2."""
     with serving(Stub(leaning_judge(share, lambda first, second: "A"))) as stub:
         made = judge(PairwiseJudge, stub.url, journal)
-        made.judge(asked(60, 8))
+        made.judge(asked(30, 8))
     figures = made.account().figures
     assert figures["first_wins"] == pytest.approx(0.5 + share / 2, abs=0.02)
     # A pair flips where the question that shows the worse one first goes by position.
@@ -97,7 +97,7 @@ def test_a_planted_position_bias_is_reported_within_two_points(journal: Journal,
 @pytest.mark.slow
 def test_a_planted_length_bias_is_reported_within_two_points(journal: Journal) -> None:
     """Lengths have nothing to do with quality, so an honest verdict names the longer one half the time."""
-    examples = asked(60, 8)
+    examples = asked(30, 8)
 
     def longer(first: str, second: str) -> str:
         return "A" if len(first) > len(second) else "B"

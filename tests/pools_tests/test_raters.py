@@ -43,14 +43,14 @@ def right(labels: RaterLabels, pool: MemoryExamples, seed: int = 0) -> float:
 @pytest.mark.parametrize("agreement", [0.6, 0.75, 0.9])
 def test_one_rater_is_as_right_as_was_assumed_and_three_are_better(agreement: float) -> None:
     pool = examples(2_000)
-    error = rater_error(pool, agreement, seed=0)
+    error = rater_error(pool, agreement)
     one, three = (right(RaterLabels(r, error), pool) for r in (1, 3))
     assert one == pytest.approx(agreement, abs=0.01) and three > one + 0.02
 
 
 def test_without_noise_any_number_of_raters_gives_the_pools_order() -> None:
     pool = examples(50)
-    assert rater_error(pool, 1.0, seed=0) == 0.0
+    assert rater_error(pool, 1.0) == 0.0
     for raters in (1, 3):
         assert right(RaterLabels(raters, 0.0), pool) == 1.0
 
@@ -141,7 +141,7 @@ def test_the_fewest_raters_of_a_prompt_bound_a_study() -> None:
 
 def test_equal_scores_leave_no_agreement_to_assume() -> None:
     with pytest.raises(PoolError, match="unequal scores"):
-        rater_error(examples(3, 1.0, 1.0), 0.75, seed=0)
+        rater_error(examples(3, 1.0, 1.0), 0.75)
 
 
 @pytest.mark.parametrize(("value", "found"), [

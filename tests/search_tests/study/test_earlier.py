@@ -219,7 +219,7 @@ def test_tables_and_runs_say_which_trials_are_earlier(tmp_path: Path) -> None:
     console.print(trials_table(study.ledger.records, 0.3))
     lines = {line[:20].strip(): line for line in console.export_text().splitlines()}
     assert sum("2 earlier" in line for line in lines.values()) == 4
-    open_study(study.folder, study.config, "study", Dataset(name="pool", digest="d", source="pool"))
+    open_study(study.folder, study.config.tracking, "study", Dataset(name="pool", digest="d", source="pool"))
     runs = {run.key: run for run in StudyRuns(study.folder, study.config)()}
     assert runs[f"{path}: 24x2"].tags["earlier"] == str(path)
     assert runs[f"{path}: 24x2"].metrics["reward"] == pytest.approx(0.434)

@@ -105,7 +105,7 @@ def test_what_still_ran_when_the_study_was_stopped_is_killed(book: Book) -> None
 
 def test_runs_that_a_killed_study_left_open_are_closed(book: Book) -> None:
     saved, lost = finished(0, 0.4, 0.6), trial(1)
-    open_study(book.folder, CONFIG, "study", POOL)
+    open_study(book.folder, CONFIG.tracking, "study", POOL)
     for started in (trial(0), lost):
         book.ledger.started(started)
     assert book.shown()[lost.key("study")].status == "RUNNING"

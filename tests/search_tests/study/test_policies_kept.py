@@ -55,7 +55,7 @@ def test_the_best_policy_is_registered_where_that_is_asked(
     sections = {"tracking": {"register_as": name}, "checkpoints": {"keep_policies": "all"}}
     config = StudyConfig.model_validate({"budget": 8, "pool": {}, **sections})
     folder.adopt(config)
-    open_study(folder, config, "x", Dataset(name="pool", digest="d", source="pool"))
+    open_study(folder, config.tracking, "x", Dataset(name="pool", digest="d", source="pool"))
     for key, rewards in {"a": (0.9, 0.1), "b": (0.6, 0.7)}.items():
         folder.save(finished(folder, key, *rewards))
     for status in ("RUNNING", "FINISHED"):
