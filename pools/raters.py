@@ -103,7 +103,7 @@ def fewest_raters(examples: Examples) -> int:
 def rater_error(examples: Examples, agreement: float) -> float:
     """The error at which one rater orders a share `agreement` of unequal pairs as the pool's scores do.
 
-    In units of the scores; found by halving, over the pairs of at most 2,000 prompts, which the prompts alone decide.
+    In units of the scores; found by halving, over the pairs of at most 2,000 prompts, always the same ones.
     Raises PoolError where no prompt has unequal scores.
     """
     rows = np.sort(ranking(examples.keys(), seed=0)[:PROMPTS]).tolist()
