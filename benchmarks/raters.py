@@ -46,6 +46,7 @@ RESPONSES, RATERS = (2, 3, 4), (1, 2, 3)
 BUDGET, MARGIN = 48_000, 0.002
 BASE = 0.45  # reward before any training
 ARMS: dict[str, tuple[int, ...]] = {"search.raters 1, 2, 3": RATERS, "1 rater": (1,), "3 raters": (3,)}
+FIRST = 1_000  # number of the first study: smaller ones were looked at while the models were chosen
 PROMPTS = 1_500  # simulated, to see how much of the order labels save
 
 Shape = Literal["scaled", "fewer"]
@@ -152,7 +153,7 @@ def _whole(raters: int) -> list[Split]:
 
 def figures(shape: Shape, flips: float, arm: str, studies: int, seeds: int) -> dict[str, float]:
     """Means over studies."""
-    found = [one_study(shape, flips, ARMS[arm], seeds, number) for number in range(studies)]
+    found = [one_study(shape, flips, ARMS[arm], seeds, number) for number in range(FIRST, FIRST + studies)]
     return {key: float(np.mean([each[key] for each in found])) for key in found[0]}
 
 

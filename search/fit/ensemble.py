@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -92,6 +92,8 @@ def fit_ensemble(observed: Observations, further: Sequence[Candidate] = ()) -> E
         return None
     candidates = [Model(structure, x) for structure in STRUCTURES for x in PREDICTORS if _varies(x, observed)]
     candidates += [Model("no slope"), Model("peaked", "log prompts")]
+    if observed.varies_raters:
+        candidates += [replace(model, raters="levels") for model in candidates]
     fitted = [member for model in candidates if (member := _fit(model, observed)) is not None]
     fitted += [candidate(observed) for candidate in further]
     return Ensemble(observed, _weighed(fitted, observed)) if fitted else None

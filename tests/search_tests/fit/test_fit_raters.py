@@ -81,10 +81,11 @@ def test_where_raters_were_not_varied_the_answer_says_so() -> None:
     assert "raters" not in plain.recommendation.to_dict()["recommended"]
 
 
-def test_equal_raters_add_no_coefficient() -> None:
+def test_equal_raters_add_no_coefficient_and_no_model() -> None:
     """Trials that do not differ in raters are fitted as if none were named."""
     plain, fixed = study(trials(0.0, (None,), None)), study(trials(0.0, (3,)))
     assert plain.fit and fixed.fit
+    assert plain.fit.to_dict()["weights"].keys() == fixed.fit.to_dict()["weights"].keys()
     sizes = [row.coefficients for row in plain.fit.table]
     assert sizes == [row.coefficients for row in fixed.fit.table]
     assert max(row.coefficients for row in study(trials(0.0)).fit.table) == max(sizes) + 1  # type: ignore[union-attr]
@@ -97,3 +98,21 @@ def test_the_table_of_trials_keeps_raters(tmp_path: Path) -> None:
     assert found == {replace(one.point, budget_fraction=None) for one in records}
     write_trials(tmp_path / "plain.csv", trials(0.0, (None,), None))
     assert "raters" not in (tmp_path / "plain.csv").read_text().splitlines()[0]
+
+
+def test_a_gain_that_is_not_one_of_doublings_is_seen_too() -> None:
+    """Two raters are worth no more than one, as for pairs whose ties teach nothing; three are."""
+    records = trials(0.0, (1, 2, 3))
+    moved = [
+        replace(
+            one, results=tuple(replace(r, reward=r.reward + 0.02 * (one.raters == 3)) for r in one.results)
+        )
+        for one in records
+    ]
+    found = study(moved)
+    assert found.fit and found.recommendation and found.recommendation.best.raters == 3
+    levels = sum(w for name, w in found.fit.to_dict()["weights"].items() if name.endswith("raters apart"))
+    assert levels > 0.9
+    two = Split(600, 4, 2)
+    forecast = predict(found.fit, [two, Split(1200, 4, 1)], CURVE, own=False)
+    assert forecast.mean[1] - forecast.mean[0] == pytest.approx(0.01 * np.log(2), abs=0.002)
