@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from base.errors import ConfigError, InsufficientDataError
 from search.advice.analysis import analyse
@@ -18,6 +18,7 @@ from search.config.scale import ScaleName
 from search.fit.curve import DiversityCurve
 from search.fit.fit import Fit
 from search.fit.question import Question
+from search.prior.candidate import further_models
 from search.report.report import write_report
 from search.trials.record import TrialRecord
 from search.trials.shipped import find_trials
@@ -79,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         scale=args.scale or study.scale,
         margin=args.margin if args.margin is not None else study.margin,
         visits=study.visits,
+        further=further_models(study.prior),
     )
     if found.fit is None or found.recommendation is None:
         raise InsufficientDataError(found.why_not)
@@ -110,6 +112,7 @@ class FinishedStudy:
     scale: ScaleName = "unit"
     margin: float | None = None
     visits: float | None = None
+    prior: Literal["none", "studies"] = "none"
 
 
 def read_study(path: Path) -> FinishedStudy:
@@ -147,6 +150,7 @@ def _folder(path: Path) -> FinishedStudy:
             seed=int(study["seed"]),
             margin=study.get("margin"),
             visits=study.get("visits"),
+            prior=study.get("prior", "none"),
         )
     except (KeyError, TypeError) as error:
         raise InsufficientDataError(

@@ -82,6 +82,7 @@ def _study_json(config: StudyConfig, question: Question, ledger: Ledger) -> dict
         "max_prompts": question.max_prompts,
         "failures": ledger.failures,
         "margin": config.search.practical_margin,
+        "prior": config.search.prior,
         "visits": _visits(config.trainer),
     }
 

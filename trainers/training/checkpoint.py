@@ -82,9 +82,9 @@ class Checkpointer:
             self._save(seed, engine, training, best)
 
     def add_result(self, result: SeedResult, *, more: bool) -> None:
-        """Add a finished seed; if `more` seeds follow and a checkpoint is due, write one of results only."""
+        """Add a finished seed; if `more` seeds follow, write a checkpoint of results only, which is small."""
         self.results.append(result)
-        if more and self._config.every and self._unsaved >= self._config.every:
+        if more and self._config.every:
             self._save(None, None, None, BestPolicy())
 
     def take_seconds(self) -> float:

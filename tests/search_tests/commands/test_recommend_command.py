@@ -127,7 +127,7 @@ def test_bad_questions_get_one_plain_line(
     assert complaint in error and error.count("\n") == 1
 
 
-def test_bad_places_get_one_plain_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_paths_get_one_plain_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recommend", str(folder / "none"), "--budget", "1"]) == 2
     (folder / "study.json").write_text("{}")
     assert main(["recommend", str(folder)]) == 2
@@ -137,3 +137,16 @@ def test_bad_places_get_one_plain_line(folder: Path, capsys: pytest.CaptureFixtu
     assert "neither a study folder nor a CSV" in errors[0]
     assert "lacks a field or holds the wrong kind of value: 'name'" in errors[1]
     assert "cannot read" in errors[2]
+
+
+def test_a_study_that_began_from_past_studies_is_answered_with_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def report(prior: str) -> str:
+        described = json.loads((folder / "study.json").read_text())
+        (folder / "study.json").write_text(json.dumps({**described, "prior": prior}))
+        assert main(["recommend", str(folder), "--json", "--report", str(folder / prior)]) == 0
+        capsys.readouterr()
+        return (folder / prior / "report.html").read_text()
+
+    assert "past studies" in report("studies") and "past studies" not in report("none")
