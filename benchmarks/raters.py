@@ -169,7 +169,8 @@ def main() -> None:
     args = parser.parse_args()
     studies = 20 if args.quick else args.studies
     shapes: tuple[Shape, ...] = ("scaled", "fewer")
-    jobs = [(shape, flips, arm) for shape in shapes for flips in FLIPS for arm in args.arms]
+    grounds = [(shape, flips) for shape in shapes for flips in FLIPS if flips or shape == "scaled"]
+    jobs = [(*ground, arm) for ground in grounds for arm in args.arms]
     table: dict[str, dict[str, Any]] = {}
     with ProcessPoolExecutor(args.processes) as pool:
         done = pool.map(partial(_job, studies=studies, seeds=args.seeds), jobs)
