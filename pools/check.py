@@ -15,8 +15,11 @@ from pools.types import Message, Prompt, Rating, Response
 
 _CONTROL = re.compile(
     r"<\|(?:im_start|im_end|im_sep|endoftext|begin_of_text|end_of_text|eot_id|start_header_id|end_header_id|"
-    r"system|user|assistant|prompter|end|endofprompt)\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|</s>"
+    r"system|user|assistant|prompter|end|endofprompt|end_of_turn|end_of_role|start_of_role|eom_id|"
+    r"START_OF_TURN_TOKEN|END_OF_TURN_TOKEN|(?:USER|CHATBOT|SYSTEM)_TOKEN)\|>|\[/?INST\]|<</?SYS>>|"
+    r"<(?:start|end)_of_turn>|<extra_id_\d>|</s>"
 )
+_SHORT = 20  # characters of a prompt that a response may well begin with by itself
 ROLES = ("system", "user", "assistant")
 PARTS = ("train", "held_out")
 
@@ -49,9 +52,17 @@ def check(draft: Draft) -> Checked:
             responses.append(_response(answer))
         except RowFlaw as error:
             flaws.append(error.flaw)
-    flaws += [Flaw(note) for note in draft.notes]
-    flaws += _notes(prompt.text, [response.text for response in responses])
+    flaws += map(Flaw, draft.notes)
+    texts = [response.text for response in responses]
+    if _may_be_notable(prompt.text, texts):
+        flaws += _notes(prompt.text, texts)
     return Checked(prompt, tuple(responses), tuple(flaws), part)
+
+
+def _may_be_notable(prompt: str, responses: Sequence[str]) -> bool:
+    """Whether to look for what `_notes` is about; hardly ever, and this costs little."""
+    whole = "\n".join([prompt, *responses])
+    return "<" in whole or "[" in whole or (bool(responses) and responses[0].startswith(prompt))
 
 
 def _notes(prompt: str, responses: Sequence[str]) -> Iterator[Flaw]:
@@ -60,6 +71,8 @@ def _notes(prompt: str, responses: Sequence[str]) -> Iterator[Flaw]:
         if ("<" in text or "INST]" in text) and (found := _CONTROL.search(text)):
             yield Flaw("control_tokens", found[0])
             break
+    if len(prompt) > _SHORT and len(responses) > 1 and all(text.startswith(prompt) for text in responses):
+        yield Flaw("prompt_repeated", shown(prompt))
     for text in responses:
         if text[:2] == '["' and isinstance(inner := decoded(text), list) and all(map(_is_text, inner)):
             yield Flaw("json_text", shown(text))

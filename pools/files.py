@@ -10,8 +10,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 from base.errors import ConfigError, PoolError
 
-_PLAIN = (".jsonl", ".json", ".csv", ".tsv")
-TEXT_SUFFIXES = tuple(f"{plain}{packed}" for plain in _PLAIN for packed in ("", ".gz", ".zst"))
+_PLAIN = (".jsonl", ".json", ".ndjson", ".csv", ".tsv")
+_PACKED = (".gz", ".zst", ".bz2", ".xz")
+TEXT_SUFFIXES = tuple(f"{plain}{packed}" for plain in _PLAIN for packed in ("", *_PACKED))
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
 STORES = ("s3", "gs")
 _BUFFER = 8 << 20  # bytes of one request to an object store, while a file is read line by line
@@ -47,12 +48,9 @@ def is_data(location: str) -> bool:
 
 def delimiter_of(location: str) -> str:
     """What parts the values of a table with this name; empty for files of JSON."""
-    name = (
-        (location.partition("?")[0] if is_uri(location) else location)
-        .lower()
-        .removesuffix(".gz")
-        .removesuffix(".zst")
-    )
+    name = (location.partition("?")[0] if is_uri(location) else location).lower()
+    for packed in _PACKED:
+        name = name.removesuffix(packed)
     return "," if name.endswith(".csv") else "\t" if name.endswith(".tsv") else ""
 
 

@@ -31,6 +31,7 @@ REASONS = {
 # reason -> what a reader should know of rows that are used
 NOTES = {
     "control_tokens": "holds control tokens of a chat template, which are trained on as plain text",
+    "prompt_repeated": "every response begins with the prompt, which is trained on twice",
     "json_text": "a response is a list of texts in JSON; its brackets and quotes are trained on",
     "later_turns": "the verdict is on dialogues that go on; it is taken for the answers in which they part",
     "score_against_label": "the rejected side has the higher score, which is what counts",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, groupby
@@ -141,10 +142,11 @@ class ParquetSource(PoolSource):
         try:
             with ParquetFile(for_arrow(self.label)) as file:
                 self._total = file.metadata.num_rows
+                classes = _classes_in(file.schema_arrow.metadata or {})
                 for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                     for value in batch.to_pylist():
                         self._read += 1
-                        yield Row(self._read, value)
+                        yield Row(self._read, _by_name(value, classes) if classes else value)
         except (OSError, ArrowException, UnicodeDecodeError) as error:
             yield Row(self._read + 1, flaw=Flaw("damaged_file", str(error)))
 
@@ -164,12 +166,39 @@ class ParquetSource(PoolSource):
         return sum(groups.row_group(each).total_byte_size for each in range(groups.num_row_groups))
 
 
+def _classes_in(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """The names of the classes of each column that holds their numbers, as `datasets` writes them there."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return {
+            name: list(map(str, feature["names"]))
+            for name, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
+        }
+    except (KeyError, ValueError, TypeError, AttributeError):  # another program's metadata
+        return {}
+
+
+def _by_name(value: Any, classes: Mapping[str, Sequence[str]]) -> Any:
+    """The row with the names of its classes; a number that is none (-1: not labelled) becomes null."""
+    named = {
+        column: names[number]
+        if isinstance(number := value.get(column), int) and 0 <= number < len(names)
+        else None
+        for column, names in classes.items()
+    }
+    return {**value, **named}
+
+
 class DatasetSource(PoolSource):
     """One split of a Hugging Face data set: a hub id, or a folder (from `save_to_disk`, or of data files)."""
 
     def __init__(self, path: str, *, split: str, subset: str = "") -> None:
         self.label = f"{path}[{split}]"
         self._data = _open_dataset(path, split, subset)
+        features: Mapping[str, Any] = getattr(self._data, "features", None) or {}
+        named = {name: getattr(feature, "names", None) for name, feature in features.items()}
+        self._classes = {name: names for name, names in named.items() if isinstance(names, list)}
         self._read = 0
 
     def rows(self) -> Iterator[Row]:
@@ -180,7 +209,7 @@ class DatasetSource(PoolSource):
         try:
             for value in self._data:
                 self._read += 1
-                yield Row(self._read, value)
+                yield Row(self._read, _by_name(value, self._classes) if self._classes else value)
         except (OSError, ArrowException, UnicodeDecodeError) as error:
             yield Row(self._read + 1, flaw=Flaw("damaged_file", str(error)))
 

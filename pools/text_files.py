@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import csv
 import gzip
 import io
 import json
+import lzma
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -15,11 +17,13 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar, cast
 from pools.flaws import Flaw
 
 BOM = codecs.BOM_UTF8
-GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zX": "xz"}
+_NO_TEXT = {b"PK\x03\x04": "a zip archive: unpack it", b"PAR1": "a Parquet file: name it .parquet"}
 DAMAGE = (
     OSError,
     EOFError,
     zlib.error,
+    lzma.LZMAError,
     UnicodeError,
 )  # what reading a damaged file raises; Arrow's are OSErrors
 _CHUNK = 1 << 20  # characters of an array that are read at once
@@ -39,8 +43,8 @@ class Row(NamedTuple):
 
 
 def packed_as(start: bytes) -> str:
-    """How a file that begins so is compressed: `gzip`, `zstd`, or empty."""
-    return "gzip" if start.startswith(GZIP) else "zstd" if start.startswith(ZSTD) else ""
+    """How a file with these first four bytes is compressed: `gzip`, `zstd`, `bzip2`, `xz`, or empty."""
+    return next((name for mark, name in _PACKED.items() if start.startswith(mark)), "")
 
 
 def unpacked(raw: BinaryIO) -> io.BufferedIOBase:
@@ -48,6 +52,12 @@ def unpacked(raw: BinaryIO) -> io.BufferedIOBase:
     start = raw.read(4)
     raw.seek(0)
     kind = packed_as(start)
+    if start in _NO_TEXT:
+        raise OSError(f"it is {_NO_TEXT[start]}")
+    if kind == "bzip2":
+        return cast(io.BufferedIOBase, bz2.BZ2File(raw))
+    if kind == "xz":
+        return cast(io.BufferedIOBase, lzma.LZMAFile(raw))
     if kind == "gzip":
         return cast(io.BufferedIOBase, gzip.GzipFile(fileobj=raw))
     if kind == "zstd":
@@ -212,18 +222,18 @@ class _Items:
 def table_rows(raw: BinaryIO, delimiter: str) -> Iterator[Row]:
     """The rows of a CSV or TSV file with a heading, values as texts, empty ones as null.
 
-    A comma file whose heading has semicolons alone is read by those; a column without a name (pandas's
-    index) is left out.
+    A comma file whose heading has semicolons or tabs alone is read by those; a column without a name
+    (pandas's index) is left out.
     """
     stream = unpacked(raw)
     encoding = _encoding(stream.peek(_PEEK)[:_PEEK])  # type: ignore[attr-defined]
     text = io.TextIOWrapper(cast(BinaryIO, stream), encoding, errors="surrogateescape", newline="")
     heading = next(_bounded(text), "").removeprefix("\ufeff")
-    if delimiter == "," and "," not in heading and ";" in heading:
-        delimiter = ";"
+    if delimiter == "," and "," not in heading:
+        delimiter = next((other for other in ";\t" if other in heading), delimiter)
     lines = csv.reader(_with_first(heading, text), delimiter=delimiter, strict=True)
     try:
-        names = next(lines, [])
+        names = [name.strip() for name in next(lines, [])]
     except csv.Error as error:
         yield Row(1, flaw=Flaw("malformed_line", str(error)))
         return

@@ -12,7 +12,7 @@ from pools.formats.draft import Answer, Draft, Fields
 from pools.formats.pairs import pair
 from pools.formats.preference import LABEL
 from pools.formats.prompt import Asked, as_turns, content_of, with_system
-from pools.formats.values import decoded, listed, number_of, text_of
+from pools.formats.values import decoded, listed, score_of, text_of, unspelt
 
 Named = str | tuple[str, ...]
 
@@ -74,14 +74,14 @@ def from_columns(row: Fields, columns: Columns) -> Draft:
         raise RowFlaw("wrong_shape", f"{len(texts)} responses but {len(scores)} scores")
     sources = columns.responses if isinstance(columns.responses, tuple) else [""] * len(texts)
     answers = [
-        Answer(text_of(text), number_of(score), source)
+        Answer(text_of(text), score_of(score), source)
         for text, score, source in zip(texts, scores, sources, strict=True)
     ]
     return Draft(asked.content, answers, domain, rows="scores")
 
 
 def _scores(row: Fields, named: Named, count: int) -> tuple[object, object]:
-    scores = [number_of(each) for each in _values(row, named)]
+    scores = [score_of(each) for each in _values(row, named)]
     if len(scores) != count:
         raise RowFlaw("wrong_shape", f"{len(scores)} scores: {count} were expected")
     return scores[0], scores[1]
@@ -89,11 +89,20 @@ def _scores(row: Fields, named: Named, count: int) -> tuple[object, object]:
 
 def _prompt(row: Fields, columns: Columns) -> Any:
     names = [columns.prompt] if isinstance(columns.prompt, str) else columns.prompt
-    parts = [content_of(value, name) for name in names if (value := at(row, name)) not in (None, "", [])]
+    told = {name: value for name in names if (value := at(row, name)) not in (None, "", [])}
+    parts = [content_of(_passages(value) if len(told) > 1 else value, name) for name, value in told.items()]
     if not parts:
         raise RowFlaw("empty_prompt", f"{', '.join(names)} is empty")
     content = parts[0] if len(parts) == 1 else _joined(parts)
     return with_system({"system": at(row, columns.system)}, content) if columns.system else content
+
+
+def _passages(value: object) -> object:
+    """Passages beside a question as one text."""
+    texts = unspelt(value)
+    if isinstance(texts, list) and all(isinstance(each, str) for each in texts):
+        return "\n".join(texts)
+    return value
 
 
 def _joined(parts: list[Any]) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import zip_longest
 
 from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Answer, Draft, Fields
 from pools.formats.lists import falling
 from pools.formats.prompt import prompt_of
-from pools.formats.values import listed, objects, text_of, unspelt
+from pools.formats.rated import RESPONSE
+from pools.formats.values import first_of, listed, objects, score_of, text_of, unspelt
 
 _SELECTED = {"left": 0, "right": 1}
 
@@ -30,8 +32,7 @@ def ranked_column(row: Fields) -> str:
 def from_argilla(row: Fields) -> Draft:
     """A ranking of fields by each of several people, as they submitted it; ties share a rank."""
     name = ranked_column(row)
-    stated = row.get(f"{name}.status")
-    states = stated if isinstance(stated, list) else []
+    states = _states(row, name)
     rankings = []
     for index, each in enumerate(listed(row[name], name)):
         state = states[index] if index < len(states) else _field(each, "status")
@@ -65,6 +66,55 @@ def _order(value: object, row: Fields) -> dict[str, float]:
     return {str(k): float(v) for k, v in ranks.items()} if good else {}  # type: ignore[arg-type]
 
 
+def has_ratings(row: Fields) -> bool:
+    """Whether a column holds ratings of the response by several people, of either version."""
+    return first_of(row, RESPONSE) is not None and bool(_rated_columns(row))
+
+
+def from_argilla_rating(row: Fields) -> Draft:
+    """A response, and its rating by each of several people, as they submitted it: the mean is its score."""
+    names = _rated_columns(row)
+    if not names:
+        raise RowFlaw("missing_score", "no column holds ratings as people submitted them")
+    if len(names) > 1:
+        raise RowFlaw(
+            "wrong_shape",
+            f"{', '.join(names)} are ratings: say which one is the score with pool.columns, such as "
+            f"{{prompt: ..., responses: ..., scores: {names[0]}.0.value}}",
+        )
+    values = [value for value, state in _stated(row, names[0]) if state in (None, "submitted", "completed")]
+    asked = prompt_of(row)
+    answer = Answer(text_of(first_of(row, RESPONSE)), score_of(values) if values else None)
+    return Draft(asked.content, [answer], rows="scores")
+
+
+def _rated_columns(row: Fields) -> list[str]:
+    return [
+        name
+        for name in row
+        if (values := [value for value, _ in _stated(row, name)])
+        and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    ]
+
+
+def _stated(row: Fields, name: str) -> list[tuple[object, object]]:
+    """What each person said in a column, and whether it was submitted; empty where it is no such column."""
+    values = unspelt(row[name])
+    if not isinstance(values, list):
+        return []
+    if f"{name}.users" in row or f"{name}.status" in row:
+        return list(zip_longest(values, _states(row, name)))[: len(values)]
+    if all(isinstance(each, dict) and {"user_id", "value"} <= each.keys() for each in values):
+        return [(each["value"], each.get("status")) for each in values]
+    return []
+
+
+def _states(row: Fields, name: str) -> list[object]:
+    """Whether each person's answer in a column was submitted, where the row says so."""
+    states = unspelt(row.get(f"{name}.status"))
+    return states if isinstance(states, list) else []
+
+
 def _field(value: object, name: str) -> object:
     return value.get(name) if isinstance(value, dict) else None
 
@@ -88,7 +138,10 @@ def from_label_studio(row: Fields) -> Draft:
         return _pairwise(data, [result for result in results if result.get("type") == "pairwise"])
     if "ranker" in kinds:
         return _ranker(data, [result for result in results if result.get("type") == "ranker"])
-    raise RowFlaw("wrong_shape", f"annotations of type {shown(sorted(map(str, kinds)))}: pairwise or ranker")
+    if "rating" in kinds:
+        return _rating(data, [result for result in results if result.get("type") == "rating"])
+    known = "pairwise, ranker or rating"
+    raise RowFlaw("wrong_shape", f"annotations of type {shown(sorted(map(str, kinds)))}: {known}")
 
 
 def _pairwise(data: Fields, results: list[Fields]) -> Draft:
@@ -103,6 +156,15 @@ def _pairwise(data: Fields, results: list[Fields]) -> Draft:
         wins[_SELECTED[str(selected)]] += 1 / len(results)
     answers = [Answer(text_of(data[name]), win, name) for name, win in zip(names, wins, strict=True)]
     return Draft(prompt_of(data).content, answers, rows="pairs")
+
+
+def _rating(data: Fields, results: list[Fields]) -> Draft:
+    questions = {(result.get("from_name"), result.get("to_name")) for result in results}
+    if len(questions) > 1 or (name := str(results[0].get("to_name"))) not in data:
+        raise RowFlaw("wrong_shape", f"ratings of {shown(sorted(map(str, questions)))}: one field of data")
+    scores = [_field(result.get("value"), "rating") for result in results]
+    asked = prompt_of({key: value for key, value in data.items() if key != name})
+    return Draft(asked.content, [Answer(text_of(data[name]), score_of(scores))], rows="scores")
 
 
 def _ranker(data: Fields, results: list[Fields]) -> Draft:

@@ -14,11 +14,14 @@ from pools.formats.values import (
     first_named,
     first_of,
     hh_turns,
+    is_turn,
+    is_turns,
     listed,
     marked_turns,
     number_of,
     objects,
     open_prompt,
+    score_of,
     text_of,
     unspelt,
 )
@@ -31,11 +34,13 @@ RESPONSES = (
     "candidates",
     "outputs",
     "answers",
+    "choices",
 )
 SCORES = ("scores", "score", "ratings", "rating", "all_rm_scores", "rewards", "rm_scores")
+RANKS = ("ranks", "rank")  # of each text, 1 the best
 SOURCES = ("sources", "generation_models", "models", "model_names")
-TEXT = ("text", "response", "content", "answer", "completion", "output", "generation")
-SCORE = ("score", "reward", "rating")
+TEXT = ("text", "response", "content", "answer", "completion", "output", "generation", "message")
+SCORE = ("score", "reward", "rating", "pm_score")
 SOURCE = ("source", "model", "model_name")
 
 _TAGGED_TURN = re.compile(r"(<\|prompter\|>|<\|assistant\|>)")
@@ -47,15 +52,14 @@ def from_pool(row: Fields) -> Draft:
     """Our own schema; `reward` and `model` are accepted for `score` and `source`, and the like for `text`."""
     prompt, meta = row.get("prompt"), row.get("meta")
     content = with_system(row, content_of(prompt, "prompt")) if prompt else prompt
-    answers = [_answer(item) for item in objects(row.get("responses"), "responses")]
+    answers = _answers(row, "responses")
     return Draft(content, answers, row.get("domain"), row.get("part"), unspelt(meta))
 
 
 def from_objects(row: Fields) -> Draft:
     """A list of objects under another name than our own: `completions: [{text, score}]`."""
     name = first_named(row, RESPONSES)
-    answers = [_answer(item) for item in objects(row[name], name)]
-    return Draft(prompt_of(row).content, answers, row.get("domain"), row.get("part"))
+    return Draft(prompt_of(row).content, _answers(row, name), row.get("domain"), row.get("part"))
 
 
 def holds_objects(row: Fields) -> bool:
@@ -66,15 +70,30 @@ def holds_objects(row: Fields) -> bool:
     )
 
 
-def _answer(item: Fields | None) -> Answer:
+def _answers(row: Fields, name: str) -> list[Answer]:
+    value = unspelt(row.get(name))
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        raise RowFlaw(
+            "wrong_shape",
+            f"{name} holds texts, and none of {', '.join(map(str, row))} is a known name for their scores: "
+            f"say which one holds them with pool.columns: {{prompt: ..., responses: {name}, scores: COLUMN}}",
+        )
+    items = objects(value, name)
+    return [_answer(item, len(items)) for item in items]
+
+
+def _answer(item: Fields | None, count: int) -> Answer:
     if item is None:
         return Answer(None, None)
     text = item.get("text")
     if text.__class__ is not str:  # the usual case first: a pool may have millions of responses
         text = text_of(first_of(item, TEXT))
+        text = first_of(text, TEXT) if isinstance(text, dict) else text
     score = item.get("score")
     if score.__class__ is not float:
         score = number_of(first_of(item, SCORE))
+        if score is None and "rank" in item:
+            score = _rank_score(number_of(item["rank"]), count)
     if len(item) == 2:  # no room for a source
         return Answer(text, score, None)
     return Answer(text, score, first_of(item, SOURCE), item.get("ratings"))
@@ -86,22 +105,27 @@ def from_scored(row: Fields) -> Draft:
     A chosen and a rejected side beside them must be among the texts.
     """
     texts_in = first_named(row, RESPONSES)
-    scores_in = first_named(row, SCORES)
+    scores_in = first_named(row, (*SCORES, *RANKS))
     texts, scores = listed(row[texts_in], texts_in), listed(row[scores_in], scores_in)
     if len(texts) != len(scores):
         raise RowFlaw("wrong_shape", f"{len(texts)} x {texts_in} but {len(scores)} x {scores_in}")
     sources: list[Any] = next((row[name] for name in SOURCES if isinstance(row.get(name), list)), [])
     named = sources if len(sources) == len(texts) else [""] * len(texts)
     answers = [
-        Answer(text_of(text), number_of(score), source)
-        for text, score, source in zip(texts, scores, named, strict=True)
+        Answer(text_of(text), _rank_score(number, len(texts)) if scores_in in RANKS else number, source)
+        for text, number, source in zip(texts, map(_one_score, scores), named, strict=True)
     ]
     return Draft(prompt_of(row).content, answers, row.get("domain"), row.get("part"))
 
 
+def _one_score(value: object) -> object:
+    """A list of scores is left as it is, and refused: it may hold attributes, or a score for each token."""
+    return value if isinstance(value, list) else score_of(value)
+
+
 def holds_scored_sides(row: Fields) -> bool:
     """Whether a row's lists of texts and scores hold its chosen and rejected sides, if it has those."""
-    texts, scores = first_of(row, RESPONSES), first_of(row, SCORES)
+    texts, scores = first_of(row, RESPONSES), first_of(row, (*SCORES, *RANKS))
     texts = unspelt(texts)
     if not _are_texts(texts) or not isinstance(scores, list | str):
         return False
@@ -110,7 +134,13 @@ def holds_scored_sides(row: Fields) -> bool:
 
 
 def _are_texts(values: object) -> bool:
-    return isinstance(values, list) and all(each is None or isinstance(each, str) for each in values)
+    """Whether these are texts, or turns that hold no score of their own."""
+    return isinstance(values, list) and all(each is None or _is_text(each) for each in values)
+
+
+def _is_text(value: object) -> bool:
+    value = value[0] if is_turns(value) else value  # type: ignore[index]
+    return isinstance(value, str) or (is_turn(value) and first_of(value, SCORE) is None)  # type: ignore[arg-type]
 
 
 def _last(side: object) -> object:

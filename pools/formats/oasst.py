@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Answer, Draft, Fields, Turn
-from pools.formats.values import ROLES, number_of, objects, unspelt
+from pools.formats.values import ROLES, number_of, objects, score_of, unspelt
 
 _MOST_TURNS = 200  # of a path through a tree; none that was published comes near
 
@@ -38,7 +38,9 @@ def _prompts(message: Fields, before: list[Turn]) -> Iterator[Draft]:
     role = ROLES.get(str(message.get("role")), "")
     path = [*before, {"role": role, "content": message.get("text")}]
     replies = [
-        each for each in objects(message.get("replies"), "replies") if each and not each.get("deleted")
+        each
+        for each in objects(message.get("replies"), "replies")
+        if each and score_of(each.get("deleted")) != 1.0
     ]
     ranked = [each for each in replies if each.get("rank") is not None]
     if role == "user" and len(ranked) > 1:
@@ -65,7 +67,7 @@ def is_message(row: Fields) -> bool:
         "message_tree_id",
         "text",
         "role",
-    } <= row.keys() and "prompt" not in row
+    } <= row.keys() and row.get("prompt") is None
 
 
 def tree_of(messages: Sequence[Fields]) -> dict[str, object]:
@@ -81,7 +83,7 @@ def tree_of(messages: Sequence[Fields]) -> dict[str, object]:
             nodes[parent]["replies"].append(node)
         else:
             roots.append(node)
-    lost = len(messages) - sum(1 for root in roots[:1] for _ in _walk(root))
+    lost = len(messages) - sum(1 for root in roots[:1] if not root.get("parent_id") for _ in _walk(root))
     return {
         "message_tree_id": messages[0].get("message_tree_id"),
         "prompt": roots[0] if roots else {},

@@ -21,6 +21,7 @@ from pools.formats.prompt import (
     with_system,
 )
 from pools.formats.values import (
+    SPELT,
     decoded,
     dialogue,
     is_parts,
@@ -96,7 +97,7 @@ def _side(value: object, name: str) -> str | list[Turn]:
     if isinstance(value, str):
         if (turns := dialogue(value)) is not None:
             return turns
-        inner = decoded(value) if value.startswith(("[{", "{")) else None
+        inner = decoded(value) if value.startswith(SPELT) else None
         return _side(inner, name) if is_turns(inner) or is_turn(inner) else value
     if is_turns(value):
         return turns_of(value)  # type: ignore[arg-type]
@@ -171,11 +172,13 @@ def other_texts(row: Fields, names: Sequence[str]) -> list[str]:
     return [
         name
         for name, value in row.items()
-        if name not in skipped
-        and value
-        and isinstance(value, str | list | dict)
-        and not _ABOUT.fullmatch(name)
+        if name not in skipped and value and isinstance(value, str | list | dict) and not is_about(name)
     ]
+
+
+def is_about(name: str) -> bool:
+    """Whether a column of this name is about the row, and holds neither prompt nor response."""
+    return _ABOUT.fullmatch(name) is not None
 
 
 def _common_words(first: str, second: str) -> int:

@@ -7,10 +7,22 @@ from functools import lru_cache
 from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Answer, Draft, Fields
 from pools.formats.pairs import SIDES, pair, pair_scores, scored_sides
-from pools.formats.prompt import named, prompt_of
+from pools.formats.prompt import HISTORY, PASSAGES, TURN_MARK, named, prompt_of
 from pools.formats.values import hh_turns, is_turns, listed, merged_turns, spells_texts
 
 LABEL = (1.0, 0.0)
+# Other names of the two sides.
+SIDE_NAMES = (
+    ("chosen_response", "rejected_response"),
+    ("response_chosen", "response_rejected"),
+    ("chosen_answer", "rejected_answer"),
+    ("preferred_response", "dispreferred_response"),
+    ("preferred", "dispreferred"),
+    ("accepted", "rejected"),
+    ("response_j", "response_k"),
+    ("y_w", "y_l"),
+)
+BEGUN = "initial_reason_steps"  # the part of both answers that comes before the step in which they part
 
 
 def is_hh_rlhf(row: Fields) -> bool:
@@ -51,15 +63,40 @@ def from_preference(row: Fields) -> Draft:
     """
     if (plain := _plain(row)) is not None:
         return plain
-    chosen, rejected = row.get("chosen"), row.get("rejected")
+    return _from_sides(row, row.get("chosen"), row.get("rejected"), SIDES)
+
+
+def from_named_pair(row: Fields) -> Draft:
+    """As `from_preference`, with the sides under other names (`chosen_response`, `accepted`, `y_w`, ...)."""
+    if (names := _names_of_sides(row)) is None:
+        raise RowFlaw(
+            "wrong_shape", f"no two sides of known names: the columns are {', '.join(map(str, row))}"
+        )
+    return _from_sides(row, row[names[0]], row[names[1]], names)
+
+
+def has_named_pair(row: Fields) -> bool:
+    """Whether both sides of a pair are there, under names that belong together."""
+    return _names_of_sides(row) is not None
+
+
+def _names_of_sides(row: Fields) -> tuple[str, str] | None:
+    pairs = (pair for pair in SIDE_NAMES if row.get(pair[0]) is not None and row.get(pair[1]) is not None)
+    return next(pairs, None)
+
+
+def _from_sides(row: Fields, chosen: object, rejected: object, names: tuple[str, str]) -> Draft:
     if spells_texts(chosen) and spells_texts(rejected):
         raise RowFlaw(
             "unknown_shape",
-            "chosen and rejected are JSON lists of texts: write one text each or, where they are answers as "
-            "they stand, say so with pool.columns: {prompt: ..., chosen: chosen, rejected: rejected}",
+            f"{names[0]} and {names[1]} are JSON lists of texts: write one text each or, where they are "
+            "answers as they stand, say so with pool.columns: "
+            f"{{prompt: ..., chosen: {names[0]}, rejected: {names[1]}}}",
         )
     scores = pair_scores(row)
-    draft = pair(row, chosen, rejected, scores or LABEL)
+    if isinstance(begun := row.get(BEGUN), str):
+        chosen, rejected = (begun + side if isinstance(side, str) else side for side in (chosen, rejected))
+    draft = pair(row, chosen, rejected, scores or LABEL, names)
     if scores is None:
         return draft
     notes = ("score_against_label",) if scores[0] < scores[1] else ()  # type: ignore[operator]
@@ -76,6 +113,7 @@ def _plain(row: Fields) -> Draft | None:
     prompt, chosen, rejected = row["prompt"], row["chosen"], row["rejected"]
     if (
         not (_is_plain(prompt) and _is_plain(chosen) and _is_plain(rejected))
+        or TURN_MARK in prompt
         or chosen.strip() == rejected.strip()
     ):
         return None
@@ -85,19 +123,20 @@ def _plain(row: Fields) -> Draft | None:
 @lru_cache(4096)
 def _asks_plainly(columns: tuple[str, ...]) -> bool:
     """Whether of these columns `prompt` alone can be of the prompt, and none holds a side's score."""
-    known = {"history", *SIDES} & set(columns)
+    known = {*HISTORY, BEGUN, *PASSAGES, *SIDES} & set(columns)
     return named(columns) == (["prompt"], []) and known == set(SIDES) and not scored_sides(columns)
 
 
 def _is_plain(text: object) -> bool:
-    return isinstance(text, str) and not (text[:1] in "[{" or text[0].isspace() or text.startswith("Human:"))
+    return isinstance(text, str) and not (text[:1] in '[{"' or text[0].isspace() or text.startswith("Human:"))
 
 
 def are_lists_of_texts(row: Fields) -> bool:
-    """Whether both sides are lists of texts, as in RewardBench 2."""
-    return all(
-        isinstance(row[side], list) and bool(row[side]) and isinstance(row[side][0], str)
-        for side in ("chosen", "rejected")
+    """Whether both sides are lists of texts, as in RewardBench 2; one of them may be spelt in JSON."""
+    sides = [row[side] for side in SIDES]
+    return any(isinstance(side, list) for side in sides) and all(
+        spells_texts(side) or (isinstance(side, list) and bool(side) and isinstance(side[0], str))
+        for side in sides
     )
 
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Fields, Turn
-from pools.formats.values import decoded, dialogue, is_turns, open_prompt, turns_of
+from pools.formats.values import (
+    SPELT,
+    decoded,
+    dialogue,
+    is_turn,
+    is_turns,
+    marked_turns,
+    open_prompt,
+    turn_of,
+    turns_of,
+    unspelt,
+)
 
 SYSTEM = ("system", "system_prompt", "system_message")
 PROMPT = (
@@ -26,7 +38,15 @@ PROMPT = (
     "conversation",
     "messages",
 )
+# What a question may be about: never left out unsaid, and never put before it unasked.
+PASSAGES = ("documents", "document", "passages", "passage", "contexts", "article")
+HISTORY = ("history", "chat_history", "conversation_history", "dialogue_history")
 _KNOWN = frozenset(PROMPT)
+_HISTORIES = frozenset(HISTORY)
+_PASSAGES = frozenset(PASSAGES)
+TURN_MARK = "<extra_id_1>"
+_TURN_MARK = re.compile(r"\n?<extra_id_1>(User|Assistant|System)\n")
+_TURN_ROLES = {"User": "user", "Assistant": "assistant", "System": "system"}
 
 
 @lru_cache(4096)
@@ -61,10 +81,19 @@ def no_prompt(row: Fields) -> RowFlaw:
     )
 
 
+def filled(row: Fields, names: Sequence[str]) -> list[str]:
+    """Those of these columns that hold something."""
+    return [
+        name
+        for name in names
+        if (value := row.get(name)) and not (isinstance(value, str) and value.isspace())
+    ]
+
+
 def given_prompt(row: Fields) -> Asked | None:
     """As `prompt_of`, but None where no known column holds anything."""
     prompts, systems = named(tuple(row))
-    given = [name for name in prompts if row[name]]
+    given = filled(row, prompts)
     if not given:
         return None
     if given[:2] == [
@@ -76,6 +105,8 @@ def given_prompt(row: Fields) -> Asked | None:
     else:
         content = _after_history(row, content_of(row[given[0]], given[0]))
         columns, others = (given[0],), given[1:]
+    if not _PASSAGES.isdisjoint(row):
+        _refuse_passages(columns[-1], content, row)
     for other in others:
         _refuse_second(columns[-1], content, other, row[other])
     system = _system(row, systems)
@@ -87,14 +118,20 @@ def content_of(value: object, name: str) -> str | list[Turn]:
     if isinstance(value, str):
         if (turns := dialogue(value)) is not None:
             return open_prompt(turns)
-        inner = decoded(value) if value.startswith(("[", "{")) else value
+        if TURN_MARK in value and _TURN_MARK.search(value):  # as HelpSteer writes dialogues
+            start = "" if _TURN_MARK.match(value) else f"{TURN_MARK}User\n"
+            return open_prompt(marked_turns(start + value, _TURN_MARK, _TURN_ROLES))
+        inner = decoded(value) if value.startswith(("[", *SPELT)) else value
         return value if isinstance(inner, str) else _structured(inner, name, value)
     return _structured(value, name)
 
 
 def _structured(value: object, name: str, spelt: str = "") -> str | list[Turn]:
     if is_turns(value):
-        return turns_of(value)  # type: ignore[arg-type]
+        turns = turns_of(value)  # type: ignore[arg-type]
+        return turns[:-1] if len(turns) > 1 and _is_open(turns[-1]) else turns
+    if is_turn(value):
+        return [turn_of(value)]
     if isinstance(value, dict) and isinstance(value.get("messages"), list):
         return _structured(value["messages"], f"{name}.messages")
     if spelt and not (isinstance(value, list) and value and all(isinstance(each, str) for each in value)):
@@ -102,6 +139,10 @@ def _structured(value: object, name: str, spelt: str = "") -> str | list[Turn]:
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         return value[0]
     raise RowFlaw("wrong_shape", f"{name} is {shown(value)}: a text or a list of turns was expected")
+
+
+def _is_open(turn: Turn) -> bool:
+    return turn["role"] == "assistant" and not turn["content"]
 
 
 def system_columns(row: Fields) -> tuple[str, ...]:
@@ -151,13 +192,17 @@ def occurs(given: Sequence[Turn], turns: Sequence[Turn]) -> bool:
 
 
 def _after_history(row: Fields, content: str | list[Turn]) -> str | list[Turn]:
-    """The prompt after the earlier turns that LLaMA-Factory's `history` lists as pairs of texts."""
-    pairs = row.get("history")
-    if not (isinstance(pairs, list) and pairs and all(isinstance(p, list) and len(p) == 2 for p in pairs)):
+    """The prompt after the earlier turns that a column lists, as turns or, as in LLaMA-Factory, as pairs."""
+    if _HISTORIES.isdisjoint(row) or not (name := next((each for each in HISTORY if row.get(each)), "")):
         return content
+    value = unspelt(row[name])
+    if is_turns(value):
+        return [*turns_of(value), *as_turns(content)]  # type: ignore[arg-type]
+    if not (isinstance(value, list) and all(isinstance(each, list) and len(each) == 2 for each in value)):
+        raise RowFlaw("two_prompts", f"{name} is {shown(value)}: pairs of texts or turns were expected")
     roles = ("user", "assistant")
     earlier = [
-        {"role": role, "content": text} for pair in pairs for role, text in zip(roles, pair, strict=True)
+        {"role": role, "content": text} for pair in value for role, text in zip(roles, pair, strict=True)
     ]
     return [*earlier, *as_turns(content)]
 
@@ -173,6 +218,18 @@ def _refuse_second(name: str, content: str | list[Turn], other: str, value: obje
         f"{name} and {other} could both be part of the prompt; say which with pool.columns, such as "
         f"{{prompt: {name}, ...}} or {{prompt: [{other}, {name}], ...}}",
     )
+
+
+def _refuse_passages(name: str, content: str | list[Turn], row: Fields) -> None:
+    """RowFlaw where the row holds a passage that the prompt does not."""
+    for other in PASSAGES:
+        value = row.get(other)
+        if value and not (isinstance(value, str) and value.strip() in _words(content)):
+            raise RowFlaw(
+                "two_prompts",
+                f"{other} may belong before {name}; say so with pool.columns, such as "
+                f"{{prompt: [{other}, {name}], ...}} or {{prompt: {name}, ...}}",
+            )
 
 
 def _words(content: str | list[Turn]) -> str:

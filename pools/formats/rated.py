@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pools.flaws import RowFlaw
+from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Answer, Draft, Fields, Turn
 from pools.formats.pairs import pair
 from pools.formats.prompt import Asked, content_of, prompt_of, with_system
@@ -14,22 +14,23 @@ from pools.formats.values import (
     is_turns,
     listed,
     number_of,
+    score_of,
     text_of,
     turns_of,
     unspelt,
 )
+from pools.formats.verdicts import post_of
 
 RESPONSE = ("response", "completion", "answer", "output", "text")
 SCORE = ("score", "reward", "rating", "helpfulness", "label", "kto_tag")
 DIALOGUES = ("messages", "conversations", "conversation")
-_LABELS = {"true": 1.0, "false": 0.0}
 
 
 def from_rated(row: Fields) -> Draft:
     """One response a row, with a score, an attribute (HelpSteer2's `helpfulness`) or KTO's `label`."""
     asked, text = _asked_and_answered(row)
     name = first_named(row, SCORE, "missing_score")
-    answer = Answer(text, _rating(row[name]), row.get("model"))
+    answer = Answer(text, score_of(row[name]), row.get("model"))
     return Draft(asked.content, [answer], row.get("domain"), row.get("part"), rows="scores")
 
 
@@ -48,12 +49,19 @@ def _asked_and_answered(row: Fields) -> tuple[Asked, object]:
     return Asked(with_system(row, turns[:-1]), (name,)), turns[-1]["content"]
 
 
-def _rating(value: object) -> object:
-    if isinstance(value, bool):
-        return float(value)
-    if isinstance(value, str) and value.strip().lower() in _LABELS:
-        return _LABELS[value.strip().lower()]
-    return number_of(value)
+def has_axes(row: Fields) -> bool:
+    """Whether the summary carries ratings by axis."""
+    summary = unspelt(row["summary"])
+    return isinstance(summary, dict) and isinstance(summary.get("axes"), dict)
+
+
+def from_summary_rating(row: Fields) -> Draft:
+    """summarize_from_feedback's ratings: one summary of a post, and its `overall` axis from 1 to 7."""
+    summary = unspelt(row["summary"])
+    if not has_axes(row) or not isinstance(summary, dict):
+        raise RowFlaw("wrong_shape", f"summary is {shown(summary)}: an object with axes was expected")
+    answer = Answer(summary.get("text"), number_of(summary["axes"].get("overall")), summary.get("policy"))
+    return Draft(post_of(row["info"]), [answer], rows="scores")
 
 
 def from_shp(row: Fields) -> Draft:

@@ -12,13 +12,15 @@ from pools.formats.columns import Columns, from_columns
 from pools.formats.draft import Draft, Fields
 from pools.formats.lists import RESPONSES, rating
 from pools.formats.pairs import scores_beside
-from pools.formats.prompt import PROMPT, system_columns
+from pools.formats.prompt import PROMPT, filled, system_columns
 from pools.formats.table import FORMATS, Format
 from pools.formats.values import number_of, objects
 from pools.types import Prompt
 
 _SCORES = re.compile(r"scor|rating|reward|rank|vote|strength|helpful|correct|coheren|complex|verbos|winner|"
                      r"choice|prefer|safe|better|kto_tag|margin|quality", re.IGNORECASE)  # fmt: skip
+
+_MEDIA = frozenset({"image", "images", "video", "videos", "audio", "audios"})
 
 _candidates: dict[tuple[str, ...], list[tuple[str, Format]]] = {}
 
@@ -64,6 +66,8 @@ class Reader:
         """The name of the row's format, and its drafts; raises RowFlaw where it is not of that shape."""
         if self.weights:
             row = weighted(row, self.weights)
+        if not _MEDIA.isdisjoint(row) and not self.columns.given:
+            _refuse_media(row)
         if self.columns.given:
             return "columns", (from_columns(row, self.columns),)
         name = self._told(row) if self.format == "auto" else self.format
@@ -75,8 +79,21 @@ class Reader:
 
     def _told(self, row: Fields) -> str:
         name = format_of(row)
+        if name is None and self.main != "pool" and any(map(row.keys().isdisjoint, FORMATS[self.main].needs)):
+            columns = ", ".join(map(str, row))
+            raise RowFlaw("wrong_shape", f"the columns are {columns}: not those of format {self.main}")
         bare = name == "prompts" and self.main == "pool"  # a held-out row need not have responses
         return self.main if name is None or bare else name
+
+
+def _refuse_media(row: Fields) -> None:
+    for name in sorted(_MEDIA & row.keys()):
+        value = row[name]
+        if any(value.values()) if isinstance(value, dict) else value:
+            raise RowFlaw(
+                "wrong_shape",
+                f"what is in {name} belongs to the prompt, and only text can be used (or name pool.columns)",
+            )
 
 
 def weighted(row: Fields, weights: Mapping[str, float]) -> dict[str, Any]:
@@ -110,7 +127,7 @@ def prompt_columns(rows: Sequence[Fields], name: str) -> list[str]:
     found: dict[str, None] = {}
     for row in rows:
         if FORMATS[name].asks:
-            given = [each for each in PROMPT if row.get(each)]
+            given = filled(row, PROMPT)
             found |= dict.fromkeys(system_columns(row))
             found |= dict.fromkeys(given[:2] if given[:2] == ["instruction", "input"] else given[:1])
     return list(found)
@@ -126,7 +143,7 @@ def unused_scores(
         used |= {each for group in format.needs for each in group} | format.uses | {"part", "domain", "meta"}
     found: dict[str, None] = {}
     for row in rows:
-        beside = scores_beside(row) if name == "preference" and not columns.given else {}
+        beside = scores_beside(row) if name in ("preference", "named_pair") and not columns.given else {}
         own = used | beside.keys() | set(beside.values())
         found |= dict.fromkeys(
             each
@@ -139,5 +156,7 @@ def unused_scores(
 def _is_score(value: object) -> bool:
     if isinstance(value, list):
         return bool(value) and _is_score(value[0])
+    if isinstance(value, dict):
+        return any(_SCORES.search(str(each)) and _is_score(held) for each, held in value.items())
     number = number_of(value) if not isinstance(value, bool) else None
     return isinstance(number, int | float) and number == number

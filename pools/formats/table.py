@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pools.formats import exports, lists, oasst, preference, rated, verdicts
+from pools.formats import exports, lists, oasst, preference, rated, verdicts, winners
 from pools.formats.draft import Draft, Fields
 from pools.formats.prompt import PROMPT
 
@@ -41,7 +41,9 @@ class Format:
 
 
 _PROMPT = frozenset(PROMPT)
-_RESPONSES, _SCORES = frozenset(lists.RESPONSES), frozenset(lists.SCORES)
+_RESPONSES, _SCORES = frozenset(lists.RESPONSES), frozenset((*lists.SCORES, *lists.RANKS))
+_CHOSEN, _REJECTED = (frozenset(names) for names in zip(*preference.SIDE_NAMES, strict=True))
+_FIRST, _SECOND = (frozenset(names) for names in zip(*winners.SIDES, strict=True))
 _WINNER_COLUMNS = ("winner_model_a", "winner_model_b", "winner_tie")
 
 # In this order: the first whose columns a row has is its format.
@@ -61,6 +63,7 @@ FORMATS: dict[str, Format] = {
         verdicts.from_pku, _all("prompt", "response_0", "response_1", "better_response_id")
     ),
     "webgpt": Format(rated.from_webgpt, _all("question", "answer_0", "answer_1", "score_0", "score_1")),
+    "summary_ratings": Format(rated.from_summary_rating, _all("info", "summary"), when=rated.has_axes),
     "summaries": Format(verdicts.from_summaries, _all("info", "summaries", "choice")),
     "openai": Format(verdicts.from_openai, _all("input", "preferred_output", "non_preferred_output")),
     "label_studio": Format(exports.from_label_studio, _all("data", "annotations")),
@@ -79,6 +82,15 @@ FORMATS: dict[str, Format] = {
         asks=True,
     ),
     "preference": Format(preference.from_preference, _all("chosen", "rejected"), asks=True),
+    "named_pair": Format(
+        preference.from_named_pair, (_CHOSEN, _REJECTED), when=preference.has_named_pair, asks=True
+    ),
+    "named_winner": Format(
+        winners.from_named_winner,
+        (_PROMPT, _FIRST, _SECOND, frozenset(winners.VERDICTS)),
+        when=winners.has_sides,
+        asks=True,
+    ),
     "ultrafeedback": Format(
         lists.from_ultrafeedback, _all("instruction", "completions"), when=lists.is_ultrafeedback
     ),
@@ -94,5 +106,6 @@ FORMATS: dict[str, Format] = {
         when=rated.has_dialogue,
     ),
     "argilla": Format(exports.from_argilla, (_PROMPT,), when=exports.is_argilla, asks=True),
+    "argilla_ratings": Format(exports.from_argilla_rating, (_PROMPT,), when=exports.has_ratings, asks=True),
     "prompts": Format(lists.from_pool, _all("prompt")),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pools.formats.draft import Fields
+from pools.formats.pairs import is_about
 from pools.formats.prompt import PROMPT
 from pools.formats.table import FORMATS
 from pools.formats.values import number_of
@@ -36,7 +37,11 @@ def nearest(row: Fields) -> str:
 
 def mapping(row: Fields) -> str:
     """A mapping for these columns, as an example of what to write."""
-    texts = [str(name) for name, value in row.items() if isinstance(value, str | list | dict) and value]
+    texts = [
+        str(name)
+        for name, value in row.items()
+        if isinstance(value, str | list | dict) and value and not is_about(str(name))
+    ]
     numbers = [str(name) for name, value in row.items() if _is_number(value)]
     prompt = next((name for name in PROMPT if name in texts), texts[0] if texts else "COLUMN")
     answers = [name for name in texts if name != prompt and name not in numbers] or ["COLUMN"]

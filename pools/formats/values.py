@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from itertools import groupby
@@ -13,6 +11,7 @@ from typing import Any
 
 from pools.flaws import RowFlaw, shown
 from pools.formats.draft import Fields, Turn
+from pools.formats.printed import from_printed
 
 ROLES = {
     "system": "system",
@@ -32,18 +31,32 @@ _TOOL_ROLES = {"tool", "function", "function_call", "observation", "ipython"}
 _HUMAN_TURN = re.compile(r"\n\n(Human|Assistant):")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 _LIKERT = re.compile(r"\s*([-+]?\d+(?:\.\d+)?)(?:\s*[-–:.)]\s*[^\d\s].*|\s+[^\d\s/].*)?\s*", re.DOTALL)
+_GOOD = ("true", "yes", "good", "chosen", "accepted", "desirable", "positive", "thumbs_up", "👍")
+_BAD = ("false", "no", "bad", "rejected", "undesirable", "negative", "thumbs_down", "👎")
+_VERDICTS = dict.fromkeys(_GOOD, 1.0) | dict.fromkeys(_BAD, 0.0)
 _NO_SCORE = {"", "n/a", "na", "none", "null", "nan", "-", "?"}
+_FRACTION = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)")
+_DECORATED = re.compile(r"np\.\w+\((?P<numpy>[-+.\w]+)\)|(?P<percent>[-+]?\d+(?:\.\d+)?)\s*%")
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,(?:\d{1,2}|\d{4,})")  # three digits after it may be thousands
+# How a text begins that may be a list or an object in JSON, or a text in JSON that is one.
+SPELT = ("[{", "{", '"[{', '"{')
+_PRINTED = re.compile(r"""\[\s*(?:['"{\[(\d.+-]|np\.|array\(|Decimal\(|None|nan)|\{\s*['"]""")
+_ROLE_KEYS, _TEXT_KEYS = ("role", "from", "speaker"), ("content", "value", "text")
 
 
 def decoded(text: str) -> object:
     """The list or object that a text spells in JSON, or as Python prints it; else the text itself."""
     whole = text.strip()
-    if not whole.startswith(("[", "{")):
+    if not whole.startswith(("[", "{", '"[', '"{')):
         return text
     try:
-        return _parsed(whole)
+        value = _parsed(whole)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return text
+    if not isinstance(value, str):
+        return value
+    inner = decoded(value)  # JSON inside JSON
+    return text if isinstance(inner, str) else inner
 
 
 def unspelt(value: object) -> object:
@@ -63,10 +76,9 @@ def _parsed(text: str) -> object:
     try:
         return json.loads(text)
     except ValueError:
-        if not text.startswith(("[{'", "['", "{'", '["', '[{"')):  # cheap to tell, unlike to try
+        if not _PRINTED.match(text):  # cheap to tell, unlike to try
             raise
-        with warnings.catch_warnings(action="ignore"):  # of escapes that Python does not know
-            return ast.literal_eval(text)
+        return from_printed(text)
 
 
 def listed(value: object, name: str) -> list[Any]:
@@ -108,7 +120,9 @@ def is_turns(value: object) -> bool:
 def is_turn(value: object) -> bool:
     """Whether this is one turn of a dialogue."""
     return isinstance(value, dict) and (
-        ("role" in value and "content" in value) or ("from" in value and "value" in value)
+        ("role" in value and "content" in value)
+        or ("from" in value and "value" in value)
+        or (any(name in value for name in _ROLE_KEYS) and any(name in value for name in _TEXT_KEYS))
     )
 
 
@@ -118,20 +132,23 @@ def turn_of(item: object) -> Turn:
         raise RowFlaw("wrong_shape", f"{shown(item)}: a turn with role and content was expected")
     if len(item) == 2 and item.get("role") in _WRITTEN_OUT and isinstance(item.get("content"), str):
         return item  # most are just so
-    role = item.get("role") if item.get("role") is not None else item.get("from")
+    role = first_of(item, _ROLE_KEYS)
     calls = item.get("tool_calls") or item.get("function_call")
     if isinstance(role, str):
         role = ROLES.get(role) or ROLES.get(role.lower(), role)
         calls = calls or role in _TOOL_ROLES
     if calls:
         raise RowFlaw("tool_turn", f"a turn of {shown(role)}")
-    content = item.get("content") if item.get("content") is not None else item.get("value")
+    content = first_of(item, _TEXT_KEYS)
     return {"role": role, "content": joined_parts(content) if isinstance(content, list) else content}
 
 
 def turns_of(value: Sequence[object]) -> list[Turn]:
-    """A list of turns, each as `turn_of` reads it."""
-    return [turn_of(item) for item in value]
+    """A list of turns, each as `turn_of` reads it; a system turn that is null at the start is none."""
+    turns = [turn_of(item) for item in value]
+    if turns and turns[0]["content"] is None and turns[0]["role"] == "system":
+        del turns[0]
+    return turns
 
 
 def joined_parts(parts: Sequence[object]) -> str:
@@ -193,7 +210,7 @@ def merged_turns(turns: Sequence[Turn]) -> list[Turn]:
 def text_of(value: object) -> object:
     """The text of a response: a text, a turn, a list with one turn, or content parts, in JSON or not."""
     if isinstance(value, str):
-        inner = decoded(value) if value.startswith(("[{", "{")) else None
+        inner = decoded(value) if value.startswith(SPELT) else None
         return text_of(inner) if is_turns(inner) or is_turn(inner) else value
     if is_turn(value):
         return turn_of(value)["content"]
@@ -215,8 +232,32 @@ def number_of(score: object) -> object:
             return float(text)
         except ValueError:
             found = _LIKERT.fullmatch(text)
-            return float(found[1]) if found else score
+            return float(found[1]) if found else _decorated(text, score)
     return float(score) if isinstance(score, Decimal) else score
+
+
+def _decorated(text: str, score: object) -> object:
+    """The number of "8/10", "80%", "0,8" or "np.float64(0.8)"; else the score as it is."""
+    if (found := _FRACTION.fullmatch(text)) and float(found[2]):
+        return float(found[1]) / float(found[2])
+    if _DECIMAL_COMMA.fullmatch(text):
+        return float(text.replace(",", "."))
+    found = _DECORATED.fullmatch(text)
+    return number_of(found["numpy"] or found["percent"]) if found else score
+
+
+def score_of(value: object) -> object:
+    """A score or verdict on one response: a number, yes or no as 1 or 0, the mean of several people's."""
+    value = unspelt(value)
+    if isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str) and (word := value.strip().lower()) in _VERDICTS:
+        return _VERDICTS[word]
+    if isinstance(value, list) and value:
+        known = [each for each in map(score_of, value) if each is not None]
+        numbers = [float(each) for each in known if isinstance(each, int | float)]
+        return sum(numbers) / len(numbers) if numbers and len(numbers) == len(known) else value
+    return number_of(value)
 
 
 def first_named(row: Fields, names: Sequence[str], reason: str = "wrong_shape") -> str:

@@ -86,13 +86,22 @@ def _arena(row: Fields, one: list[Turn], two: list[Turn], verdict: float) -> Dra
         raise RowFlaw("duplicate_response", "both sides are the same dialogue")
     if shared >= min(len(one), len(two)) or not one[shared]["role"] == two[shared]["role"] == "assistant":
         raise RowFlaw("no_shared_prompt", "the dialogues part in a turn that is not the assistant's")
+    judged = _judged_turn(row)
+    if judged and len(merged_turns(one[: shared + 1])) != 2 * judged:
+        raise RowFlaw("no_shared_prompt", f"the verdict is on turn {judged}; the dialogues part before it")
     answers = [
         Answer(turns[shared]["content"], score, str(row.get(f"model_{side}") or ""))
         for turns, score, side in zip((one, two), scores_of(verdict), "ab", strict=True)
     ]
-    notes = ("later_turns",) if max(len(one), len(two)) > shared + 1 else ()
+    notes = ("later_turns",) if not judged and max(len(one), len(two)) > shared + 1 else ()
     prompt = with_system(row, merged_turns(one[:shared]))
     return Draft(prompt, answers, row.get("language"), rows="pairs", notes=notes)
+
+
+def _judged_turn(row: Fields) -> int:
+    """The turn that a verdict of MT-bench is on; 0 in the arenas, where `turn` counts those of a dialogue."""
+    turn, judge = number_of(row.get("turn")), str(row.get("judge") or "")
+    return turn if isinstance(turn, int) and judge and not judge.startswith("arena_user") else 0
 
 
 def _texts(value: object, name: str) -> list[object]:
@@ -109,8 +118,19 @@ def _alternating(asked: list[object], answers: list[object]) -> list[Turn]:
 
 
 def from_summaries(row: Fields) -> Draft:
-    """summarize_from_feedback: a post and two summaries; the prompt as in Stiennon et al. 2020, table 29."""
-    info = unspelt(row["info"])
+    """summarize_from_feedback: a post and two summaries, of which `choice` is the better."""
+    items = [item or {} for item in objects(row["summaries"], "summaries")]
+    if len(items) != 2:
+        raise RowFlaw("wrong_shape", f"{len(items)} summaries: two were expected")
+    better = _choice(row["choice"], "choice")
+    asked = Asked(post_of(row["info"]), ("info",))
+    sides = (items[0].get("text"), items[1].get("text"))
+    return pair(row, *sides, scores_of(1.0 - 2.0 * better), ("summary 0", "summary 1"), asked)
+
+
+def post_of(info: object) -> str:
+    """The prompt of a summary, as in Stiennon et al. 2020, table 29."""
+    info = unspelt(info)
     if not isinstance(info, dict):
         raise RowFlaw("wrong_shape", f"info is {shown(info)}: an object was expected")
     if info.get("post"):
@@ -118,15 +138,9 @@ def from_summaries(row: Fields) -> Draft:
         lines = [f"{head}{info[name]}" for head, name in heads if info.get(name)]
     else:
         lines = [f"Article: {info['article']}"] if info.get("article") else []
-    items = [item or {} for item in objects(row["summaries"], "summaries")]
-    if len(items) != 2:
-        raise RowFlaw("wrong_shape", f"{len(items)} summaries: two were expected")
-    better = _choice(row["choice"], "choice")
-    asked = Asked("\n\n".join([*lines, "TL;DR:"]) if lines else "", ("info",))
-    if not asked.content:
+    if not lines:
         raise RowFlaw("empty_prompt", "info holds neither post nor article")
-    sides = (items[0].get("text"), items[1].get("text"))
-    return pair(row, *sides, scores_of(1.0 - 2.0 * better), ("summary 0", "summary 1"), asked)
+    return "\n\n".join([*lines, "TL;DR:"])
 
 
 def from_openai(row: Fields) -> Draft:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -174,3 +176,41 @@ def _all_but(example: dict[str, Any], *names: str) -> dict[str, Any]:
     """The fields of an example, without those named, and without the ratings of single raters."""
     answers = [{k: v for k, v in each.items() if k != "ratings"} for each in example["responses"]]
     return {k: v for k, v in example.items() if k not in names} | {"responses": answers}
+
+
+PAIR = {"prompt": "p", "chosen": "a", "rejected": "b"}
+TABLE = "prompt,chosen,rejected\np,a,b\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.jsonl.bz2", bz2.compress(jsonl([PAIR]).encode())),
+        ("p.jsonl", bz2.compress(jsonl([PAIR]).encode())),
+        ("p.csv.xz", lzma.compress(TABLE.encode())),
+        ("p.json.xz", lzma.compress(json.dumps([PAIR]).encode())),
+        ("p.ndjson", jsonl([PAIR]).encode()),
+        ("p.csv", TABLE.replace(",", " , ").encode()),
+        ("p.csv", TABLE.replace(",", "\t").encode("utf-16")),  # as Excel saves "Unicode text"
+    ],
+)
+def test_files_as_other_programs_write_them(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    (example,) = load_pool(PoolConfig(path=str(tmp_path / name), on_bad_row="refuse"), seed=0)[0].train
+    assert example.prompt.text.strip() == "p"
+    assert [response.text.strip() for response in example.responses] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04 and more", "a zip archive: unpack it"),
+        (b"PAR1 and more", "a Parquet file: name it .parquet"),
+        (lzma.compress(jsonl([PAIR] * 2000).encode())[:60], "damaged_file"),
+        (bz2.compress(jsonl([PAIR] * 2000).encode())[:60], "damaged_file"),
+    ],
+)
+def test_a_file_that_is_no_text(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "p.jsonl").write_bytes(content)
+    with pytest.raises(PoolError, match=message):
+        load_pool(PoolConfig(path=str(tmp_path / "p.jsonl")), seed=0)

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 import os
 import time
 import tracemalloc
@@ -68,6 +70,8 @@ SEEDS: dict[str, Callable[[], bytes]] = {
     ".tsv": lambda: table("\t"),
     ".jsonl.gz": lambda: gzip.compress(lines(), mtime=0),
     ".csv.zst": lambda: zstd(table(",")),
+    ".jsonl.bz2": lambda: bz2.compress(lines()),
+    ".csv.xz": lambda: lzma.compress(table(",").replace(b"Why", b"['a' 'b']")),
     ".parquet": columns,
     "plain.parquet": lambda: columns(compression="none", use_dictionary=False),
 }
@@ -78,6 +82,9 @@ BITS += [
     b"\x1f\x8b",
     b"\x28\xb5\x2f\xfd",
     b"PAR1",
+    b"PK\x03\x04",
+    b"BZh9",
+    b"np.array(",
     b"[{" * 60,
     b'{"pool": {}}\n',
 ]
@@ -141,6 +148,10 @@ LARGE: dict[str, Callable[[], bytes]] = {
     "deep in a text.jsonl": lambda: json.dumps(
         {"prompt": "[" * DEEP, "chosen": "[{" * DEEP, "rejected": "a"}
     ).encode(),
+    "numbers and escapes as they are printed.jsonl": lambda: json.dumps(
+        {"prompt": "[" + "1 " * (1 << 20), "chosen": "['" + "\\" * (2 << 20), "rejected": "[{'a': '"}
+    ).encode(),
+    "a long line.jsonl.bz2": lambda: bz2.compress(b" " * BOMB),
     "a long line.jsonl.gz": lambda: filled(b"", b" "),
     "a long text.jsonl.gz": lambda: filled(b'{"prompt": "', b"p"),
     "a long array.json.gz": lambda: filled(b"[", b" "),

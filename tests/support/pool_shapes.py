@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
+
+from pools.formats import lists, rated
 
 Row = dict[str, Any]
 
@@ -32,13 +34,15 @@ class Truth:
 class Shape:
     """How a truth is written; `all` says whether every answer is, or the first two alone.
 
-    `rename` is the column of the prompt where any known name will do, with the names that will.
+    `rename` is the column of the prompt where any known name will do, with the names that will; `others` are
+    those of other columns.
     """
 
     rows: Callable[[Truth], list[Row]]
     format: str
     all: bool = False
     rename: tuple[str, tuple[str, ...]] | None = None
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def user(text: str) -> Row:
@@ -87,6 +91,8 @@ def _hh(prompt: str, text: str) -> str:
 
 
 _TEXT = ("prompt", PROMPT_NAMES)
+_LISTS = {"responses": lists.RESPONSES, "scores": lists.SCORES}
+_RATED = {"response": rated.RESPONSE, "helpfulness": ("helpfulness", "score", "reward", "rating")}
 
 SHAPES: dict[str, Shape] = {
     "pairs of texts": Shape(
@@ -191,6 +197,21 @@ SHAPES: dict[str, Shape] = {
         "objects",
         all=True,
         rename=("prompt", tuple(name for name in PROMPT_NAMES if name != "instruction")),
+        others={"completions": lists.RESPONSES},
+    ),
+    "objects in other words": Shape(
+        _one(
+            lambda t: {
+                "question": t.prompt,
+                "choices": [
+                    {"message": answer(a), "rank": place, "model": "m"}
+                    for place, a in enumerate(t.answers, 1)
+                ],
+            }
+        ),
+        "objects",
+        all=True,
+        rename=("question", PROMPT_NAMES),
     ),
     "texts and scores": Shape(
         _one(
@@ -199,6 +220,33 @@ SHAPES: dict[str, Shape] = {
         "scored",
         all=True,
         rename=_TEXT,
+        others=_LISTS,
+    ),
+    "turns and scores": Shape(
+        _one(
+            lambda t: {
+                "prompt": [user(t.prompt)],
+                "completions": [[answer(text)] for text in t.answers],
+                "rewards": [s for _, s in t.scored],
+            }
+        ),
+        "scored",
+        all=True,
+        rename=("prompt", DIALOGUE_NAMES),
+    ),
+    "texts and ranks": Shape(
+        _one(
+            lambda t: {
+                "input": t.prompt,
+                "candidates": list(t.answers[::-1]),
+                "ranks": list(range(len(t.answers), 0, -1)),
+                "ranked_candidates": list(t.answers),
+            }
+        ),
+        "scored",
+        all=True,
+        rename=("input", PROMPT_NAMES),
+        others={"ranks": lists.RANKS},
     ),
     "distilabel": Shape(
         _one(
@@ -279,6 +327,15 @@ SHAPES: dict[str, Shape] = {
         ],
         "rated",
         all=True,
+        rename=_TEXT,
+        others=_RATED,
+    ),
+    "several people's ratings": Shape(
+        lambda t: [{"prompt": t.prompt, "response": a, "helpfulness": [s, s + 1]} for a, s in t.scored],
+        "rated",
+        all=True,
+        rename=_TEXT,
+        others=_RATED,
     ),
     "kto": Shape(
         lambda t: [
@@ -286,12 +343,127 @@ SHAPES: dict[str, Shape] = {
             for text in t.pair
         ],
         "rated",
+        rename=("prompt", DIALOGUE_NAMES),
+        others={"completion": rated.RESPONSE, "label": ("label", "kto_tag")},
     ),
     "kto dialogue": Shape(
         lambda t: [
             {"messages": [user(t.prompt), answer(text)], "label": text == t.pair[0]} for text in t.pair
         ],
         "rated_dialogue",
+        others={"messages": rated.DIALOGUES, "label": ("label", "kto_tag", "score")},
+    ),
+    "steps": Shape(
+        _one(
+            lambda t: {
+                "prompt": t.prompt,
+                "initial_reason_steps": " ",
+                "chosen": t.pair[0],
+                "rejected": t.pair[1],
+                "full_chosen": f"{t.pair[0]} end",
+                "full_rejected": f"{t.pair[1]} end",
+            }
+        ),
+        "preference",
+        rename=_TEXT,
+    ),
+    "sides of other names": Shape(
+        _one(
+            lambda t: {
+                "instruction": t.prompt,
+                "chosen_response": t.pair[0],
+                "rejected_response": t.pair[1],
+                "chosen_avg_rating": 4.5,
+                "rejected_avg_rating": 2.0,
+            }
+        ),
+        "named_pair",
+        rename=("instruction", PROMPT_NAMES),
+    ),
+    "stack exchange": Shape(
+        _one(lambda t: {"qid": 1, "question": t.prompt, "response_j": t.pair[0], "response_k": t.pair[1]}),
+        "named_pair",
+        rename=("question", PROMPT_NAMES),
+    ),
+    "a winner by name": Shape(
+        _one(
+            lambda t: {
+                "prompt": t.prompt,
+                "response_a": t.pair[1],
+                "response_b": t.pair[0],
+                "winner": "model_b",
+            }
+        ),
+        "named_winner",
+        rename=_TEXT,
+        others={"winner": ("winner", "preferred", "preference", "better", "choice", "label")},
+    ),
+    "a winner by number": Shape(
+        _one(
+            lambda t: {
+                "instruction": t.prompt,
+                "output_1": t.pair[1],
+                "output_2": t.pair[0],
+                "preference": 2.0,
+            }
+        ),
+        "named_winner",
+        rename=("instruction", PROMPT_NAMES),
+    ),
+    "summary ratings": Shape(
+        lambda t: [
+            {
+                "info": {"post": t.prompt, "title": "t", "subreddit": "x", "article": None},
+                "summary": {"text": a, "policy": "p", "axes": {"overall": s, "coverage": 1}},
+            }
+            for a, s in t.scored
+        ],
+        "summary_ratings",
+        all=True,
+    ),
+    "argilla ratings 1": Shape(
+        lambda t: [
+            {
+                "prompt": t.prompt,
+                "response": a,
+                "quality": [
+                    {"user_id": "u", "value": s, "status": "submitted"},
+                    {"user_id": "v", "value": 9, "status": "discarded"},
+                ],
+            }
+            for a, s in t.scored
+        ],
+        "argilla_ratings",
+        all=True,
+        rename=_TEXT,
+        others={"response": rated.RESPONSE},
+    ),
+    "argilla ratings 2": Shape(
+        lambda t: [
+            {
+                "prompt": t.prompt,
+                "response": a,
+                "quality.responses": [s, 9],
+                "quality.responses.users": ["u", "v"],
+                "quality.responses.status": ["submitted", "discarded"],
+            }
+            for a, s in t.scored
+        ],
+        "argilla_ratings",
+        all=True,
+        rename=_TEXT,
+        others={"response": rated.RESPONSE},
+    ),
+    "label studio ratings": Shape(
+        lambda t: [
+            _label_studio(
+                {"prompt": t.prompt, "response": a},
+                {"type": "rating", "from_name": "q", "to_name": "response", "value": {"rating": s}},
+            )
+            for a, s in t.scored
+        ],
+        "label_studio",
+        all=True,
     ),
     "helpsteer2 preference": Shape(
         _one(
