@@ -161,7 +161,7 @@ def _rating(value: object) -> Rating | None:
         return None
     rank, rating, among = value.get("rank"), value.get("rating"), value.get("among") or ()
     given = rating if rank is None else rank
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+    if isinstance(given, bool) or not isinstance(given, int | float) or not abs(given) < 1e9:
         return None
     if not isinstance(among, list | tuple) or not all(isinstance(index, int) for index in among):
         return None
