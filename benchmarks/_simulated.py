@@ -18,7 +18,7 @@ def simulated(
     return TrialRecord(
         trial=point.label,
         point=point,
-        cost=point.prompts * point.responses,
+        cost=point.prompts * point.responses * (point.raters or 1),
         diversity=diversity,
         results=tuple(SeedResult(seed=s, reward=r) for s, r in zip(seeds, rewards, strict=True)),
     )

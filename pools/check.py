@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pools.flaws import Flaw, RowFlaw, shown
 from pools.formats.draft import Answer, Draft
 from pools.formats.values import decoded, number_of
-from pools.types import Message, Prompt, Response
+from pools.types import Message, Prompt, Rating, Response
 
 _CONTROL = re.compile(
     r"<\|(?:im_start|im_end|im_sep|endoftext|begin_of_text|end_of_text|eot_id|start_header_id|end_header_id|"
@@ -142,8 +142,30 @@ def _label(value: object, name: str) -> str:
 
 
 def _response(answer: Answer) -> Response:
-    text, score, source = answer
-    return Response(_spoken(text), _score(score), "" if source is None else _label(source, "source"))
+    text, score, source, ratings = answer
+    label = "" if source is None else _label(source, "source")
+    return Response(_spoken(text), _score(score), label, ratings_of(ratings) if ratings else ())
+
+
+def ratings_of(value: object) -> tuple[Rating, ...]:
+    """The ratings `{rater, rank or rating, among}` in a list; none where it holds anything else.
+
+    Published data sets have columns of the same name and another shape.
+    """
+    found = [_rating(each) for each in value] if isinstance(value, list) else []
+    return () if None in found else tuple(each for each in found if each is not None)
+
+
+def _rating(value: object) -> Rating | None:
+    if not isinstance(value, dict) or not isinstance(value.get("rater"), str):
+        return None
+    rank, rating, among = value.get("rank"), value.get("rating"), value.get("among") or ()
+    given = rating if rank is None else rank
+    if isinstance(given, bool) or not isinstance(given, int | float) or not abs(given) < 1e9:
+        return None
+    if not isinstance(among, list | tuple) or not all(isinstance(index, int) for index in among):
+        return None
+    return Rating(value["rater"], float(given if rank is None else -given), tuple(among))
 
 
 def _score(score: object) -> float:

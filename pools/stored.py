@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, overload
 
 from base.errors import PoolError
-from pools.types import Compared, Example, Examples, MemoryExamples, Message, Prompt, Response
+from pools.types import Compared, Example, Examples, MemoryExamples, Message, Prompt, Rating, Response
 
 _BATCH = 256  # rows of one Arrow batch: all of the file that is in memory at a time
 
@@ -164,7 +164,10 @@ def unpack_prompt(text: str) -> Prompt:
 
 def pack_responses(responses: Iterable[Response], compared: Compared | None = None) -> str:
     """The responses, and what was compared, as one line of JSON; scores come back to the last bit."""
-    listed = [(each.text, each.score, each.source) for each in responses]
+    listed = [
+        (each.text, each.score, each.source, *([_plain(each.ratings)] if each.ratings else []))
+        for each in responses
+    ]
     return _encode(listed if compared is None else {"responses": listed, "compared": compared})
 
 
@@ -173,4 +176,12 @@ def unpack_responses(text: str) -> tuple[tuple[Response, ...], Compared | None]:
     listed, compared = json.loads(text), None
     if isinstance(listed, dict):
         listed, compared = listed["responses"], tuple((a, b) for a, b in listed["compared"])
-    return tuple(Response(*each) for each in listed), compared
+    return tuple(_response(*each) for each in listed), compared
+
+
+def _plain(ratings: Iterable[Rating]) -> list[tuple[str, float, tuple[int, ...]]]:
+    return [(each.rater, each.worth, each.among) for each in ratings]
+
+
+def _response(text: str, score: float, source: str, ratings: Iterable[tuple[Any, ...]] = ()) -> Response:
+    return Response(text, score, source, tuple(Rating(who, worth, tuple(of)) for who, worth, of in ratings))

@@ -67,10 +67,10 @@ def _with_responses(example: Example, count: int, seed: int) -> Example:
             f"{count} responses a prompt were asked, but the prompt {example.prompt.text[:60]!r} has "
             f"{len(example.responses)}; load the pool with min_responses {count} to leave such prompts out"
         )
-    shuffled = _shuffled(example, seed)
+    drawn = shuffled(example, seed)
     if example.compared is not None:
-        shuffled = _next_to_each_other(shuffled, example.compared)
-    kept = sorted(shuffled[:count], key=lambda index: -example.responses[index].score)
+        drawn = _next_to_each_other(drawn, example.compared)
+    kept = sorted(drawn[:count], key=lambda index: -example.responses[index].score)
     return with_responses(example, kept)
 
 
@@ -88,7 +88,7 @@ def renumbered(compared: Compared | None, indices: Sequence[int]) -> Compared | 
     return tuple(sorted((new[a], new[b]) for a, b in compared if a in new and b in new))
 
 
-def _shuffled(example: Example, seed: int) -> list[int]:
+def shuffled(example: Example, seed: int) -> list[int]:
     """Places of the responses in the seeded order."""
 
     def drawn(index: int) -> tuple[bytes, str, float]:

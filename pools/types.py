@@ -72,12 +72,32 @@ def guard_of(key: str) -> str:
 
 
 @dataclass(frozen=True)
+class Rating:
+    """What one rater said of a response: a higher `worth` is better, within one rater's judgement alone.
+
+    `among` names the responses of the row that the judgement was about, where it was not about all.
+    """
+
+    rater: str
+    worth: float
+    among: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Response:
-    """One candidate answer with its annotation: `score` is finite, higher is better."""
+    """One candidate answer with its annotation: `score` is finite, higher is better.
+
+    `ratings` are what single raters said of it, where the pool has them.
+    """
 
     text: str
     score: float
     source: str = ""
+    ratings: tuple[Rating, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Text, score and source as plain values."""
+        return {"text": self.text, "score": self.score, "source": self.source}
 
 
 Compared: TypeAlias = tuple[tuple[int, int], ...]
@@ -96,11 +116,11 @@ class Example:
     compared: Compared | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON: what `dataclasses.asdict` gives, in half the time."""
+        """Plain values, ready for JSON, of all but the ratings of single raters."""
         content = self.prompt.content
         turns = content if isinstance(content, str) else [dict(vars(turn)) for turn in content]
         prompt = {"content": turns, "domain": self.prompt.domain, "meta": self.prompt.meta}
-        answers = [dict(vars(response)) for response in self.responses]
+        answers = [response.to_dict() for response in self.responses]
         pairs = {} if self.compared is None else {"compared": self.compared}
         return {"prompt": prompt, "responses": answers, **pairs}
 

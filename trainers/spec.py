@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from metrics.config import RewardConfig
+from pools.raters import RaterLabels
 from pools.types import Prompt
 from trainers.config.trainer import CheckpointConfig, EvaluationConfig, ModelConfig, TrainerConfig
 
@@ -38,13 +39,15 @@ class TrialSetup:
 class TrialJob:
     """Train and evaluate one split, once for each seed.
 
-    `orders` holds, for each seed, the indices into `Pool.train` of its prompts, in labelling order. `name`
-    names its policies, whose model cards show `facts` (label to value).
+    `orders` holds, for each seed, the indices into `Pool.train` of its prompts, in labelling order. `labels`
+    are what it trains on, None for the pool's scores. `name` names its policies, whose model cards show
+    `facts` (label to value).
     """
 
     setup: TrialSetup
     responses: int
     orders: Mapping[int, Sequence[int]]
+    labels: RaterLabels | None = None
     name: str = "trial"
     facts: Mapping[str, Any] = field(default_factory=dict)
 

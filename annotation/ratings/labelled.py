@@ -92,7 +92,7 @@ def rows_of(labelled: Labelled, held_out: Sequence[Example]) -> Iterator[dict[st
             yield row if alpha is None else row | {"agreement": round(alpha, DIGITS)}
     for example in held_out:
         row = row_of(example.prompt, "held_out")
-        scored = [dict(vars(response)) for response in example.responses]
+        scored = [response.to_dict() for response in example.responses]
         yield row | ({"responses": scored} if scored else {})
 
 

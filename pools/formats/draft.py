@@ -20,6 +20,7 @@ class Answer(NamedTuple):
     text: object
     score: object
     source: object = ""
+    ratings: object = None
 
 
 class Draft(NamedTuple):

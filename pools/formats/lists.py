@@ -94,7 +94,9 @@ def _answer(item: Fields | None, count: int) -> Answer:
         score = number_of(first_of(item, SCORE))
         if score is None and "rank" in item:
             score = _rank_score(number_of(item["rank"]), count)
-    return Answer(text, score, first_of(item, SOURCE) if len(item) > 2 else None)  # no room for a source
+    if len(item) == 2:  # no room for a source
+        return Answer(text, score, None)
+    return Answer(text, score, first_of(item, SOURCE), item.get("ratings"))
 
 
 def from_scored(row: Fields) -> Draft:

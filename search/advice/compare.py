@@ -60,7 +60,7 @@ def compare_costs(fit: Fit, best: Split, question: Question) -> list[CostView]:
     """
     found = [_view("your prices", fit, question)]
     for name, model in OTHERS.items():
-        amount = model.cost(best.prompts, best.responses)
+        amount = model.of(best)
         if fit.ensemble is not None and amount > 0:
             found.append(_view(name, fit, question.at(amount, model)))
     return found

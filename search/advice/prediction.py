@@ -66,7 +66,9 @@ def check_predictions(records: Sequence[TrialRecord], scale: ScaleName = "unit")
     if fit.ensemble is None or fit.observed.noise_variance is None or not own:
         return ()
     rows = np.array([[r.prompts, r.responses, r.diversity, len(r.seeds)] for r in own], float).T
-    forecast = fit.ensemble.forecast(Points(*rows[:3]), rows[3])
+    prompts, responses, diversity, seeds = rows
+    at = Points(prompts, responses, diversity, raters=np.array([r.raters or 0 for r in own], float))
+    forecast = fit.ensemble.forecast(at, seeds)
     low, high = (fit.scale.clip(bound) for bound in forecast.interval(LEVEL))
     means = fit.scale.clip(forecast.mean)
     return tuple(

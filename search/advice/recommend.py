@@ -15,7 +15,7 @@ from search.config.cost import Split
 from search.fit.decision import Decision, decide
 from search.fit.fit import Fit
 from search.fit.forecast import Forecast
-from search.fit.question import Question, fewest_prompts, no_line
+from search.fit.question import Question, fewest_prompts, no_line, tried_splits
 from search.trials.record import TrialRecord
 
 # A split that leaves so much of its budget unspent spends less by choice, not by rounding.
@@ -55,7 +55,7 @@ def _answer(
     best, second = candidates[0], decision.runner_up
     flags = _flags(fit, question, candidates, decision)
     larger = [k for k in question.responses if k > best.responses]
-    largest = question.largest(best.responses)
+    largest = question.largest(best.responses, best.raters)
     return Recommendation(
         budget=question.budget,
         unit=question.cost_model.unit,
@@ -78,6 +78,7 @@ def _answer(
         seeds=int(fit.observed.seeds.sum()),
         seed=seed,
         assumptions=_assumptions(fit),
+        raters=told_of_raters(fit),
     )
 
 
@@ -85,10 +86,12 @@ def _flags(
     fit: Fit, question: Question, candidates: Sequence[Candidate], decision: Decision
 ) -> dict[str, bool]:
     best = candidates[0]
-    largest = question.largest(best.responses)
+    largest = question.largest(best.responses, best.raters)
     less = largest is not None and best.prompts < UNSPENT * largest.prompts
     fewest = fewest_prompts(fit.observed, [best.responses])[best.responses]
+    raters = fit.observed.rater_levels
     return {
+        **({"raters_edge": best.raters == raters[-1]} if len(raters) > 1 else {}),
         "edge": best.responses == fit.observed.levels[-1],
         "extrapolated": best.extrapolated,
         "unidentified": fit.ensemble is None,
@@ -103,24 +106,24 @@ def _candidates(fit: Fit, question: Question, decision: Decision) -> tuple[Candi
     observed = fit.observed
     mean = fit.scale.clip(decision.forecast.mean)
     low, high = (fit.scale.clip(bound) for bound in decision.forecast.interval())
-    random = observed.random
-    tried = set(zip(observed.prompts[random], observed.responses[random], strict=True))
+    tried = set(tried_splits(observed))
     found = []
     for i, split in enumerate(decision.splits):
         diversity = question.curve.at(split.prompts)
         candidate = Candidate(
             prompts=split.prompts,
             responses=split.responses,
-            cost=question.cost_model.cost(split.prompts, split.responses),
+            cost=question.cost_model.of(split),
             diversity=diversity,
             predicted_reward=float(mean[i]),
             interval_95=(float(low[i]), float(high[i])),
             probability_best=float(decision.best[i]),
             exceeds=float(decision.exceeds[i]),
-            tried=(split.prompts, split.responses) in tried,
+            tried=split in tried,
             prompts_beyond=split.prompts / float(observed.prompts.max()),
             prompts_below=float(observed.prompts.min()) / split.prompts,
             diversity_beyond=diversity / max(float(observed.diversity.max()), 1e-300),
+            raters=split.raters,
         )
         found.append(candidate)
     return tuple(found)
@@ -131,7 +134,7 @@ def _better_trials(fit: Fit, question: Question, candidates: Sequence[Candidate]
     predicted = {candidate.split: candidate.predicted_reward for candidate in candidates}
     found = []
     for record in sorted(fit.records, key=lambda record: -record.reward):
-        cost = question.cost_model.cost(record.prompts, record.responses)
+        cost = question.cost_model.of(record.split)
         affordable, other = cost <= question.budget * (1 + 1e-12), record.split != candidates[0].split
         if affordable and other and not record.group and record.reward > candidates[0].predicted_reward:
             found.append(_better_trial(record, cost, predicted))
@@ -155,9 +158,28 @@ def _assumptions(fit: Fit) -> tuple[str, ...]:
         "Prompts are drawn at random from the same pool, and trained with the study's own settings.",
         "Splits between and below those tried follow the average of the models.",
     ]
+    if fit.observed.rater_levels == (None,):
+        found.append("The pool's scores are taken as they are: how many raters give them was not varied.")
+    elif fit.observed.varies_raters:
+        found.append("Each doubling of raters adds equally much reward, whatever the split.")
     if fit.observed.noise_variance is None:
         found.append("Each trial has one seed: all scatter about the models counts as noise.")
     return tuple(found)
+
+
+def told_of_raters(fit: Fit) -> str:
+    """Where labels come from, in a sentence, and whether their number of raters was varied; "" for scores."""
+    levels = [str(r) for r in fit.observed.rater_levels if r is not None]
+    if not levels:
+        return ""
+    assumed = sorted({r.agreement for r in fit.records if r.raters and r.agreement is not None})
+    whose = "Labels are those of raters, and no agreement is assumed"
+    if assumed:
+        figures = ", ".join(f"{agreement:g}" for agreement in assumed)
+        whose = f"Labels are simulated: assumed agreement {figures} of one rater with the pool's scores"
+    if len(levels) > 1:
+        return f"{whose}; tried were {', '.join(levels[:-1])} and {levels[-1]} raters."
+    return f"{whose}; raters were not varied: {levels[0]} a response."
 
 
 def _nothing(fit: Fit, question: Question) -> str:
@@ -167,7 +189,8 @@ def _nothing(fit: Fit, question: Question) -> str:
             f"responses {sorted(set(question.responses))} were not tried; the trials hold "
             f"{list(fit.observed.levels)}: run trials with those numbers of responses"
         )
-    least = min(question.cost_model.cost_per_prompt(k) for k in known)
+    levels = question.known_raters(fit)
+    least = min(question.cost_model.cost_per_prompt(k, r) for k in known for r in levels)
     if question.budget < least:
         unit = question.cost_model.unit
         return f"budget {question.budget:g} {unit} buys no prompt; one costs at least {least:g}"

@@ -32,10 +32,11 @@ class Candidate:
     prompts_beyond: float  # prompts / largest number tried; above 1 is extrapolation
     prompts_below: float  # smallest number tried / prompts
     diversity_beyond: float  # D / largest D tried
+    raters: int | None = None  # None: not part of the question
 
     @property
     def split(self) -> Split:
-        return Split(self.prompts, self.responses)
+        return Split(self.prompts, self.responses, self.raters)
 
     @property
     def extrapolated(self) -> bool:
@@ -64,7 +65,7 @@ class Recommendation:
     any trial had, or fewer prompts; `unidentified` too few budget fractions for a line, so only tried splits
     are compared; `less` the best split leaves budget unspent; `fewest` it does, and no trial of as many
     responses had fewer prompts; `undecided` `enough` is under 0.95;
-    `single_seed` no trial has two seeds.
+    `single_seed` no trial has two seeds; `raters_edge` the largest number of raters tried wins.
     """
 
     budget: float
@@ -88,6 +89,7 @@ class Recommendation:
     seeds: int
     seed: int
     assumptions: tuple[str, ...]
+    raters: str = ""  # what the labels of raters are, and whether their number was varied; or ""
 
     @property
     def best(self) -> Candidate:
@@ -95,10 +97,10 @@ class Recommendation:
 
     @property
     def by_responses(self) -> tuple[Candidate, ...]:
-        """For each number of responses its best split, best first."""
-        first: dict[int, Candidate] = {}
+        """For each number of responses, and of raters, its best split, best first."""
+        first: dict[tuple[int, int | None], Candidate] = {}
         for split in self.splits:
-            first.setdefault(split.responses, split)
+            first.setdefault((split.responses, split.raters), split)
         return tuple(first.values())
 
     @property
@@ -117,14 +119,14 @@ class Recommendation:
             "unit": self.unit,
             "scale": self.scale.name,
             "margin": self.margin,
-            "recommended": {"prompts": self.best.prompts, "responses": self.best.responses},
+            "recommended": _numbers(self.best),
             "cost": self.best.cost,
             "predicted_reward": self.best.predicted_reward,
             "interval_95": list(self.best.interval_95),
             "runner_up": runner,
             "probability_better": self.probability_better,
             "probability_none_better": self.enough,
-            "equals": [{"prompts": s.prompts, "responses": s.responses, "cost": s.cost} for s in self.equals],
+            "equals": [{**_numbers(split), "cost": split.cost} for split in self.equals],
             "better_trials": [asdict(trial) for trial in self.better_trials],
             "flags": self.flags,
             "more_seeds": self.more_seeds,
@@ -136,6 +138,7 @@ class Recommendation:
             "seeds": self.seeds,
             "seed": self.seed,
             "assumptions": list(self.assumptions),
+            **({"raters": self.raters} if self.raters else {}),
             "headline": self.headline(),
             "sentence": self.sentence(),
         }
@@ -143,6 +146,8 @@ class Recommendation:
     def headline(self) -> str:
         """What to do, in one line without figures of reward."""
         label = f"label {self.best.prompts:,} prompts x {self.best.responses} responses"
+        if self.best.raters is not None:
+            label += f" x {self.best.raters} rater{'s' * (self.best.raters > 1)}"
         if self.flags["less"]:
             return f"Spend {self.best.cost:,.10g} of {self.budget:,.10g} {self.unit}: {label}"
         return f"L{label[1:]}"
@@ -160,12 +165,13 @@ class Recommendation:
             )
         else:
             first = f"With {self.budget:,.10g} {self.unit} label {self.best.split}: {reward}{self._lead()}."
-        return " ".join([first, self.decided(), *self.warnings()])
+        return " ".join([first, self.decided(), *self.warnings(), *[self.raters] * bool(self.raters)])
 
     def reading(self) -> str:
-        """What stands under the headline: why less is spent, and whether the choice is made."""
+        """What stands under the headline: why less is spent, whether the choice is made, whose labels."""
         more = self._more_prompts() if self.flags["less"] else ""
-        return " ".join([f"{more[:1].upper()}{more[1:]}."] * bool(more) + [self.decided()])
+        words = [f"{more[:1].upper()}{more[1:]}."] * bool(more) + [self.decided()]
+        return " ".join([*words, *[self.raters] * bool(self.raters)])
 
     def _more_prompts(self) -> str:
         """What these trials say of the prompts that are left out."""
@@ -215,8 +221,10 @@ class Recommendation:
         if self.flags["edge"]:
             advice = f": try {self.try_responses}" if self.try_responses else ""
             found.append(f"Responses sit at the edge of what was tried{advice}.")
+        if self.flags.get("raters_edge"):
+            found.append("Raters sit at the edge of what was tried.")
         if self.flags["fewest"]:
-            half = Split(max(self.best.prompts // 2, 1), self.best.responses)
+            half = Split(max(self.best.prompts // 2, 1), self.best.responses, self.best.raters)
             found.append(f"No trial had fewer prompts with so many responses: try {half}.")
         if self.flags["extrapolated"]:
             found.append(self._beyond())
@@ -253,6 +261,12 @@ class Recommendation:
             if times > BEYOND
         ]
         return f"This reaches beyond the trials: {', '.join(parts)}."
+
+
+def _numbers(split: Candidate) -> dict[str, int]:
+    """The split as JSON; raters where they are part of the question."""
+    raters = {} if split.raters is None else {"raters": split.raters}
+    return {"prompts": split.prompts, "responses": split.responses, **raters}
 
 
 CONFIDENCE = 0.95

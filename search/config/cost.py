@@ -14,13 +14,18 @@ from base.settings import Settings
 
 @dataclass(frozen=True, order=True)
 class Split:
-    """`prompts` prompts with `responses` labelled responses each."""
+    """`prompts` prompts with `responses` labelled responses each, every one judged by `raters` raters.
+
+    `raters` is None where their number is not part of the question: then `CostModel.raters` are paid for.
+    """
 
     prompts: int
     responses: int
+    raters: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.prompts:,} x {self.responses}"
+        per_response = "" if self.raters is None else f" x {self.raters}"
+        return f"{self.prompts:,} x {self.responses}{per_response}"
 
 
 class CostModel(Settings):
@@ -40,7 +45,11 @@ class CostModel(Settings):
         default="pairs",
         description="comparisons that rank k responses: all k(k-1)/2 pairs, or ceil(k log2 k) by sorting",
     )
-    raters: int = Field(default=1, ge=1, description="raters who judge each response or pair (count)")
+    raters: int = Field(
+        default=1,
+        ge=1,
+        description="raters who judge each response or pair, unless search.raters says how many (count)",
+    )
     per_generated: float = Field(
         default=0.0, ge=0, description="price of generating one candidate response (units)"
     )
@@ -69,11 +78,11 @@ class CostModel(Settings):
             )
         return self
 
-    def cost_per_prompt(self, responses: int) -> float:
-        """Cost of one prompt with `responses` labelled responses, in `unit`."""
+    def cost_per_prompt(self, responses: int, raters: int | None = None) -> float:
+        """Cost of one prompt with `responses` responses labelled by `raters` (None: `self.raters`)."""
         rated = self.per_annotation * responses + self.per_comparison * self.comparisons_for(responses)
         written = self.per_response * responses + self.per_generated * max(self.generated, responses)
-        return self.per_prompt + written + self.raters * rated
+        return self.per_prompt + written + (raters or self.raters) * rated
 
     def comparisons_for(self, responses: int) -> int:
         """Comparisons that one rater makes to rank `responses` responses."""
@@ -83,28 +92,41 @@ class CostModel(Settings):
             return responses * (responses - 1) // 2
         return ceil(responses * log2(responses))
 
-    def cost(self, prompts: int, responses: int) -> float:
+    def cost(self, prompts: int, responses: int, raters: int | None = None) -> float:
         """Cost of labelling `prompts` prompts with `responses` responses each, in `unit`."""
-        return prompts * self.cost_per_prompt(responses)
+        return prompts * self.cost_per_prompt(responses, raters)
+
+    def of(self, split: Split) -> float:
+        """Cost of a split, in `unit`."""
+        return self.cost(split.prompts, split.responses, split.raters)
 
 
 def largest_split(
-    cost_model: CostModel, budget: float, responses: int, max_prompts: int | None
+    cost_model: CostModel,
+    budget: float,
+    responses: int,
+    max_prompts: int | None,
+    raters: int | None = None,
 ) -> Split | None:
-    """The most prompts with `responses` responses that `budget` pays for.
+    """The most prompts with `responses` responses, and `raters` raters, that `budget` pays for.
 
     None where it pays for none, or where they are free and nothing limits them.
     """
-    each = cost_model.cost_per_prompt(responses)
+    each = cost_model.cost_per_prompt(responses, raters)
     # A hair of slack, so that 0.3 / 0.1 buys three.
     affordable = floor(budget / each * (1 + 1e-12)) if each > 0 else inf
     prompts = affordable if max_prompts is None else min(affordable, max_prompts)
-    return Split(int(prompts), responses) if 1 <= prompts < inf else None
+    return Split(int(prompts), responses, raters) if 1 <= prompts < inf else None
 
 
 def feasible_splits(
-    cost_model: CostModel, budget: float, *, responses: Sequence[int], max_prompts: int | None = None
+    cost_model: CostModel,
+    budget: float,
+    *,
+    responses: Sequence[int],
+    max_prompts: int | None = None,
+    raters: int | None = None,
 ) -> list[Split]:
     """For each number of responses the largest split within `budget`, fewest responses first."""
-    splits = (largest_split(cost_model, budget, k, max_prompts) for k in sorted(set(responses)))
+    splits = (largest_split(cost_model, budget, k, max_prompts, raters) for k in sorted(set(responses)))
     return [split for split in splits if split is not None]

@@ -41,6 +41,18 @@ class SearchConfig(Settings):
     responses: tuple[int, ...] = Field(
         (2, 3, 4), min_length=1, description="responses per prompt to try (responses)"
     )
+    raters: tuple[int, ...] = Field(
+        (),
+        description="raters per response to try: trials train on the labels that so many would give (empty: "
+        "the pool's scores as they are, and cost.raters are paid for) (raters)",
+    )
+    agreement: float | None = Field(
+        None,
+        gt=0.5,
+        le=1,
+        description="assumed share of pairs that one rater orders as the pool's scores do (none: the "
+        "ratings of single raters in the pool)",
+    )
     budget_fractions: tuple[float, ...] = Field(
         (0.25, 0.5, 1.0),
         min_length=1,
@@ -114,6 +126,7 @@ class SearchConfig(Settings):
             ("responses", 1, 1_000),
             ("budget_fractions", 1e-6, 1.0),
             ("strengths", 1e-6, 1.0),
+            ("raters", 1, 1_000),
         ):
             values = getattr(self, name)
             if wrong := [value for value in values if not low <= value <= high]:
@@ -184,8 +197,20 @@ class StudyConfig(Settings):
             raise ConfigError(f"reward lists {twice} twice: each reward model judges once")
         return self
 
+    @property
+    def raters(self) -> tuple[int | None, ...]:
+        """Raters per response to try, fewest first; None alone: trials take the pool's scores as they are."""
+        if self.search.raters:
+            return tuple(sorted(self.search.raters))
+        return (None,) if self.search.agreement is None else (self.cost.raters,)
+
     @model_validator(mode="after")
     def _sections_agree(self) -> StudyConfig:
+        if self.search.prior == "studies" and self.raters != (None,):
+            raise ConfigError(
+                'search.prior is "studies", which knows nothing of raters: leave search.raters and '
+                "search.agreement out, or set search.prior: none"
+            )
         searched = domains(self.search.space, self.trainer).get("trainer.algorithm.name")
         names = searched.values if isinstance(searched, Choices) else (self.trainer.algorithm.name,)
         names = (*names, *self.transfer.algorithms)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from base.errors import ApportionError, TrainingError
 from metrics.embedding import embed_texts, embedding_baselines
+from pools.raters import RaterLabels
 from pools.types import Pool
 from search.cluster.connection import ON_HEAD
 from search.config.cost import CostModel
@@ -36,7 +37,7 @@ class Shared:
     """What every trial of a study needs; `pool`, `tokens` and `vectors` lie in Ray's object store.
 
     `vectors` are the sentence embeddings of the train prompts, None unless a model for them was named and
-    the pool is in memory.
+    the pool is in memory. `rater_error` as in `pools.raters.RaterLabels`.
     """
 
     setup: TrialSetup
@@ -51,6 +52,7 @@ class Shared:
     tokens: Any
     vectors: Any
     board: Any
+    rater_error: float | None = None
 
 
 def execute(trial: Trial, shared: Shared) -> TrialRecord:
@@ -70,11 +72,18 @@ def execute(trial: Trial, shared: Shared) -> TrialRecord:
     facts = {
         "pool": pool.name,
         "split": f"{point.prompts:,} prompts x {point.responses} responses",
+        **_raters(point),
         "selection": point.selection,
         "diversity": f"{score:.3f}",
     }
-    setup = setup_at(point, shared.setup)
-    job = TrialJob(setup=setup, responses=point.responses, orders=orders, name=f"{WORK}{key}", facts=facts)
+    job = TrialJob(
+        setup=setup_at(point, shared.setup),
+        responses=point.responses,
+        orders=orders,
+        labels=None if point.raters is None else RaterLabels(point.raters, shared.rater_error),
+        name=f"{WORK}{key}",
+        facts=facts,
+    )
     model = None if shared.vectors else shared.embedding_model
     results, made = _worker_pool(shared).run(
         lambda context: _work(job, ray.get(pool_ref), model, context), name=job.name, label=trial.label
@@ -84,7 +93,7 @@ def execute(trial: Trial, shared: Shared) -> TrialRecord:
     return TrialRecord(
         trial=key,
         point=point,
-        cost=shared.cost.cost(point.prompts, point.responses),
+        cost=shared.cost.of(point.split),
         diversity=score,
         baselines=baselines,
         results=tuple(results),
@@ -104,6 +113,14 @@ def setup_at(point: DesignPoint, setup: TrialSetup) -> TrialSetup:
         return setup
     other = setup.model.model_copy(update={"name": model})
     return replace(setup, model=other, reward_base=setup.model.name)
+
+
+def _raters(point: DesignPoint) -> dict[str, str]:
+    """What a model card says of the labels; nothing where they are the pool's scores."""
+    if point.raters is None:
+        return {}
+    whose = "of the pool's own" if point.agreement is None else f"assumed agreement {point.agreement:g}"
+    return {"raters per response": f"{point.raters} ({whose})"}
 
 
 def _work(

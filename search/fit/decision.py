@@ -41,12 +41,13 @@ class Decision:
     def runner_up(self) -> int | None:
         """Place of the split most likely to be better by more than the margin; None for a single split.
 
-        Where none has a chance worth naming, the best split of another number of responses that was tried.
+        Where none has a chance worth naming, the best split of another number of responses, or raters, that
+        was tried.
         """
         if len(self.splits) < 2:
             return None
         others = [i for i, contender in enumerate(self.contenders) if contender]
-        others = [i for i in others if self.splits[i].responses != self.splits[0].responses]
+        others = [i for i in others if _labels(self.splits[i]) != _labels(self.splits[0])]
         if others and self.exceeds.max() < SLIGHT:
             return others[0]
         return int(np.argmax(self.exceeds[1:])) + 1
@@ -63,7 +64,7 @@ def decide(fit: Fit, question: Question, splits: Sequence[Split], margin: float,
 
     Raises InsufficientDataError where the trials identify no prediction.
     """
-    cheap = sorted(splits, key=lambda s: (question.cost_model.cost(s.prompts, s.responses), s.prompts))
+    cheap = sorted(splits, key=lambda split: (question.cost_model.of(split), split.prompts))
     forecast = predict(fit, cheap, question.curve)
     order = np.argsort(-_rounded(forecast.mean), kind="stable")
     forecast = forecast.combine(np.eye(len(order))[order])
@@ -84,6 +85,11 @@ def decide(fit: Fit, question: Question, splits: Sequence[Split], margin: float,
         alone=float(np.mean(leads <= 0)),
         best=best,
     )
+
+
+def _labels(split: Split) -> tuple[int, int | None]:
+    """What each prompt gets: responses, and raters."""
+    return split.responses, split.raters
 
 
 def _rounded(rewards: Floats) -> Floats:

@@ -99,11 +99,14 @@ def _slopes(
 def paper_mse(observed: Observations, predictor: str) -> float | None:
     """Song et al.'s figure: an ordinary line per k, its mean squared residual, averaged over k.
 
-    None where some k has fewer than three distinct values of the predictor: two always lie on a line.
+    Trials with more raters than the fewest are left out. None where some k has fewer than three distinct
+    values of the predictor: two always lie on a line.
     """
     errors = []
+    own = observed.group == 0
+    own &= observed.raters == observed.raters[own].min(initial=np.inf)
     for k in observed.levels:
-        part = observed.keep((observed.responses == k) & (observed.group == 0))
+        part = observed.keep((observed.responses == k) & own)
         x = predictor_values(predictor, Points.of(part), part)
         if len(np.unique(x)) < 3:
             return None

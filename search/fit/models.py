@@ -33,18 +33,19 @@ PREDICTORS = ("diversity", "log prompts", "inverse root prompts")
 class Points:
     """Where reward is known or wanted: equally long arrays of prompts, responses and diversity.
 
-    `group` as in `Observations`; None: this study's own.
+    `group` and `raters` as in `Observations`; None: this study's own, and the pool's scores.
     """
 
     prompts: Floats
     responses: Floats
     diversity: Floats
     group: Floats | None = None
+    raters: Floats | None = None
 
     @classmethod
     def of(cls, observations: Observations) -> Points:
         found = observations
-        return cls(found.prompts, found.responses, found.diversity, found.group)
+        return cls(found.prompts, found.responses, found.diversity, found.group, found.raters)
 
 
 @dataclass(frozen=True)
@@ -63,21 +64,26 @@ class Model:
     | past studies | a + b L + c K + d L K, in doublings of prompts (L) and of responses (K) |
 
     Between tried k, a(k) and b(k) are interpolated in log k. Each group of trials that lies higher or lower
-    as a whole adds a coefficient, by how much.
+    as a whole adds a coefficient, by how much. Where trials differ in their number of raters there are more:
+    what each doubling of them adds or, with `levels`, what each number of them adds to the fewest, which may
+    depend on log prompts and on 1/k.
     """
 
     structure: Structure
     predictor: str = ""
+    raters: Literal["doublings", "levels"] = "doublings"
 
     @property
     def name(self) -> str:
-        return f"{self.structure} on {self.predictor}" if self.predictor else self.structure
+        name = f"{self.structure} on {self.predictor}" if self.predictor else self.structure
+        return name if self.raters == "doublings" else f"{name}, raters apart"
 
     def design(self, at: Points, tried: Observations) -> Floats:
         """Design matrix [points, coefficients] for points seen from the trials `tried`."""
         own = np.zeros_like(at.prompts) if at.group is None else at.group
         offsets = own[:, None] == tried.others
-        return np.column_stack([self._curve(at, tried), offsets]).astype(float)
+        raters = raters_gained(at, tried, self.raters == "levels")
+        return np.column_stack([self._curve(at, tried), raters, offsets]).astype(float)
 
     def _curve(self, at: Points, tried: Observations) -> Floats:
         """The columns that depend on prompts, responses and diversity."""
@@ -116,6 +122,25 @@ class Model:
         return Model(self.structure, "fixed").design(
             Points(np.full_like(at.prompts, x), at.responses, at.diversity), tried
         )
+
+
+def raters_gained(at: Points, tried: Observations, levels: bool) -> Floats:
+    """Columns of what more raters add: see `Model`; no column where trials do not differ in raters."""
+    if not tried.varies_raters:
+        return np.empty((len(at.prompts), 0))
+    raters = np.maximum(raters_of(at), 1)
+    if not levels:
+        return np.asarray(np.log2(raters)[:, None])
+    known = tuple(int(r) for r in np.unique(np.maximum(tried.raters, 1)))
+    more = _factor(raters, known)[:, 1:]
+    size = np.log(at.prompts / tried.prompts.max())[:, None]
+    by_responses = [more / at.responses[:, None]] * (len(tried.levels) > 1)
+    return np.column_stack([more, more * size, *by_responses])
+
+
+def raters_of(at: Points) -> Floats:
+    """Raters at each point, 0 where the pool's scores are taken."""
+    return np.zeros_like(at.prompts) if at.raters is None else at.raters
 
 
 def predictor_values(name: str, at: Points, tried: Observations) -> Floats:

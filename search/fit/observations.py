@@ -23,7 +23,8 @@ class Observations:
     `reward` is the mean over the trial's `seeds` (a count); `scatter` is the sum of squares of its
     seeds' rewards about that mean. `varied` marks trials whose prompts were not drawn at random, `earlier`
     those that were trained elsewhere. `group` is 0 for trials whose rewards are comparable with this study's;
-    trials of any other number lie higher or lower by one amount.
+    trials of any other number lie higher or lower by one amount. `raters` is how many gave each label, 0
+    where the pool's scores were taken as they are.
     """
 
     prompts: Floats
@@ -35,6 +36,7 @@ class Observations:
     varied: NDArray[np.bool_]
     earlier: NDArray[np.bool_]
     group: Floats
+    raters: Floats
     baselines: dict[str, Floats]
 
     @classmethod
@@ -59,6 +61,7 @@ class Observations:
             varied=np.array([record.selection != "random" for record in ordered], bool),
             earlier=np.array([record.is_earlier for record in ordered], bool),
             group=np.array([groups.index(record.group) for record in ordered], float),
+            raters=np.array([record.raters or 0 for record in ordered], float),
             baselines={
                 name: np.array([r.baselines[name] for r in ordered], float) for name in sorted(shared)
             },
@@ -80,6 +83,16 @@ class Observations:
         return tuple(int(k) for k in np.unique(self.responses))
 
     @property
+    def rater_levels(self) -> tuple[int | None, ...]:
+        """Numbers of raters that were tried, increasing; None where the pool's scores were taken."""
+        return tuple(int(r) or None for r in np.unique(self.raters[self.group == 0]))
+
+    @property
+    def varies_raters(self) -> bool:
+        """Whether trials differ in their number of raters."""
+        return len(np.unique(self.raters)) > 1
+
+    @property
     def count(self) -> int:
         return len(self.reward)
 
@@ -95,8 +108,11 @@ class Observations:
 
     @property
     def several_sizes(self) -> bool:
-        """Whether some number of responses was tried at two or more numbers of prompts."""
-        return any(len(np.unique(self.prompts[self.responses == k])) > 1 for k in self.levels)
+        """Whether some number of responses was tried at two or more numbers of prompts, with equal raters."""
+        cells = {(k, r) for k, r in zip(self.responses, self.raters, strict=True)}
+        return any(
+            len(np.unique(self.prompts[(self.responses == k) & (self.raters == r)])) > 1 for k, r in cells
+        )
 
     def keep(self, chosen: NDArray[np.bool_]) -> Observations:
         """The chosen trials alone."""
@@ -109,7 +125,7 @@ class Observations:
 
 
 def _canonical(record: TrialRecord) -> tuple[object, ...]:
-    split = record.responses, record.prompts
+    split = record.responses, record.prompts, record.raters or 0
     return (*split, record.diversity, record.selection, sorted(record.rewards), record.group)
 
 

@@ -23,13 +23,17 @@ SMALLER = 6
 
 @dataclass(frozen=True)
 class Question:
-    """Which split of `budget`? `responses` and `max_prompts` (None: no limit) are what can be had."""
+    """Which split of `budget`? `responses` and `max_prompts` (None: no limit) are what can be had.
+
+    So are `raters`; None: every number of raters that was tried.
+    """
 
     budget: float
     cost_model: CostModel
     curve: DiversityCurve
     responses: tuple[int, ...]
     max_prompts: int | None
+    raters: tuple[int | None, ...] | None = None
 
     def at(self, budget: float, cost_model: CostModel | None = None) -> Question:
         """The same for another budget, at the same or other prices."""
@@ -39,6 +43,10 @@ class Question:
         """Numbers of responses that can be had and lie within those tried: no other is predicted."""
         lowest, highest = fit.observed.levels[0], fit.observed.levels[-1]
         return [k for k in sorted(set(self.responses)) if lowest <= k <= highest]
+
+    def known_raters(self, fit: Fit) -> list[int | None]:
+        """Numbers of raters that can be had and were tried: no other is predicted."""
+        return [r for r in fit.observed.rater_levels if self.raters is None or r in self.raters]
 
     def splits(self, fit: Fit) -> list[Split]:
         """What to compare: for each known k the largest split within budget, and smaller ones.
@@ -50,42 +58,58 @@ class Question:
         """
         tried = self._tried(fit)
         if fit.ensemble is None:
-            spent = [self.cost_model.cost(split.prompts, split.responses) for split in tried]
+            spent = [self.cost_model.of(split) for split in tried]
             return tried if max(spent, default=0.0) >= NEARLY_ALL * self.budget else []
-        known = self.known(fit)
-        found = {*tried, *self._feasible(self.budget, known)}
-        fewest = fewest_prompts(fit.observed, known)
+        found = {*tried, *self._feasible(self.budget, fit)}
+        fewest = fewest_prompts(fit.observed, self.known(fit))
         for amount in self._smaller(tried):
-            found.update(s for s in self._feasible(amount, known) if s.prompts >= fewest[s.responses])
-        return sorted(found, key=lambda split: (split.responses, split.prompts))
+            found.update(s for s in self._feasible(amount, fit) if s.prompts >= fewest[s.responses])
+        return sorted(found, key=lambda split: (split.responses, split.prompts, split.raters or 0))
 
-    def largest(self, responses: int) -> Split | None:
-        """The most prompts that the budget, and the pool, give with so many responses."""
-        return largest_split(self.cost_model, self.budget, responses, self.max_prompts)
+    def largest(self, responses: int, raters: int | None = None) -> Split | None:
+        """The most prompts that the budget, and the pool, give with so many responses and raters."""
+        return largest_split(self.cost_model, self.budget, responses, self.max_prompts, raters)
 
-    def _feasible(self, amount: float, known: Sequence[int]) -> list[Split]:
-        return feasible_splits(self.cost_model, amount, responses=known, max_prompts=self.max_prompts)
+    def _feasible(self, amount: float, fit: Fit) -> list[Split]:
+        return [
+            split
+            for raters in self.known_raters(fit)
+            for split in feasible_splits(
+                self.cost_model,
+                amount,
+                responses=self.known(fit),
+                max_prompts=self.max_prompts,
+                raters=raters,
+            )
+        ]
 
     def _tried(self, fit: Fit) -> list[Split]:
         """The splits of trials with random prompts that can be had within the budget."""
         observed, limit = fit.observed, self.budget * (1 + 1e-12)
-        tried = zip(observed.prompts[observed.random], observed.responses[observed.random], strict=True)
-        splits = sorted({Split(int(n), int(k)) for n, k in tried})
+        raters = self.known_raters(fit)
+        splits = [split for split in tried_splits(observed) if split.raters in raters]
         most = self.max_prompts or max((split.prompts for split in splits), default=0)
         return [
             s for s in splits
             if s.responses in self.responses and s.prompts <= most
-            and self.cost_model.cost(s.prompts, s.responses) <= limit
+            and self.cost_model.of(s) <= limit
         ]  # fmt: skip
 
     def _smaller(self, tried: Sequence[Split]) -> list[float]:
         """At most SMALLER amounts under the budget that trials cost, a tenth apart, largest first."""
         found: list[float] = []
-        for cost in sorted((self.cost_model.cost(s.prompts, s.responses) for s in tried), reverse=True):
+        for cost in sorted(map(self.cost_model.of, tried), reverse=True):
             if 0 < cost < 0.9 * (found[-1] if found else self.budget):
                 found.append(cost)
         indices = np.unique(np.linspace(0, len(found) - 1, min(len(found), SMALLER)).round().astype(int))
         return [found[index] for index in indices] if found else []
+
+
+def tried_splits(observed: Observations) -> list[Split]:
+    """The splits of this study's trials with random prompts, in order."""
+    of_trials = observed.prompts, observed.responses, observed.raters
+    rows = {tuple(map(int, row)) for row in zip(*(each[observed.random] for each in of_trials), strict=True)}
+    return [Split(n, k, r or None) for n, k, r in sorted(rows)]
 
 
 def fewest_prompts(observed: Observations, responses: Sequence[int]) -> dict[int, float]:
@@ -101,6 +125,7 @@ def points(splits: Sequence[Split], curve: DiversityCurve) -> Points:
         np.array([split.prompts for split in splits], float),
         np.array([split.responses for split in splits], float),
         np.array([curve.at(split.prompts) for split in splits], float),
+        raters=np.array([split.raters or 0 for split in splits], float),
     )
 
 

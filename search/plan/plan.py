@@ -61,6 +61,7 @@ class Plan:
             self.curve,
             tuple(sorted(self.space.fractions)),
             self.space.max_prompts,
+            self.space.raters,
         )
 
     def next(self, progress: Progress, propose: Propose) -> Step:
@@ -144,7 +145,9 @@ class Plan:
         if not count:
             return Train(self._trial(point, progress), why)
         fixed: dict[str, Scalar] = {"responses": point.responses, "selection": point.selection}
-        fixed[self.space.fraction_name(point.responses)] = point.budget_fraction or 0.0
+        fixed[self.space.fraction_name(point.responses, point.raters)] = point.budget_fraction or 0.0
+        if len(self.space.raters) > 1 and point.raters is not None:
+            fixed["raters"] = point.raters
         proposed = propose(fixed | ({"strength": point.strength} if point.strength else {}))
         return Train(self._trial(proposed, progress), f"{why}, proposed by Optuna")
 
@@ -182,8 +185,8 @@ class Plan:
         if beyond >= self.search.proposals:
             return None
         fixed = dict(best)
-        for responses in self.space.fractions:
-            fixed[self.space.fraction_name(responses)] = self.space.whole(responses)
+        for labels in self.space.labels:
+            fixed[self.space.fraction_name(*labels)] = self.space.whole(*labels)
         point = propose(fixed)
         if point in progress.given_up:
             return None
@@ -214,16 +217,16 @@ class Plan:
         question, so that no other trial stands for theirs.
         """
         if isinstance(belief, Undecided):
-            return [self._whole(k, progress) for k in self.space.fractions]
+            return [self._whole(*labels, progress) for labels in self.space.labels]
         required = self._required(belief, progress)
         if missing := [point for point in required if not progress.seeds_at(point)]:
             return missing
-        if len({point.responses for point in required}) == 1:
+        if len({(point.responses, point.raters) for point in required}) == 1:
             return required
         points = [
-            self.space.point(point.responses, fraction, None, point.hyperparameters)
+            self.space.point(point.responses, fraction, None, point.hyperparameters, point.raters)
             for point in self.pair(belief, progress)
-            for fraction in self.space.fractions[point.responses]
+            for fraction in self.space.fractions_of(point.responses, point.raters)
         ]
         return list(dict.fromkeys(points))
 
@@ -245,6 +248,7 @@ class Plan:
             np.array([point.prompts for point in points], float),
             np.array([point.responses for point in points], float),
             np.array([self.curve.at(point.prompts) for point in points]),
+            raters=np.array([point.raters or 0 for point in points], float),
         )
 
     @cached_property
@@ -271,22 +275,22 @@ class Plan:
         return [self._nearest(split, progress) for split in splits]
 
     def _required(self, belief: Belief, progress: Progress) -> list[DesignPoint]:
-        """What a verdict rests on: the pair, and as many responses at the whole budget."""
+        """What a verdict rests on: the pair, and as many responses and raters at the whole budget."""
         pair = self.pair(belief, progress)
-        return list(dict.fromkeys([*(self._whole(point.responses, progress) for point in pair), *pair]))
+        return list(dict.fromkeys([*(self._whole(p.responses, p.raters, progress) for p in pair), *pair]))
 
     def _nearest(self, split: Split, progress: Progress) -> DesignPoint:
-        """The point with as many responses whose number of prompts is nearest."""
+        """The point with as many responses and raters whose number of prompts is nearest."""
         best = self.hyperparameters(progress)
         points = [
-            self.space.point(split.responses, fraction, None, best)
-            for fraction in self.space.fractions[split.responses]
+            self.space.point(split.responses, fraction, None, best, split.raters)
+            for fraction in self.space.fractions_of(split.responses, split.raters)
         ]
         return min(points, key=lambda point: abs(point.prompts - split.prompts))
 
-    def _whole(self, responses: int, progress: Progress) -> DesignPoint:
-        fraction = self.space.whole(responses)
-        return self.space.point(responses, fraction, None, self.hyperparameters(progress))
+    def _whole(self, responses: int, raters: int | None, progress: Progress) -> DesignPoint:
+        fraction = self.space.whole(responses, raters)
+        return self.space.point(responses, fraction, None, self.hyperparameters(progress), raters)
 
     def _trial(self, point: DesignPoint, progress: Progress) -> Trial:
         return seeded(self.config, point, progress.seeds.get(point, set()))

@@ -41,9 +41,11 @@ class Proposals:
     ) -> None:
         self.space, self._url, self._warn = space, url, warn
         # A changed space is another Optuna study: a parameter keeps its values for ever.
-        shape = {name: str(domain) for name, domain in space.hyperparameters.items()} | {
+        shape: dict[str, Any] = {name: str(domain) for name, domain in space.hyperparameters.items()} | {
             "budget_fractions": space.fractions
         }
+        if len(space.raters) > 1:
+            shape["raters"] = {f"{k} x {r}": space.fractions_of(k, r) for k, r in space.labels}
         self._name = f"{space.config.name} {digest({'study': identity, 'space': shape})}"
         self._numbers: dict[str, int] = {}
         self._log: dict[str, tuple[Trial, float | None]] = {}
@@ -152,6 +154,7 @@ class Proposals:
         """The point's value and Optuna's distribution by name; None where the space does not hold it."""
         values: dict[str, Any] = dict(point.hyperparameters)
         values |= {"responses": point.responses, "selection": point.selection, "strength": point.strength}
+        values["raters"] = point.raters
         found: dict[str, tuple[Any, BaseDistribution]] = {}
 
         def follow(name: str, domain: Domain) -> Any:

@@ -30,7 +30,23 @@ class Space:
     def __init__(self, config: StudyConfig, *, max_prompts: int | None = None) -> None:
         self.config, self.max_prompts = config, max_prompts
         self.hyperparameters = domains(config.search.space, config.trainer)
-        self.fractions = {k: self._fractions(k) for k in config.search.responses}
+        self.raters = config.raters
+        self._by_raters = {
+            (k, r): self._fractions(k, r) for r in self.raters for k in config.search.responses
+        }
+        self.fractions = {k: self.fractions_of(k, self.raters[0]) for k in config.search.responses}
+
+    def fractions_of(self, responses: int, raters: int | None) -> tuple[float, ...]:
+        """Budget fractions that can be had with so many responses and raters, rising.
+
+        `fractions` are those with the fewest raters.
+        """
+        return self._by_raters[responses, raters]
+
+    @property
+    def labels(self) -> list[tuple[int, int | None]]:
+        """Every number of responses with every number of raters."""
+        return list(self._by_raters)
 
     @cached_property
     def default_hyperparameters(self) -> Hyperparameters:
@@ -64,26 +80,38 @@ class Space:
         fraction: float,
         draw: tuple[str, float] | None = None,
         hyperparameters: Hyperparameters | None = None,
+        raters: int | None = None,
     ) -> DesignPoint:
-        """The point with these coordinates; by default the first way of drawing, default hyperparameters."""
+        """The point with these coordinates.
+
+        By default the first way of drawing, default hyperparameters, and the fewest raters.
+        """
         selection, strength = draw or self.draws[0]
+        raters = self.raters[0] if raters is None else raters
         return DesignPoint(
-            prompts=self._split(responses, fraction).prompts,
+            prompts=self._split(responses, fraction, raters).prompts,
             responses=responses,
             budget_fraction=fraction,
             selection=selection,
             strength=strength,
             hyperparameters=self.default_hyperparameters if hyperparameters is None else hyperparameters,
+            raters=raters,
+            agreement=self.config.search.agreement,
         )
 
-    def whole(self, responses: int) -> float:
-        """The largest budget fraction that can be had with so many responses."""
-        return self.fractions[responses][-1]
+    def whole(self, responses: int, raters: int | None = None) -> float:
+        """The largest budget fraction with so many responses, and raters (None: the fewest)."""
+        return self.fractions_of(responses, self.raters[0] if raters is None else raters)[-1]
 
-    def fraction_name(self, responses: int) -> str:
-        """What `walk` calls the budget fraction: each number of responses has its own where they differ."""
-        same = len(set(self.fractions.values())) == 1
-        return "budget_fraction" if same else f"budget_fraction at {responses} responses"
+    def fraction_name(self, responses: int, raters: int | None = None) -> str:
+        """What `walk` calls the budget fraction: each number of responses has its own where they differ.
+
+        So has each number of raters, where several are tried.
+        """
+        if len(set(self._by_raters.values())) == 1:
+            return "budget_fraction"
+        with_raters = f" and {raters or self.raters[0]} raters" if len(self.raters) > 1 else ""
+        return f"budget_fraction at {responses} responses{with_raters}"
 
     def grid(self) -> list[DesignPoint]:
         """Every point with the default hyperparameters, in an order that can be cut anywhere.
@@ -91,13 +119,14 @@ class Space:
         The whole budget comes first, since that is what is asked; then the smaller fractions, which give the
         relation between diversity and reward its spread; the first way of drawing comes before the others.
         """
-        levels = sorted({one for fractions in self.fractions.values() for one in fractions}, reverse=True)
+        levels = sorted({one for fractions in self._by_raters.values() for one in fractions}, reverse=True)
         return [
-            self.point(responses, fraction, draw)
+            self.point(responses, fraction, draw, None, raters)
             for draw in self.draws
             for fraction in levels
             for responses in self.config.search.responses
-            if fraction in self.fractions[responses]
+            for raters in self.raters
+            if fraction in self.fractions_of(responses, raters)
         ]
 
     def walk(self, decide: Callable[[str, Domain], Any]) -> DesignPoint:
@@ -108,45 +137,53 @@ class Space:
         """
         hyperparameters = {name: decide(name, domain) for name, domain in self.hyperparameters.items()}
         responses = decide("responses", Choices(tuple(self.fractions)))
-        fraction = decide(self.fraction_name(responses), Choices(self.fractions[responses]))
+        raters = self.raters[0]
+        if len(self.raters) > 1:
+            raters = decide("raters", Choices(tuple(r for r in self.raters if r is not None)))
+        fractions = self.fractions_of(responses, raters)
+        fraction = decide(self.fraction_name(responses, raters), Choices(fractions))
         selection = decide("selection", Choices(tuple(self.config.search.selections)))
         strength = 0.0
         if selection != "random":
             strength = decide("strength", Choices(tuple(self.config.search.strengths)))
-        return self.point(responses, fraction, (selection, strength), tuple(sorted(hyperparameters.items())))
+        values = tuple(sorted(hyperparameters.items()))
+        return self.point(responses, fraction, (selection, strength), values, raters)
 
     def notes(self) -> list[str]:
         """What was asked for and cannot be had, one line each."""
         asked = set(self.config.search.budget_fractions)
         return [
-            f"{responses} responses: budget fractions {_listed(sorted(asked - set(fractions)))} pay for no "
-            f"prompt, or for more than the pool's {self.max_prompts:,}; tried are {_listed(fractions)}"
-            for responses, fractions in self.fractions.items()
+            f"{_of(responses, raters)}: budget fractions {_listed(sorted(asked - set(fractions)))} pay for "
+            f"no prompt, or for more than the pool's {self.max_prompts:,}; tried are {_listed(fractions)}"
+            for (responses, raters), fractions in self._by_raters.items()
             if self.max_prompts is not None and asked - set(fractions)
         ]
 
-    def _fractions(self, responses: int) -> tuple[float, ...]:
+    def _fractions(self, responses: int, raters: int | None) -> tuple[float, ...]:
         """Fractions that pay for different numbers of prompts; where the pool ends, what all of it costs."""
         config, found = self.config, dict[int, float]()
         for fraction in sorted(config.search.budget_fractions):
-            split = largest_split(config.cost, config.budget * fraction, responses, None)
+            split = largest_split(config.cost, config.budget * fraction, responses, None, raters)
             if split is None:
                 continue
             if self.max_prompts is None or split.prompts <= self.max_prompts:
                 found[split.prompts] = fraction
             elif self.max_prompts not in found:
-                found[self.max_prompts] = config.cost.cost(self.max_prompts, responses) / config.budget
+                most = Split(self.max_prompts, responses, raters)
+                found[self.max_prompts] = config.cost.of(most) / config.budget
         if not found:
+            with_raters = "" if raters is None else f" with search.raters {raters}"
             raise ConfigError(
-                f"search.responses {responses} at search.budget_fractions up to "
+                f"search.responses {responses}{with_raters} at search.budget_fractions up to "
                 f"{max(config.search.budget_fractions)} of the budget {config.budget:g} {config.cost.unit} "
                 "pays for no prompt at all: raise the budget"
             )
         return tuple(found.values())
 
-    def _split(self, responses: int, fraction: float) -> Split:
-        split = largest_split(self.config.cost, self.config.budget * fraction, responses, self.max_prompts)
-        assert split is not None, (responses, fraction)
+    def _split(self, responses: int, fraction: float, raters: int | None) -> Split:
+        amount = self.config.budget * fraction
+        split = largest_split(self.config.cost, amount, responses, self.max_prompts, raters)
+        assert split is not None, (responses, fraction, raters)
         return split
 
 
@@ -157,6 +194,25 @@ def check_responses(asked: Sequence[int], max_responses: int) -> None:
             f"search.responses holds {largest}, but the pool's prompts have no more than {max_responses} "
             f"responses: leave {largest} out"
         )
+
+
+def check_raters(asked: Sequence[int], fewest: int) -> None:
+    """Raise ConfigError where some prompt was rated by fewer raters than the study wants to try."""
+    if fewest < 1:
+        raise ConfigError(
+            f"search.raters is {list(asked)}, but some prompt of the pool has no ratings of single raters "
+            "(`apportion label import` writes them): state what one rater is worth with search.agreement "
+            "(such as 0.75), or leave search.raters out"
+        )
+    if (most := max(asked)) > fewest:
+        raise ConfigError(
+            f"search.raters holds {most}, but some prompt of the pool was rated by only {fewest}: leave "
+            f"{most} out, or that prompt"
+        )
+
+
+def _of(responses: int, raters: int | None) -> str:
+    return f"{responses} responses" + ("" if raters is None else f" with {raters} raters")
 
 
 def _listed(fractions: list[float] | tuple[float, ...]) -> str:

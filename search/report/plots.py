@@ -32,7 +32,8 @@ PALE = 0.4
 def reward_by_size(fit: Fit, question: Question, base_reward: float | None, against: str) -> Figure:
     """Observed rewards with their standard errors, and the prediction for each k with its 95% band.
 
-    `against` is `diversity` or `prompts`: the paper's Figure 4c and 4a.
+    `against` is `diversity` or `prompts`: the paper's Figure 4c and 4a. Of the numbers of raters, only the
+    first that the question allows is shown.
     """
     figure, axes = _canvas()
     if against == "diversity":
@@ -41,10 +42,11 @@ def reward_by_size(fit: Fit, question: Question, base_reward: float | None, agai
     else:
         sizes = x = _between(float(fit.observed.prompts.min()), float(fit.observed.prompts.max()))
         past = np.zeros(fit.observed.count, bool)
+    raters = question.known_raters(fit)[0]
     for index, k in enumerate(fit.observed.levels):
         if fit.ensemble is not None:
-            _band(axes, fit, question, [Split(int(n), k) for n in sizes], x, index)
-        _observed(axes, fit, k, index, against, past)
+            _band(axes, fit, question, [Split(int(n), k, raters) for n in sizes], x, index)
+        _observed(axes, fit, Split(0, k, raters), index, against, past)
     if against == "prompts":
         _log_axis(axes)
     axes.set_xlabel("prompts labelled (log scale)" if against == "prompts" else "diversity D of the prompts")
@@ -111,13 +113,42 @@ def reward_by_split(answer: Recommendation, base_reward: float | None) -> Figure
 
 
 def _shown(answer: Recommendation) -> list[Candidate]:
-    """The best split of each number of responses, and the dearest of each where that is another."""
-    dearest: dict[int, Candidate] = {}
+    """The best split of each number of responses and raters, and the dearest of each where another."""
+    dearest: dict[tuple[int, int | None], Candidate] = {}
     for split in answer.splits:
-        known = dearest.setdefault(split.responses, split)
-        dearest[split.responses] = split if split.cost > known.cost else known
+        labels = split.responses, split.raters
+        known = dearest.setdefault(labels, split)
+        dearest[labels] = split if split.cost > known.cost else known
     chosen = {*answer.by_responses, *(split for split in dearest.values() if split.tried)}
     return [split for split in answer.splits if split in chosen]
+
+
+def reward_by_raters(answer: Recommendation) -> Figure | None:
+    """The best split within the budget for each number of raters, a line for each number of responses.
+
+    None where one number of raters was tried.
+    """
+    best: dict[int, list[Candidate]] = {}
+    for split in answer.by_responses:
+        best.setdefault(split.responses, []).append(split)
+    if len({split.raters for split in answer.splits}) < 2:
+        return None
+    figure, axes = _canvas()
+    shift = 0.06 * (np.arange(len(best)) - (len(best) - 1) / 2)
+    for index, (k, splits) in enumerate(sorted(best.items())):
+        rising = sorted(splits, key=lambda split: split.raters or 0)
+        x = np.array([split.raters for split in rising], float) + shift[index]
+        y = np.array([split.predicted_reward for split in rising])
+        ends = np.abs(np.array([split.interval_95 for split in rising]).T - y)
+        axes.errorbar(
+            x, y, ends, fmt=MARKERS[index % 7], linestyle=DASHES[index % 7], color=COLOURS[index % 7],
+            linewidth=1.4, elinewidth=1, label=f"{k} responses",
+        )  # fmt: skip
+    axes.set_xticks(sorted({split.raters for split in answer.splits if split.raters}))
+    axes.set_xlabel("raters per response")
+    axes.set_ylabel(f"predicted {REWARD}")
+    _legend(axes)
+    return figure
 
 
 def reward_by_budget(fit: Fit, question: Question) -> Figure | None:
@@ -128,9 +159,10 @@ def reward_by_budget(fit: Fit, question: Question) -> Figure | None:
     if fit.ensemble is None:
         return None
     figure, axes = _canvas()
-    budgets = _budget_fractions(fit, question)
+    budgets, raters = _budget_fractions(fit, question), question.known_raters(fit)[0]
     for index, k in enumerate(k for k in question.known(fit) if k in fit.observed.levels):
-        found = [(b, s) for b in budgets if (s := question.at(float(b)).largest(k)) and s.prompts > 1]
+        sizes = [(b, question.at(float(b)).largest(k, raters)) for b in budgets]
+        found = [(b, split) for b, split in sizes if split and split.prompts > 1]
         if found:
             _band(axes, fit, question, [s for _, s in found], np.array([b for b, _ in found]), index, label=k)
     axes.plot(
@@ -138,7 +170,7 @@ def reward_by_budget(fit: Fit, question: Question) -> Figure | None:
     )
     axes.axvline(question.budget, color="0.2", linewidth=1)
     axes.annotate(" budget", (question.budget, 0.02), xycoords=("data", "axes fraction"), fontsize=9)
-    limit = max(question.cost_model.cost(int(n), int(k)) for n, k in _tried(fit))
+    limit = max(_spent(fit, question))
     if limit < budgets[-1]:
         axes.axvspan(limit, budgets[-1], color="0.93", zorder=0)
         axes.annotate(" beyond the trials", (limit, 0.96), xycoords=("data", "axes fraction"), fontsize=8)
@@ -281,15 +313,16 @@ def _band(
     axes.plot(x, forecast.mean, linestyle=dash, linewidth=1.7, color=colour, label=text)
 
 
-def _observed(axes: Axes, fit: Fit, k: int, index: int, against: str, past: NDArray[np.bool_]) -> None:
-    """The trials of one k; hollow where prompts were chosen, pale where `past`."""
-    observed = fit.observed
+def _observed(axes: Axes, fit: Fit, labels: Split, index: int, against: str, past: NDArray[np.bool_]) -> None:
+    """The trials with as many responses and raters; hollow where prompts were chosen, pale where `past`."""
+    observed, k = fit.observed, labels.responses
+    own = (observed.responses == k) & (observed.raters == (labels.raters or 0))
     noise = observed.noise_variance or 0.0
     colour, marker = COLOURS[index % 7], MARKERS[index % 7]
     for varied in (False, True):
         label = None if varied else f"{k} responses"
         for beyond in (False, True):
-            here = (observed.responses == k) & (observed.varied == varied) & (past == beyond)
+            here = own & (observed.varied == varied) & (past == beyond)
             if not here.any():
                 continue
             x: Floats = getattr(observed, against)[here]
@@ -299,20 +332,21 @@ def _observed(axes: Axes, fit: Fit, k: int, index: int, against: str, past: NDAr
             face = "white" if varied else colour
             axes.plot(x, y, marker, color=colour, markerfacecolor=face, alpha=pale, label=label)
             label = None
-            if observed.earlier.any() and (own := ~observed.earlier[here]).any():
-                axes.plot(x[own], y[own], marker, markerfacecolor="none", markeredgecolor="black", alpha=pale)
+            if observed.earlier.any() and (new := ~observed.earlier[here]).any():
+                axes.plot(x[new], y[new], marker, markerfacecolor="none", markeredgecolor="black", alpha=pale)
 
 
 def _between(low: float, high: float, steps: int = STEPS) -> Floats:
     return np.unique(np.geomspace(max(low, 1), max(high, 1), steps).round())
 
 
-def _tried(fit: Fit) -> set[tuple[float, float]]:
-    return set(zip(fit.observed.prompts.tolist(), fit.observed.responses.tolist(), strict=True))
+def _spent(fit: Fit, question: Question) -> list[float]:
+    """What the trials cost."""
+    return [question.cost_model.of(record.split) for record in fit.records]
 
 
 def _budget_fractions(fit: Fit, question: Question) -> Floats:
-    budget_fractions = [question.cost_model.cost(int(n), int(k)) for n, k in _tried(fit)]
+    budget_fractions = _spent(fit, question)
     low, high = min(*budget_fractions, question.budget), max(*budget_fractions, question.budget)
     return np.geomspace(max(low, high / 1e4, 1e-9), high * 1.5, STEPS)
 

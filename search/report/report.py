@@ -35,12 +35,13 @@ def write_report(folder: Path, study: StudyAnalysis) -> Path:
     fit, recommendation, base_reward = study.fit, study.recommendation, study.base_reward
     assert fit is not None and recommendation is not None
     tried = fit.observed.levels
-    question = replace(study.question, responses=tuple(range(tried[0], tried[-1] + 1)))
+    best = recommendation.best
+    question = replace(study.question, responses=tuple(range(tried[0], tried[-1] + 1)), raters=(best.raters,))
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     draw = _Pictures(folder / "plots")
     body = [
         _answer(study.name, recommendation, base_reward, [*reversals(study.carried), *headlines(study)]),
-        markup.heading("Reward on diversity"),
+        markup.heading(f"Reward on diversity{_with_raters(fit, recommendation)}"),
         markup.pictures(_by_size(draw, fit, question, base_reward)),
         *map(markup.paragraph, _readings(fit)),
         markup.heading("Splits of this budget"),
@@ -115,6 +116,11 @@ def _answer(name: str, answer: Recommendation, base_reward: float | None, others
     )
 
 
+def _with_raters(fit: Fit, answer: Recommendation) -> str:
+    """What the pictures keep to where several numbers of raters were tried."""
+    return f" (raters per response: {answer.best.raters})" if fit.observed.varies_raters else ""
+
+
 def _by_size(draw: _Pictures, fit: Fit, question: Question, base_reward: float | None) -> list[str]:
     text = (
         "Points: mean over seeds with standard error. Lines and bands: prediction and its 95% interval for "
@@ -141,8 +147,13 @@ def _by_split(
         "Predicted reward over budget: each number of responses with all the prompts that it pays for, and "
         "the best split within the budget, which may leave some of it."
     )
+    raters = (
+        "The best split within this budget for each number of raters, with its 95% interval; more raters "
+        "leave money for fewer prompts."
+    )
     return [
         draw.one(plots.reward_by_split(answer, base_reward), "reward_by_split", split),
+        draw.one(plots.reward_by_raters(answer), "reward_by_raters", raters),
         draw.one(plots.reward_by_budget(fit, question), "reward_by_budget", over),
     ]
 
@@ -255,12 +266,14 @@ def _trial_table(records: Sequence[TrialRecord], fit: Fit, visits: float | None)
     """
     uneven = visits is not None and len({record.prompts for record in records}) > 1
     elsewhere = any(record.earlier for record in records)
+    rated = any(record.raters for record in records)
     baselines = sorted(fit.observed.baselines)
     noise = fit.observed.noise_variance
     head = [
         "trial",
         "prompts",
         "responses",
+        *["raters"] * rated,
         "selection",
         "cost",
         "diversity",
@@ -276,6 +289,7 @@ def _trial_table(records: Sequence[TrialRecord], fit: Fit, visits: float | None)
             r.trial,
             f"{r.prompts:,}",
             str(r.responses),
+            *[str(r.raters or "")] * rated,
             r.selection + (f" {r.strength:g}" if r.strength else ""),
             f"{r.cost:,.10g}",
             f"{r.diversity:.3f}",

@@ -18,13 +18,12 @@ import numpy as np
 from scipy.stats import chi2, norm, qmc
 
 from search.advice.recommendation import BEYOND, Recommendation
-from search.config.cost import Split
 from search.fit.ensemble import NEGLIGIBLE, Ensemble
 from search.fit.fit import Fit
 from search.fit.least_squares import Solution
 from search.fit.models import Points
 from search.fit.observations import Floats
-from search.fit.question import Question, fewest_prompts, points
+from search.fit.question import Question, fewest_prompts, points, tried_splits
 
 DRAWS = 4096  # a power of two, for Sobol's sequence
 # Numbers of prompts at which designs are kept: up to so many times the most tried, in steps of this ratio.
@@ -43,10 +42,19 @@ def panel(fit: Fit, question: Question, answer: Recommendation) -> str:
         "{{plot}}": _text("vendor/uPlot.iife.min.js"),
         "{{script}}": _text("what_if.js"),
         "{{unit}}": escape(question.cost_model.unit),
+        "{{raters}}": _raters(answer),
         "{{data}}": json.dumps(data).replace("<", "\\u003c"),
     }.items():
         page = page.replace(name, part)
     return page
+
+
+def _raters(answer: Recommendation) -> str:
+    """Whose labels these are, and that the panel keeps the recommended number of raters; "" for scores."""
+    if answer.best.raters is None:
+        return ""
+    kept = "Rewards here are those of the recommended number of raters; another changes the price alone."
+    return escape(f" {answer.raters} {kept}")
 
 
 def _text(name: str) -> str:
@@ -57,7 +65,8 @@ def _payload(fit: Fit, ensemble: Ensemble, question: Question, answer: Recommend
     responses, sizes = question.known(fit), _sizes(fit, question)
     return {
         "budget": answer.budget,
-        "cost": question.cost_model.model_dump(mode="json"),
+        "cost": question.cost_model.model_dump(mode="json")
+        | ({} if answer.best.raters is None else {"raters": answer.best.raters}),
         "max_prompts": question.max_prompts,
         "margin": answer.margin,
         "bounds": [b if np.isfinite(b) else None for b in (fit.scale.low, fit.scale.high)],
@@ -67,25 +76,26 @@ def _payload(fit: Fit, ensemble: Ensemble, question: Question, answer: Recommend
             "prompts": float(fit.observed.prompts.max()),
             "fewest": float(fit.observed.prompts.min()),
             "fewest_by_responses": list(fewest_prompts(fit.observed, responses).values()),
-            "splits": _tried(fit, ensemble, question, responses),
+            "splits": _tried(fit, ensemble, question, responses, answer.best.raters),
             "beyond": BEYOND,
             "diversity": float(fit.observed.diversity.max()),
             "responses": [int(k) for k in fit.observed.levels],
         },
         "sizes": _packed(np.log(sizes)),
         "diversity": _packed(np.array([question.curve.at(n) for n in sizes])),
-        **_models(ensemble, question, responses, sizes),
+        **_models(ensemble, question, responses, sizes, answer.best.raters),
     }
 
 
-def _tried(fit: Fit, ensemble: Ensemble, question: Question, responses: list[int]) -> list[list[float]]:
-    """[prompts, responses, seeds, reward] of every split tried with random prompts, in order.
+def _tried(
+    fit: Fit, ensemble: Ensemble, question: Question, responses: list[int], raters: int | None
+) -> list[list[float]]:
+    """[prompts, responses, seeds, reward] of every split tried with random prompts and `raters`, in order.
 
     Seeds are those that speak for the split beside the models, as in `Ensemble.forecast`.
     """
-    observed, random = fit.observed, fit.observed.random
-    pairs = zip(observed.prompts[random], observed.responses[random], strict=True)
-    splits = [Split(n, k) for n, k in sorted({(int(n), int(k)) for n, k in pairs}) if k in responses]
+    tried = tried_splits(fit.observed)
+    splits = [split for split in tried if split.responses in responses and split.raters == raters]
     own = ensemble.own(points(splits, question.curve))
     return [[s.prompts, s.responses, *map(float, said)] for s, *said in zip(splits, *own, strict=True)]
 
@@ -97,7 +107,9 @@ def _sizes(fit: Fit, question: Question) -> Floats:
     return np.unique(np.concatenate([even, np.array(question.curve.prompts, float)]))
 
 
-def _models(ensemble: Ensemble, question: Question, responses: list[int], sizes: Floats) -> dict[str, Any]:
+def _models(
+    ensemble: Ensemble, question: Question, responses: list[int], sizes: Floats, raters: int | None
+) -> dict[str, Any]:
     parts = list(_parts(ensemble))
     used = sorted({number for _, number, _ in parts})
     width = max(solution.coefficients.size for *_, solution in parts)
@@ -109,7 +121,8 @@ def _models(ensemble: Ensemble, question: Question, responses: list[int], sizes:
     designs = np.zeros((len(used), len(responses), len(sizes), width))
     for row, number in enumerate(used):
         for column, k in enumerate(responses):
-            at = Points(sizes, np.full(len(sizes), float(k)), diversity)
+            same = np.full(len(sizes), float(k))
+            at = Points(sizes, same, diversity, raters=np.full(len(sizes), float(raters or 0)))
             found = ensemble.members[number].model.design(at, ensemble.observed)
             designs[row, column, :, : found.shape[1]] = found
     chosen, coefficients, misfit = _draws(parts, weights, width)

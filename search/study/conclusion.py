@@ -137,4 +137,15 @@ def _notes(config: StudyConfig, pool: Pool) -> dict[str, str]:
         "reward": f"{config.reward.source}; a model's judgement, not people's",
         **({"further rewards": further} if further else {}),
         **dev,
+        **_raters_note(config),
     }
+
+
+def _raters_note(config: StudyConfig) -> dict[str, str]:
+    """Whose labels the trials were trained on; nothing where those are the pool's scores."""
+    if config.raters == (None,):
+        return {}
+    if config.search.agreement is None:
+        return {"raters": "each seed draws them from those who rated a prompt, as many as a trial asks for"}
+    share = config.search.agreement
+    return {"raters": f"simulated, assumed agreement {share:g}: one rater orders so many pairs as the scores"}

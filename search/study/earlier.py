@@ -15,7 +15,7 @@ from base.errors import ConfigError
 from search.config.hyperparameters import shown
 from search.config.study import StudyConfig
 from search.plan.space import Space
-from search.study.folder import FREE, StudyFolder, flat
+from search.study.folder import FREE, LABELS, StudyFolder, flat
 from search.trials.design_point import DesignPoint
 from search.trials.record import TrialRecord
 from search.trials.shipped import find_trials
@@ -139,11 +139,16 @@ def refuse_other(source: Source, config: StudyConfig, pool_digest: str) -> None:
     seeded = config.evaluation.dev_prompts or any(one and one.kind == "fitted" for one in judges)
     free = FREE_ELSEWHERE if seeded else (*FREE_ELSEWHERE, "seed")
     for field in sorted(then.keys() | now.keys()):
-        if then.get(field) != now.get(field) and not field.startswith(free):
+        if then.get(field) != now.get(field) and (field in LABELS or not field.startswith(free)):
             raise ConfigError(
                 f"search.earlier: {source.name} was made with {field} = {then.get(field)!r}, "
                 f"not {now.get(field)!r}: use the same, {ADVICE}"
             )
+    if {record.raters is None for record in source.records} - {config.raters == (None,)}:
+        raise ConfigError(
+            f"search.earlier: the trials of {source.name} were trained on labels of another kind (the pool's "
+            f"scores, or those of single raters: see search.raters): {ADVICE}"
+        )
     if source.pool != pool_digest:
         raise ConfigError(
             f"search.earlier: {source.name} was made with another pool (digest {source.pool or 'unknown'}, "
@@ -163,7 +168,7 @@ def _adopted(record: TrialRecord, source: Source, space: Space) -> TrialRecord:
     return replace(
         record,
         point=_in_space(point, space),
-        cost=config.cost.cost(point.prompts, point.responses),
+        cost=config.cost.of(point.split),
         # Answers and curves stay where the trial was made.
         results=tuple(replace(result, answers=(), history=(), policy="") for result in record.results),
         earlier=dict.fromkeys(record.seeds, source.name),
@@ -173,7 +178,7 @@ def _adopted(record: TrialRecord, source: Source, space: Space) -> TrialRecord:
 
 def _in_space(point: DesignPoint, space: Space) -> DesignPoint:
     """`point` with the budget fraction that the space knows it by, or the one that it costs."""
-    fraction = space.config.cost.cost(point.prompts, point.responses) / space.config.budget
+    fraction = space.config.cost.of(point.split) / space.config.budget
     same = (p.budget_fraction for p in space.grid() if (p.split, p.draw) == (point.split, point.draw))
     return replace(point, budget_fraction=next(same, fraction))
 

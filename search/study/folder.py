@@ -34,6 +34,8 @@ FREE = (
     "reward.timeout",
     "dev_reward.timeout",
 )
+# What trials train on, which stands in their design points.
+LABELS = ("search.agreement",)
 
 
 class StudyFolder:
@@ -94,7 +96,7 @@ class StudyFolder:
                 compared(config.model_dump(mode="json")),
             )
             for name in sorted(before.keys() | now.keys()):
-                if before.get(name) != now.get(name) and not name.startswith(FREE):
+                if before.get(name) != now.get(name) and not _free(name, before.get(name), now.get(name)):
                     raise ConfigError(
                         f"{self.path} holds trials with {name} = {before.get(name)!r}, "
                         f"not {now.get(name)!r}: pass --fresh to set them aside and start over, "
@@ -209,6 +211,13 @@ def saved_policies(records: Iterable[TrialRecord]) -> list[tuple[str, str]]:
         if result.policy
     ]
     return [(trial, policy) for *_, trial, policy in sorted(saved)]
+
+
+def _free(name: str, before: Any, now: Any) -> bool:
+    """Whether a field may change from `before` to `now`; whether raters label at all may not."""
+    if name == "search.raters":
+        return bool(before) == bool(now)
+    return name.startswith(FREE) and name not in LABELS
 
 
 def study_identity(config: StudyConfig, pool_digest: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -16,15 +17,16 @@ from metrics.scale import nested_diversity_at
 from metrics.stored_tokens import store_tokens
 from metrics.tokens import TokenTable, tokenize
 from pools.across import Cluster
+from pools.raters import fewest_raters
 from pools.selection import Selection
 from pools.sources import load_pool
 from pools.stored import on_disk
 from pools.subset import ranking
-from pools.types import Pool, Prompt
+from pools.types import Example, Pool, Prompt
 from search.cluster.connection import visited
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
-from search.plan.space import Space, check_responses
+from search.plan.space import Space, check_raters, check_responses
 from search.study.folder import StudyFolder
 from search.terminal.display import Display
 from search.trials.design_point import digest_of_list
@@ -84,13 +86,33 @@ def read_pool(config: StudyConfig, folder: StudyFolder, display: Display) -> tup
             "or give them in pool.held_out_path"
         )
     check_responses(config.search.responses, min(pool.train.sizes()))
+    rated = _check_labels(config, pool, display)
     widest = max(point.prompts for point in Space(config, max_prompts=len(pool.train)).grid())
     if (visits := config.trainer.visits(widest)) is not None and visits < widest:
         display.say(
             f"  note: {config.trainer.matched}, so that {visits:,} of the {widest:,} prompts of the widest "
             "split are visited; the labels of the others are paid for and not used"
         )
-    return pool, digest_of_list(example.to_dict() for example in chain(pool.train, pool.held_out))
+    return pool, digest_of_list(_content(example, rated) for example in chain(pool.train, pool.held_out))
+
+
+def _check_labels(config: StudyConfig, pool: Pool, display: Display) -> bool:
+    """Whether trials train on what the pool's own raters said; says so where simulated ones label."""
+    if config.search.agreement is not None:
+        display.say(
+            f"  note: trials train on labels of simulated raters, assumed agreement "
+            f"{config.search.agreement:g} with the pool's scores (search.agreement)"
+        )
+    elif config.search.raters:
+        check_raters(config.search.raters, fewest_raters(pool.train))
+        return True
+    return False
+
+
+def _content(example: Example, rated: bool) -> dict[str, Any]:
+    """All of an example that a trial may depend on: single raters' ratings only where they are the labels."""
+    ratings = [[asdict(rating) for rating in response.ratings] for response in example.responses]
+    return example.to_dict() | ({"ratings": ratings} if rated else {})
 
 
 def tokenize_pool(model: str, pool: Pool, display: Display) -> TokenTable:

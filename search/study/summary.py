@@ -88,9 +88,11 @@ def trials_table(records: list[TrialRecord], base_reward: float) -> Table:
     """One row a trial, best first, and the base model's reward as the line to compare with."""
     caption = f"base model: reward {base_reward:.4f}"
     table = Table(title="best trials", caption=caption, box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    rated = any(record.raters for record in records)
     for column in (
         "prompts",
         "responses",
+        *["raters"] * rated,
         "selection",
         "cost",
         "diversity",
@@ -105,6 +107,7 @@ def trials_table(records: list[TrialRecord], base_reward: float) -> Table:
         table.add_row(
             f"{record.prompts:,}",
             str(record.responses),
+            *[str(record.raters or "-")] * rated,
             " ".join([record.selection, *shown(record.hyperparameters)]),
             f"{record.cost:g}",
             f"{record.diversity:.3f}",

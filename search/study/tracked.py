@@ -317,6 +317,7 @@ def _params(trial: Trial) -> dict[str, Scalar]:
         "budget_fraction": point.budget_fraction or 0.0,
         "strength": point.strength,
         "seeds": len(trial.seeds),
+        **{k: v for k, v in (("raters", point.raters), ("agreement", point.agreement)) if v is not None},
     }
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from pools.raters import rater_error
 from pools.types import Pool
 from search.cluster.capacity import concurrent_trials
 from search.cluster.connection import ON_HEAD
@@ -126,7 +127,14 @@ def _shared(config: StudyConfig, inputs: Inputs, ledger: Ledger, board: Any) -> 
         tokens=ray.put(inputs.tokens),
         vectors=_embed(config.diversity.embedding_model, inputs.pool),
         board=board,
+        rater_error=_rater_error(config, inputs.pool),
     )
+
+
+def _rater_error(config: StudyConfig, pool: Pool) -> float | None:
+    """The error of a simulated rater; None where no agreement is assumed."""
+    agreement = config.search.agreement
+    return None if agreement is None else rater_error(pool.train, agreement)
 
 
 def _embed(model: str | None, pool: Pool) -> Any:

@@ -21,6 +21,8 @@ class DesignPoint:
     `budget_fraction` is the share of the study's budget that bought the split; None for a trial that was
     read from a table without one. `hyperparameters` are sorted pairs of name and value. `transfer` names the
     setting, other than the study's own, that the point is trained under (`search.config.transfer`); else "".
+    `raters` is how many judge each response; None: the pool's scores are taken as they are. `agreement` is
+    what is assumed of one of them, None where the labels are those of the pool's own raters.
     """
 
     prompts: int
@@ -30,18 +32,20 @@ class DesignPoint:
     strength: float = 0.0
     hyperparameters: Hyperparameters = ()
     transfer: str = ""
+    raters: int | None = None
+    agreement: float | None = None
 
     @property
     def label(self) -> str:
         """A short name for people: `120 x 4`, with selection and hyperparameters where there are any."""
-        parts = [f"{self.prompts:,} x {self.responses}"]
+        parts = [str(self.split)]
         if self.selection != "random":
             parts.append(self.selection if self.strength == 1 else f"{self.selection} {self.strength:g}")
         return " ".join(parts + shown(dict(self.hyperparameters)))
 
     @property
     def split(self) -> Split:
-        return Split(self.prompts, self.responses)
+        return Split(self.prompts, self.responses, self.raters)
 
     @property
     def draw(self) -> tuple[str, float]:
@@ -49,8 +53,9 @@ class DesignPoint:
         return self.selection, self.strength
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as `from_dict` reads them; without `transfer` in the study's own trials."""
-        return {name: value for name, value in asdict(self).items() if name != "transfer" or value}
+        """Plain values, as `from_dict` reads them; what a point has not is left out, so that keys stay."""
+        absent = {"transfer": "", "raters": None, "agreement": None}
+        return {name: value for name, value in asdict(self).items() if absent.get(name, ...) != value}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> DesignPoint:

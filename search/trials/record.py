@@ -43,6 +43,14 @@ class TrialRecord:
         return self.point.responses
 
     @property
+    def raters(self) -> int | None:
+        return self.point.raters
+
+    @property
+    def agreement(self) -> float | None:
+        return self.point.agreement
+
+    @property
     def split(self) -> Split:
         return self.point.split
 

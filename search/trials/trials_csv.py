@@ -18,6 +18,7 @@ from trainers.spec import SeedResult
 
 REQUIRED = ("prompts", "responses", "diversity", "reward")
 OPTIONAL = ("trial", "seed", "selection", "strength", "cost", "trained_tokens", "seconds")
+RATERS = ("raters", "agreement")  # written where the labels are those of so many raters
 EARLIER = ("earlier", "group")  # where a seed was trained, if elsewhere; written where any was
 BASELINE, DOMAIN, HYPERPARAMETER, FURTHER = "baseline:", "domain:", "hyperparameter:", "reward:"
 OF_TRIAL = ("trial", "prompts", "responses", "diversity", "selection", "strength", "cost", "seconds")
@@ -29,11 +30,13 @@ def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
     domains = sorted({name for record in records for name in record.domain_rewards})
     hyperparameters = sorted({name for record in records for name in record.hyperparameters})
     further = dict.fromkeys(name for r in records for result in r.results for name in result.further_rewards)
+    raters = RATERS if any(record.raters for record in records) else ()
     earlier = EARLIER if any(record.earlier for record in records) else ()
     head = [
         *OPTIONAL[:2],
         *REQUIRED,
         *OPTIONAL[2:],
+        *raters,
         *earlier,
         *(HYPERPARAMETER + s for s in hyperparameters),
         *(BASELINE + r for r in baselines),
@@ -49,6 +52,7 @@ def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
 
 def _rows(record: TrialRecord) -> Iterable[dict[str, Any]]:
     shared = {name: getattr(record, name) for name in OF_TRIAL}
+    shared |= {name: value for name in RATERS if (value := getattr(record, name)) is not None}
     shared |= {HYPERPARAMETER + name: value for name, value in record.hyperparameters.items()}
     shared |= {BASELINE + name: value for name, value in record.baselines.items()}
     for result in record.results:
@@ -87,7 +91,7 @@ def read_trials(path: Path) -> list[TrialRecord]:
 def _known(name: str) -> str:
     """A column's name, of one that is known whatever its case and the spaces around it."""
     plain = name.strip().lower()
-    return plain if plain in (*REQUIRED, *OPTIONAL, *EARLIER) else name.strip()
+    return plain if plain in (*REQUIRED, *OPTIONAL, *RATERS, *EARLIER) else name.strip()
 
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:
@@ -164,7 +168,7 @@ class _Row:
         )
 
     def identity(self) -> tuple[object, ...]:
-        shape = (self.text("group"), self.count("prompts"), self.count("responses"))
+        shape = (self.text("group"), self.count("prompts"), self.count("responses"), self.text("raters"))
         if self.text("trial"):
             return (self.text("trial"), *shape)
         return (
@@ -216,6 +220,8 @@ def _record(rows: Sequence[_Row], number: int) -> TrialRecord:
         selection=first.text("selection", "random"),
         strength=first.number("strength", 0),
         hyperparameters=tuple(sorted(first.hyperparameters().items())),
+        raters=first.count("raters") if first.text("raters") else None,
+        agreement=first.number("agreement") if first.text("agreement") else None,
     )
     results = tuple(result for index, row in enumerate(rows) for result in row.results(index))
     sources = {
@@ -227,7 +233,7 @@ def _record(rows: Sequence[_Row], number: int) -> TrialRecord:
     return TrialRecord(
         trial=first.text("trial", f"row {number}"),
         point=point,
-        cost=first.number("cost", point.prompts * point.responses),
+        cost=first.number("cost", point.prompts * point.responses * (point.raters or 1)),
         diversity=sum(row.number("diversity") for row in rows) / len(rows),
         results=results,
         baselines=first.prefixed(BASELINE),

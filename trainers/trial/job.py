@@ -44,6 +44,8 @@ def run_trial(job: TrialJob, pool: Pool, context: WorkerContext) -> list[SeedRes
             _report(checkpointer.results, context)
             order = job.orders[seed]
             examples = draw(pool.train, prompts=len(order), responses=job.responses, seed=seed, order=order)
+            if job.labels is not None:
+                examples = [job.labels.of(example, seed) for example in examples]
             result = train_and_evaluate(examples, seed, evaluator, checkpointer, job)
             checkpointer.add_result(result, more=seed != left[-1])
             context.seed_ended(result)

@@ -86,3 +86,12 @@ def test_the_largest_split_is_feasible_maximal_and_free_of_units(
     assert abs((again.prompts if again else 0) - prompts) <= (
         budget / (prompt + annotation * k) % 1 < 1e-6
     ) + (1 - budget / (prompt + annotation * k) % 1 < 1e-6)
+
+
+def test_a_split_says_how_many_raters_are_paid_for() -> None:
+    model = CostModel(per_prompt=1, raters=2)
+    assert model.of(Split(10, 4)) == 10 * (1 + 2 * 4)
+    assert model.of(Split(10, 4, 3)) == 10 * (1 + 3 * 4)
+    assert largest_split(model, 130, 4, None, raters=3) == Split(10, 4, 3)
+    assert feasible_splits(model, 130, responses=(2, 4), raters=1) == [Split(43, 2, 1), Split(26, 4, 1)]
+    assert (str(Split(1200, 4)), str(Split(1200, 4, 2))) == ("1,200 x 4", "1,200 x 4 x 2")

@@ -312,3 +312,39 @@ def test_rewards_that_are_all_the_same_end_the_study_with_that_reason() -> None:
     study = Study(plan(trials=24), lambda trial: 0.5, noise=0.0)
     stop = study.run()
     assert not stop.decided and "same reward" in stop.reason and len(study.trained) < 10
+
+
+def with_raters(trial: Trial, gain: float) -> float:
+    """More responses win clearly; each doubling of raters adds `gain`, a doubling of prompts 0.007."""
+    return rising(trial) + gain * float(np.log2(trial.point.raters or 1))
+
+
+@pytest.mark.parametrize(("gain", "raters"), [(0.03, 3), (0.0, 1)])
+def test_raters_are_piloted_and_decided_like_responses(gain: float, raters: int) -> None:
+    study = Study(plan(raters=[1, 3], agreement=0.75, trials=40), lambda trial: with_raters(trial, gain))
+    stop = study.run()
+    few = [point for point in study.points[:8] if point.raters == 3]
+    assert len(few) == 2 and {point.budget_fraction for point in few} == {0.125, 0.5}
+    for point in study.points:
+        spent = point.prompts * point.responses * (point.raters or 0)
+        assert spent <= 4800 * (point.budget_fraction or 0)
+    assert isinstance(stop.belief, Belief) and stop.belief.best.raters == raters and stop.decided
+
+
+def test_raters_that_are_no_longer_asked_for_are_not_answered_with() -> None:
+    """A study that goes on with fewer numbers of raters keeps its trials and answers what is asked now."""
+    study = Study(plan(raters=[1, 3], agreement=0.75, trials=40), lambda trial: with_raters(trial, 0.03))
+    study.run()
+    study.plan = plan(raters=[1], agreement=0.75, trials=60)
+    stop = study.run()
+    assert isinstance(stop.belief, Belief) and stop.belief.best.raters == 1
+
+
+def test_optuna_proposes_raters_where_several_are_tried() -> None:
+    space = plan(raters=[1, 3], agreement=0.75).space
+    named: list[str] = []
+    point = space.walk(lambda name, domain: named.append(name) or domain.middle)  # type: ignore[func-returns-value]
+    assert "raters" in named and point.raters == 1
+    named.clear()
+    plan().space.walk(lambda name, domain: named.append(name) or domain.middle)  # type: ignore[func-returns-value]
+    assert "raters" not in named

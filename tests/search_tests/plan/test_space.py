@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from base.errors import ConfigError
 from search.config.hyperparameters import Choices, Domain, Numbers, applied
 from search.config.study import StudyConfig
+from search.plan.pilot import pilot
 from search.plan.plan import seeded
-from search.plan.space import Space, check_responses
+from search.plan.space import Space, check_raters, check_responses
 from search.trials.design_point import DesignPoint, Trial
 
 
@@ -199,3 +200,28 @@ def test_whatever_is_asked_no_place_costs_more_than_the_budget_or_needs_more_tha
     for point in (*grid, reached(space, choose)[0]):
         assert point in grid and 1 <= point.prompts <= pool
         assert study.cost.cost(point.prompts, point.responses) <= budget * point.budget_fraction * (1 + 1e-9)
+
+
+def test_raters_are_paid_for_and_named() -> None:
+    space = Space(search(raters=[3, 1], agreement=0.75))
+    points = space.grid()
+    assert {point.raters for point in points} == {1, 3} and {point.agreement for point in points} == {0.75}
+    for point in points:
+        spent = point.prompts * point.responses * (point.raters or 0)
+        assert spent <= space.config.budget * (point.budget_fraction or 0)
+    more = [point for point in pilot(space, ()) if point.raters == 3]
+    assert len(more) == 2 and len({point.prompts for point in more}) == 2
+    assert space.walk(lambda name, domain: domain.values[-1]).raters == 3  # type: ignore[union-attr]
+
+
+def test_a_stated_agreement_alone_is_of_the_raters_that_are_paid_for() -> None:
+    space = Space(search(agreement=0.9))
+    assert {point.raters for point in space.grid()} == {1}
+    assert {point.raters for point in Space(search()).grid()} == {None}
+
+
+@pytest.mark.parametrize(("fewest", "said"), [(0, "search.agreement"), (2, "rated by only 2")])
+def test_more_raters_than_a_pool_has_are_refused(fewest: int, said: str) -> None:
+    check_raters((1, 2), 2)
+    with pytest.raises(ConfigError, match=said):
+        check_raters((1, 3), fewest)

@@ -247,3 +247,11 @@ def test_without_them_none_is_left_from_an_earlier_run(tmp_path: Path) -> None:
     assert len(study.folder.earlier()) == 4
     study.folder.keep_earlier([])
     assert study.folder.earlier() == [] and json.loads((study.folder.path / "earlier.json").read_text())
+
+
+def test_trials_on_labels_of_another_kind_are_refused(tmp_path: Path) -> None:
+    path = table(tmp_path / "theirs.csv", config())
+    with pytest.raises(ConfigError, match=r"search.agreement = None, not 0.75"):
+        taken(tmp_path, path, search={"agreement": 0.75})
+    with pytest.raises(ConfigError, match="labels of another kind"):
+        taken(tmp_path, path, search={"raters": [1, 3]})

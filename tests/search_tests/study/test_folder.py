@@ -76,3 +76,18 @@ def test_setting_aside_loses_nothing(folder: StudyFolder) -> None:
     assert moved is not None and moved.name == "study.1"
     assert StudyFolder(moved).records() == {"abc": finished()}
     assert folder.set_aside() is None
+
+
+def test_labels_of_another_kind_are_refused(folder: StudyFolder) -> None:
+    folder.save(finished())
+    with pytest.raises(ConfigError, match=r"search.agreement = None, not 0.75"):
+        folder.adopt(config(search={"agreement": 0.75}))
+    with pytest.raises(ConfigError, match=r"search.raters = \[\], not \[1, 3\]"):
+        folder.adopt(config(search={"raters": [1, 3]}))
+
+
+def test_trials_on_scores_keep_their_keys() -> None:
+    """Raters came later: what a trial without them is named by must not change."""
+    trial = planned(12, 4, budget_fraction=1.0)
+    assert trial.key("study") == "e71af338c55a"
+    assert trial.key("study") != planned(12, 4, budget_fraction=1.0, raters=1).key("study")
