@@ -26,7 +26,6 @@ from trainers.trial.evaluate import judge
 from trainers.workers.local import LocalContext
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.xdist_group("checkpoint")  # its trainings are made once
 
 
 def trials(folder: Path, world: int, stages: tuple[int, ...]) -> dict[str, list[dict[str, Any]]]:

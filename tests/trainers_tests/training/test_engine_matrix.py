@@ -19,7 +19,6 @@ from transformers import AutoModelForCausalLM
 from trainers.config.algorithm import LOSSES
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.xdist_group("engine matrix")  # its trainings are made once
 WHOLE, CUT = 10_000, 64
 Case = dict[str, Any]
 Result = dict[str, Any]
