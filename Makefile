@@ -20,7 +20,8 @@ DEMO ?=
 search: setup
 	$(BIN)/python search/run.py $(if $(filter alone,$(DEMO)),demo_alone.yaml)
 
-# A file's tests share what they set up, so they stay on one worker. Tests that start Ray go one after another, alone: on a loaded machine they take several times as long.
+# A file's tests share what they set up, so they stay on one worker. Tests that start Ray go one after another,
+# alone: on a loaded machine they take several times as long.
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray"
 	$(BIN)/python -m pytest -m ray
