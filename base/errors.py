@@ -58,6 +58,9 @@ def known(name: str, choices: Iterable[str]) -> str:
     return name
 
 
+_NO_MEMORY = ("cannot allocate memory", "can't start new thread")  # a thread's stack wants memory too
+
+
 @contextmanager
 def loading(what: str, error: type[ApportionError]) -> Iterator[None]:
     """Raise `error` as "cannot load WHAT: reason" for whatever a library raises in the block.
@@ -71,6 +74,6 @@ def loading(what: str, error: type[ApportionError]) -> Iterator[None]:
         raise
     except Exception as cause:
         lines = str(cause).strip().splitlines() or [type(cause).__name__]
-        if isinstance(cause, MemoryError) or "cannot allocate memory" in lines[0].lower():
+        if isinstance(cause, MemoryError) or any(sign in lines[0].lower() for sign in _NO_MEMORY):
             raise MemoryError(f"{what}: {lines[0]}") from cause  # not the model's fault: see `explain_oom`
         raise error(f"cannot load {what}: {lines[0]}") from cause

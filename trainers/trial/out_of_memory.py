@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from base.errors import TrainingError
 from trainers.training.telemetry import peak_memory
 
-_SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
+_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "can't start new thread")
 
 
 @contextmanager
