@@ -37,7 +37,7 @@ VERDICTS = (
     "safer_response_id",
 )
 _TIES = ("tie", "tie (bothbad)", "both_bad", "bothbad", "both", "equal", "same", "draw", "neither", "c")
-_PLACES = (("a", "left", "first"), ("b", "right", "second"))
+_POSITIONS = (("a", "left", "first"), ("b", "right", "second"))
 # Of the columns that number the sides, those that are known to start from the number in the name.
 _NUMBERED = {("output_1", "preference"), ("response_0", "safer_response_id")}
 
@@ -48,7 +48,7 @@ def has_sides(row: Fields) -> bool:
 
 
 def from_named_winner(row: Fields) -> Draft:
-    """Two responses, and the better one by its name or place (`A`, `model_b`, `response_1`, `left`, `tie`).
+    """Two responses, and the better one by its name or side (`A`, `model_b`, `response_1`, `left`, `tie`).
 
     A bare number is refused where it could count from 0 or from 1, except in AlpacaEval's rows.
     """
@@ -73,9 +73,9 @@ def _verdict(value: object, sides: tuple[str, str], column: str) -> float:
     word = str(int(number) if whole else value).strip().strip("[]").lower()  # type: ignore[call-overload]
     if word in _TIES or word == f"{sides[0][-1]}={sides[1][-1]}".lower():
         return 0.0
-    for verdict, side, other, places in zip((1.0, -1.0), sides, sides[::-1], _PLACES, strict=True):
+    for verdict, side, other, positions in zip((1.0, -1.0), sides, sides[::-1], _POSITIONS, strict=True):
         beats = f"{side[-1]}>{other[-1]}".lower()
-        if word == beats or word in _words(side, places, (sides[0], column) in _NUMBERED):
+        if word == beats or word in _words(side, positions, (sides[0], column) in _NUMBERED):
             return verdict
     raise RowFlaw(
         "wrong_shape",
@@ -84,13 +84,13 @@ def _verdict(value: object, sides: tuple[str, str], column: str) -> float:
     )
 
 
-def _words(side: str, places: tuple[str, ...], numbered: bool) -> set[str]:
+def _words(side: str, positions: tuple[str, ...], numbered: bool) -> set[str]:
     """What a verdict calls a side."""
     end = side[-1].lower()
     names = {
         f"{what}{end}" for what in ("model_", "response_", "response ", "answer_", "assistant_", "output_")
     }
     letters = {
-        f"{what}{places[0]}" for what in ("model_", "response_", "response ", "assistant_", "assistant ")
+        f"{what}{positions[0]}" for what in ("model_", "response_", "response ", "assistant_", "assistant ")
     }
-    return {side.lower(), *names, *letters, *places} | ({end} if numbered else set())
+    return {side.lower(), *names, *letters, *positions} | ({end} if numbered else set())

@@ -38,7 +38,7 @@ class Carried:
     """What the trials under one setting say of the advised split.
 
     `still_best` is the probability that none of the other splits tried there is better than `advised` by more
-    than the margin, `rival_better` the probability that the one of them which most probably is better, is.
+    than the margin, `runner_up_better` that the one of them which most probably is better, is better.
     Where the first is high enough the advice *carries over*, where the second is, it is *reversed*, else it
     is *open*. `best` is the best split there, `agreement` that of the rankings here and there.
     """
@@ -48,7 +48,7 @@ class Carried:
     best: Split
     leads: tuple[Lead, ...]
     still_best: float
-    rival_better: float
+    runner_up_better: float
     agreement: Agreement
     verdict: Verdict
     trials: int
@@ -64,7 +64,7 @@ class Carried:
         if self.verdict == "carries over":
             said = f"the advice carries over: {self.advised} is as good as any tried (probability {sure})"
         elif self.verdict == "reversed":
-            sure = format_probability(self.rival_better)
+            sure = format_probability(self.runner_up_better)
             said = f"the advice is reversed: {ahead} (better by more than the margin with probability {sure})"
         else:
             better = f"; {ahead}" if lead.there > 0 else ""
@@ -154,7 +154,7 @@ def _carried(
     there = target.forecast
     draws = here.draws(seed), there.draws(seed + 1)
     verdict: Verdict = "open"
-    if max(target.still_best, target.rival_better) >= needed:
+    if max(target.still_best, target.runner_up_better) >= needed:
         verdict = "carries over" if target.still_best >= needed else "reversed"
     return Carried(
         setting=setting,
@@ -162,7 +162,7 @@ def _carried(
         best=target.splits[int(np.argmax(there.mean))],
         leads=_leads(target.splits, here, there),
         still_best=target.still_best,
-        rival_better=target.rival_better,
+        runner_up_better=target.runner_up_better,
         agreement=agreement(here.mean, there.mean, draws),
         verdict=verdict,
         trials=len(records),

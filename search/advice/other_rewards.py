@@ -123,14 +123,14 @@ def _compared(
         found = _decision(fit, question, margin, seed, advised.splits)
     except InsufficientDataError:
         return None
-    place = found.splits.index(advised.splits[0])
-    lead = float(found.forecast.mean[0] - found.forecast.mean[place])
+    index = found.splits.index(advised.splits[0])
+    lead = float(found.forecast.mean[0] - found.forecast.mean[index])
     return OtherReward(
         name=name,
         advised=advised.splits[0],
         best=found.splits[0],
         lead=lead,
-        probability=found.forecast.probability(0, place) if place else 1.0,
+        probability=found.forecast.probability(0, index) if index else 1.0,
         changes=lead > margin,
         agreement=paired_agreement(
             [record.rewards for record in random], [rewards[record.trial] for record in random], seed

@@ -65,10 +65,8 @@ def check_predictions(records: Sequence[TrialRecord], scale: ScaleName = "unit")
     own = [record for record in own if levels[0] <= record.responses <= levels[-1]]
     if fit.ensemble is None or fit.observed.noise_variance is None or not own:
         return ()
-    rows = np.array([[r.prompts, r.responses, r.diversity, len(r.seeds)] for r in own], float).T
-    prompts, responses, diversity, seeds = rows
-    at = Points(prompts, responses, diversity, raters=np.array([r.raters or 0 for r in own], float))
-    forecast = fit.ensemble.forecast(at, seeds)
+    at = Points.at([record.split for record in own], [record.diversity for record in own])
+    forecast = fit.ensemble.forecast(at, np.array([len(record.seeds) for record in own], float))
     low, high = (fit.scale.clip(bound) for bound in forecast.interval(LEVEL))
     means = fit.scale.clip(forecast.mean)
     return tuple(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from search.config.cost import Split
 from search.fit.observations import Floats, Observations
 
 Structure = Literal[
@@ -46,6 +48,16 @@ class Points:
     def of(cls, observations: Observations) -> Points:
         found = observations
         return cls(found.prompts, found.responses, found.diversity, found.group, found.raters)
+
+    @classmethod
+    def at(cls, splits: Sequence[Split], diversity: Sequence[float]) -> Points:
+        """Splits of this study, prompts with that `diversity` each."""
+        return cls(
+            np.array([split.prompts for split in splits], float),
+            np.array([split.responses for split in splits], float),
+            np.array(diversity, float),
+            raters=np.array([split.raters or 0 for split in splits], float),
+        )
 
 
 @dataclass(frozen=True)

@@ -121,12 +121,7 @@ def fewest_prompts(observed: Observations, responses: Sequence[int]) -> dict[int
 
 def points(splits: Sequence[Split], curve: DiversityCurve) -> Points:
     """`splits` as the models see them, with the diversity of so many random prompts."""
-    return Points(
-        np.array([split.prompts for split in splits], float),
-        np.array([split.responses for split in splits], float),
-        np.array([curve.at(split.prompts) for split in splits], float),
-        raters=np.array([split.raters or 0 for split in splits], float),
-    )
+    return Points.at(splits, [curve.at(split.prompts) for split in splits])
 
 
 def predict(fit: Fit, splits: Sequence[Split], curve: DiversityCurve, *, own: bool = True) -> Forecast:

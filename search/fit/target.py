@@ -21,14 +21,14 @@ class Target:
     """Belief about `splits` under one setting, from their own trials alone; the first is the advised one.
 
     `still_best` is the probability that none of the others is better than the first by more than the margin,
-    `rival` the place of the one that most probably is, and `rival_better` the probability that it is.
+    `runner_up` the index of the one that most probably is, and `runner_up_better` the probability that it is.
     """
 
     splits: tuple[Split, ...]
     forecast: Forecast
     still_best: float
-    rival: int
-    rival_better: float
+    runner_up: int
+    runner_up_better: float
 
 
 def believe_target(
@@ -47,18 +47,18 @@ def believe_target(
     found = tuple(split for split in dict.fromkeys(splits) if split in trained)
     if len(found) < 2 or found[0] != splits[0]:
         return None
-    at = Points(*np.array([[split.prompts, split.responses, 1.0] for split in found]).T)
-    forecast = direct_forecast(Observations.from_records(records, scale), at)
+    tried = Points.at(found, [1.0] * len(found))  # whatever their diversity: only these trials are asked
+    forecast = direct_forecast(Observations.from_records(records, scale), tried)
     if forecast is None:
         return None
     draws = forecast.draws(seed)
     leads = draws[:, 1:] - draws[:, :1]
     better = (leads > margin).mean(axis=0)
-    rival = int(np.argmax(better + 1e-6 * leads.mean(axis=0)))
+    runner_up = int(np.argmax(better + 1e-6 * leads.mean(axis=0)))
     return Target(
         splits=found,
         forecast=forecast,
         still_best=float(np.mean(leads.max(axis=1) <= margin)),
-        rival=1 + rival,
-        rival_better=float(better[rival]),
+        runner_up=1 + runner_up,
+        runner_up_better=float(better[runner_up]),
     )

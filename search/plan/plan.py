@@ -7,16 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
-import numpy as np
-
 from search.config.cost import Split
 from search.config.hyperparameters import Scalar, applied
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
 from search.fit.ensemble import Candidate
 from search.fit.forecast import format_probability
-from search.fit.models import Points
 from search.fit.question import Question
+from search.fit.question import points as splits_at
 from search.plan.belief import Belief, Undecided, believe
 from search.plan.information import gap_variance
 from search.plan.limits import limit_reached
@@ -236,20 +234,15 @@ class Plan:
         """The point whose further seeds narrow the gap most for their work; else the least trained one."""
         if isinstance(belief, Undecided) or belief.ensemble is None or len(points) == 1:
             return min(points, key=progress.seeds_at)
-        pair = self._arrays(self.pair(belief, progress))
-        now, after = gap_variance(belief.ensemble, pair, self._arrays(points), self.search.seeds)
+        pair, at = (
+            splits_at([point.split for point in some], self.curve)
+            for some in (self.pair(belief, progress), points)
+        )
+        now, after = gap_variance(belief.ensemble, pair, at, self.search.seeds)
         worth = [(now - then) / self.work(point) for point, then in zip(points, after, strict=True)]
         return points[worth.index(max(worth))]
 
     # what the phases stand on
-
-    def _arrays(self, points: Sequence[DesignPoint]) -> Points:
-        return Points(
-            np.array([point.prompts for point in points], float),
-            np.array([point.responses for point in points], float),
-            np.array([self.curve.at(point.prompts) for point in points]),
-            raters=np.array([point.raters or 0 for point in points], float),
-        )
 
     @cached_property
     def _anchor(self) -> DesignPoint:

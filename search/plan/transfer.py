@@ -62,12 +62,13 @@ class TransferPlan:
     def _far(self, pair: Sequence[DesignPoint]) -> DesignPoint | None:
         """Of the whole budget the split whose responses differ most; else the smallest fraction's."""
         space, best = self._plan.space, pair[0]
+        raters = best.raters
         others = [k for k in space.fractions if k not in {point.responses for point in pair}]
         if others:
             k = max(others, key=lambda k: abs(log(k / best.responses)))
-            return space.point(k, space.whole(k), None, best.hyperparameters)
+            return space.point(k, space.whole(k, raters), None, best.hyperparameters, raters)
         k = best.responses
-        smallest = space.point(k, space.fractions[k][0], None, best.hyperparameters)
+        smallest = space.point(k, space.fractions_of(k, raters)[0], None, best.hyperparameters, raters)
         return None if smallest in pair else smallest
 
     def _under(
@@ -97,14 +98,14 @@ class TransferPlan:
         finished: Sequence[TrialRecord],
         elsewhere: Progress,
     ) -> Train | Wait | None:
-        """More seeds of the advised split or its rival, whichever has fewer."""
+        """More seeds of the advised split or its runner-up, whichever has fewer."""
         target = believe_target(finished, [p.split for p in points], self._plan.search.practical_margin)
         pair = list(points)
         why = f"does it carry over to {setting.name}? its noise is not known yet"
         if target is not None:
-            if max(target.still_best, target.rival_better) >= self._plan.needed:
+            if max(target.still_best, target.runner_up_better) >= self._plan.needed:
                 return None
-            pair = [points[0], points[target.rival]]
+            pair = [points[0], points[target.runner_up]]
             why = (
                 f"does it carry over to {setting.name}? {points[0].split} is as good as any there with "
                 f"probability {target.still_best:.2f}; more seeds"

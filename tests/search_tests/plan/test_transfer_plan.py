@@ -74,6 +74,13 @@ def test_a_clear_reversal_stops_as_soon_as_it_is_clear() -> None:
     assert 3 <= len(found) <= 5
 
 
+def test_contenders_keep_their_raters_and_are_believed_with_them() -> None:
+    of = plan({"algorithms": ["sft"]}, raters=[1, 3], agreement=0.75)
+    raters = {point.raters for point in TransferPlan(of).contenders(searched(of))}
+    found = elsewhere(of, falling, noise=0.001)
+    assert {one.point.raters for one in found} == raters and 3 <= len(found) <= 5
+
+
 def test_what_stays_open_gets_more_seeds_of_the_two_that_matter_up_to_the_limit() -> None:
     found = elsewhere(plan({"algorithms": ["sft"], "trials": 7}), lambda trial: 0.5, noise=0.05)
     assert len(found) == 7
