@@ -30,7 +30,8 @@ class StudyAnalysis:
     `checks` compare what earlier trials predicted with what came. `visits` to prompts are those of every
     training, where that is the same for all splits. `length` holds the length-controlled rewards, where
     answers are known, and `others` the advice by these and by further reward models. `carried` is what trials
-    under other settings say of the advice, None where no study stands behind the trials.
+    under other settings say of the advice, None where no study stands behind the trials. `reward_doubt` says
+    why what judged should not be called a reward, "" unless it was forced.
     """
 
     name: str
@@ -46,6 +47,7 @@ class StudyAnalysis:
     length: LengthControl | None = None
     others: Sequence[OtherReward] = ()
     carried: CarryOver | None = None
+    reward_doubt: str = ""
 
     def results(self) -> dict[str, Any]:
         """The contents of fit.json and recommendation.json, by file name; none without a recommendation."""
@@ -54,6 +56,7 @@ class StudyAnalysis:
         answer = {
             **self.recommendation.to_dict(),
             "base_reward": self.base_reward,
+            "reward_doubt": self.reward_doubt,
             "predictions": [check.to_dict() for check in self.checks],
             "length_control": self.length.to_dict() if self.length else None,
             "other_rewards": [other.to_dict() for other in self.others],

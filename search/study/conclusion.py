@@ -61,6 +61,7 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
         study,
         notes={**study.notes, **conductor.notes(study.recommendation.best.split), **compared},
         carried=_carried(study, config, ledger, conductor),
+        reward_doubt=ledger.reward_doubt,
     )
     for name, content in study.results().items():
         folder.write_json(name, content)

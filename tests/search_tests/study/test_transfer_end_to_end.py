@@ -27,7 +27,7 @@ def flags(other: Path) -> list[str]:
     return [
         "--transfer.models", str(other), "--transfer.trials", "3",
         "--checkpoints.keep_policies", "all",
-        "--further-rewards", "[{kind: fitted, fit_prompts: 12, fit_folds: 2}]",
+        "--further-rewards", "[{kind: fitted, fit_prompts: 12, fit_folds: 2, force: true}]",
     ]  # fmt: skip
 
 
