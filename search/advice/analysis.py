@@ -12,6 +12,7 @@ from search.advice.other_rewards import OtherReward, other_rewards
 from search.advice.prediction import Check, check_predictions
 from search.advice.recommend import recommend
 from search.advice.recommendation import Recommendation
+from search.advice.tuning import PerSplit
 from search.config.scale import ScaleName
 from search.fit.ensemble import Candidate
 from search.fit.fit import Fit, fit_trials
@@ -31,7 +32,8 @@ class StudyAnalysis:
     training, where that is the same for all splits. `length` holds the length-controlled rewards, where
     answers are known, and `others` the advice by these and by further reward models. `carried` is what trials
     under other settings say of the advice, None where no study stands behind the trials. `reward_doubt` says
-    why what judged should not be called a reward, "" unless it was forced.
+    why what judged should not be called a reward, "" unless it was forced. `tuned` holds the
+    contenders' own best hyperparameters, None where they were tuned once or not at all.
     """
 
     name: str
@@ -48,6 +50,7 @@ class StudyAnalysis:
     others: Sequence[OtherReward] = ()
     carried: CarryOver | None = None
     reward_doubt: str = ""
+    tuned: PerSplit | None = None
 
     def results(self) -> dict[str, Any]:
         """The contents of fit.json and recommendation.json, by file name; none without a recommendation."""
@@ -61,6 +64,7 @@ class StudyAnalysis:
             "length_control": self.length.to_dict() if self.length else None,
             "other_rewards": [other.to_dict() for other in self.others],
             "transfer": self.carried.to_dict() if self.carried else None,
+            "tuning": self.tuned.to_dict() if self.tuned else None,
         }
         return {"fit.json": self.fit.to_dict(), "recommendation.json": answer}
 

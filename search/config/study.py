@@ -82,10 +82,16 @@ class SearchConfig(Settings):
         description="none: these trials alone; studies: past studies are one more model of the fit",
     )
     trials: int = Field(24, ge=1, description="most trials of the study (trials)")
+    tune: Literal["once", "per_split"] = Field(
+        "once",
+        description="once: the fields in search.space are tuned at one split; per_split: also at the best "
+        "split and the runner-up, each of which is then judged at its own best by further seeds",
+    )
     hyperparameter_trials: int = Field(
         8,
         ge=1,
-        description="trials that Optuna spends on the fields in search.space, at one split (trials)",
+        description="trials that Optuna spends on the fields in search.space, at each split that is tuned "
+        "(trials)",
     )
     proposals: int = Field(
         2, ge=0, description="trials that Optuna proposes at the whole budget after the pilot (trials)"
@@ -135,6 +141,10 @@ class SearchConfig(Settings):
                 )
             if len(set(values)) < len(values):
                 raise ConfigError(f"search.{name} lists a value twice: {list(values)}")
+        if self.tune == "per_split" and (not self.space or self.plan == "grid"):
+            raise ConfigError(
+                'search.tune is "per_split", which needs fields in search.space and search.plan "adaptive"'
+            )
         if self.max_cost and not self.price_per_hour:
             raise ConfigError(f"search.max_cost is {self.max_cost:g}, but search.price_per_hour is 0")
         return self

@@ -22,6 +22,7 @@ from search.plan.pilot import anchor, pilot
 from search.plan.progress import Progress
 from search.plan.space import Space
 from search.plan.step import Step, Stop, Train, Wait
+from search.plan.tuning import Labels, SplitTuning
 from search.trials.design_point import DesignPoint, Hyperparameters, Trial
 from search.trials.record import TrialRecord, pooled
 from trainers.config.trainer import TrainerConfig
@@ -80,6 +81,7 @@ class Plan:
             or self._pilot(progress)
             or self._verdict(belief, progress)
             or self._proposed(progress, propose, belief)
+            or self._tune_contenders(progress, propose, belief)
             or self._confirm(progress, belief)
         )
 
@@ -97,9 +99,25 @@ class Plan:
         return max(rewards, key=lambda found: (rewards[found], found == own), default=own)
 
     def records(self, progress: Progress) -> list[TrialRecord]:
-        """The trials that answer the question of the split: those with the best hyperparameters, pooled."""
+        """The trials that answer the question of the split: those with the best hyperparameters, pooled.
+
+        With `search.tune: per_split` those with a split's own best, as `SplitTuning.records` has them.
+        """
+        return self.tuning(progress).records() if self.per_split else self.records_once(progress)
+
+    def records_once(self, progress: Progress) -> list[TrialRecord]:
+        """The trials with the hyperparameters that were tuned at one split, pooled."""
         best, everything = self.hyperparameters(progress), [*progress.earlier, *progress.finished]
         return pooled(r for r in everything if r.group or r.point.hyperparameters == best)
+
+    @property
+    def per_split(self) -> bool:
+        """Whether the contenders' hyperparameters are tuned at their own splits."""
+        return self.search.tune == "per_split"
+
+    def tuning(self, progress: Progress) -> SplitTuning:
+        """What has been tuned split by split."""
+        return SplitTuning(self.space, progress, self.hyperparameters(progress))
 
     def belief(self, progress: Progress) -> Belief | Undecided:
         """What is believed of the splits; computed once for each number of finished trials."""
@@ -142,12 +160,16 @@ class Plan:
         why = f"hyperparameters, {count + 1} of {self.search.hyperparameter_trials} at {point.split}"
         if not count:
             return Train(self._trial(point, progress), why)
+        proposed = propose(self._split_fixed(point))
+        return Train(self._trial(proposed, progress), f"{why}, proposed by Optuna")
+
+    def _split_fixed(self, point: DesignPoint) -> dict[str, Scalar]:
+        """The coordinates of `point` but its hyperparameters."""
         fixed: dict[str, Scalar] = {"responses": point.responses, "selection": point.selection}
         fixed[self.space.fraction_name(point.responses, point.raters)] = point.budget_fraction or 0.0
         if len(self.space.raters) > 1 and point.raters is not None:
             fixed["raters"] = point.raters
-        proposed = propose(fixed | ({"strength": point.strength} if point.strength else {}))
-        return Train(self._trial(proposed, progress), f"{why}, proposed by Optuna")
+        return fixed | ({"strength": point.strength} if point.strength else {})
 
     def _pilot(self, progress: Progress) -> Step | None:
         points = pilot(self.space, self.hyperparameters(progress))
@@ -161,9 +183,9 @@ class Plan:
         """The end of the study, where the belief is sure enough and rests on trials of the whole budget."""
         if isinstance(belief, Undecided) or belief.runner_up is None:
             return None
-        if belief.prob_within_margin < self.needed:
+        if belief.prob_within_margin < self.needed or self._untuned(belief, progress):
             return None
-        if not all(progress.seeds_at(point) for point in self._required(belief, progress)):
+        if not all(self._judged(point, progress) for point in self._required(belief, progress)):
             return None
         if belief.prob_best >= self.needed:
             return Stop(f"decided: {belief.sentence()}", True, belief)
@@ -182,7 +204,7 @@ class Plan:
         beyond = len(points) - len(set(points) & set(pilot(self.space, best)))
         if beyond >= self.search.proposals:
             return None
-        fixed = dict(best)
+        fixed = self.space.fixed_hyperparameters(best)
         for labels in self.space.labels:
             fixed[self.space.fraction_name(*labels)] = self.space.whole(*labels)
         point = propose(fixed)
@@ -190,6 +212,41 @@ class Plan:
             return None
         why = f"{belief.sentence()}; proposed by Optuna, {beyond + 1} of {self.search.proposals}"
         return Train(self._trial(point, progress), why, belief)
+
+    def _tune_contenders(
+        self, progress: Progress, propose: Propose, belief: Belief | Undecided
+    ) -> Step | None:
+        """Optuna's trials of the hyperparameters at the best split's and the runner-up's own budget."""
+        labels = self._untuned(belief, progress)
+        if not labels:
+            return None
+        tuning = self.tuning(progress)
+        point, tried = tuning.point(labels[0]), tuning.tried(labels[0])
+        if len(tried) >= self.search.hyperparameter_trials:
+            return Wait()
+        why = (
+            f"{belief.sentence()}; hyperparameters, {len(tried) + 1} of "
+            f"{self.search.hyperparameter_trials} at {point.split}"
+        )
+        if point.hyperparameters not in tried:
+            return Train(self._trial(point, progress), why, belief)
+        proposed = propose(self._split_fixed(point))
+        return Train(self._trial(proposed, progress), f"{why}, proposed by Optuna", belief)
+
+    def _untuned(self, belief: Belief | Undecided, progress: Progress) -> list[Labels]:
+        """Responses and raters of the best split and the runner-up whose own best is still to be found."""
+        if not self.per_split or isinstance(belief, Undecided):
+            return []
+        tuning = self.tuning(progress)
+        pair = [(point.responses, point.raters) for point in self.pair(belief, progress)]
+        return [labels for labels in dict.fromkeys(pair) if not tuning.done(labels)]
+
+    def _judged(self, point: DesignPoint, progress: Progress) -> int:
+        """How often a point was trained to the end, by seeds that had no say in its hyperparameters."""
+        if not self.per_split:
+            return progress.seeds_at(point)
+        judging = self.tuning(progress).judging
+        return sum(len(judging(record).results) for record in progress.known if record.point == point)
 
     def _confirm(self, progress: Progress, belief: Belief | Undecided) -> Step:
         """More seeds of the best split or the runner-up: whole budget first, then where most informative."""
@@ -217,7 +274,7 @@ class Plan:
         if isinstance(belief, Undecided):
             return [self._whole(*labels, progress) for labels in self.space.labels]
         required = self._required(belief, progress)
-        if missing := [point for point in required if not progress.seeds_at(point)]:
+        if missing := [point for point in required if not self._judged(point, progress)]:
             return missing
         if len({(point.responses, point.raters) for point in required}) == 1:
             return required
@@ -274,7 +331,7 @@ class Plan:
 
     def _nearest(self, split: Split, progress: Progress) -> DesignPoint:
         """The point with as many responses and raters whose number of prompts is nearest."""
-        best = self.hyperparameters(progress)
+        best = self._own(split.responses, split.raters, progress)
         points = [
             self.space.point(split.responses, fraction, None, best, split.raters)
             for fraction in self.space.fractions_of(split.responses, split.raters)
@@ -283,7 +340,14 @@ class Plan:
 
     def _whole(self, responses: int, raters: int | None, progress: Progress) -> DesignPoint:
         fraction = self.space.whole(responses, raters)
-        return self.space.point(responses, fraction, None, self.hyperparameters(progress), raters)
+        own = self._own(responses, raters, progress)
+        return self.space.point(responses, fraction, None, own, raters)
+
+    def _own(self, responses: int, raters: int | None, progress: Progress) -> Hyperparameters:
+        """The best hyperparameters known for so many responses and raters."""
+        if not self.per_split:
+            return self.hyperparameters(progress)
+        return self.tuning(progress).own((responses, raters))
 
     def _trial(self, point: DesignPoint, progress: Progress) -> Trial:
         return seeded(self.config, point, progress.seeds.get(point, set()))

@@ -13,6 +13,7 @@ from search.config.cost import Split, largest_split
 from search.config.hyperparameters import (
     Choices,
     Domain,
+    Scalar,
     default_hyperparameters,
     domains,
     value_of,
@@ -113,6 +114,14 @@ class Space:
         with_raters = f" and {raters or self.raters[0]} raters" if len(self.raters) > 1 else ""
         return f"budget_fraction at {responses} responses{with_raters}"
 
+    def hyperparameter_name(self, name: str, responses: int) -> str:
+        """What `walk` calls a hyperparameter; each number of responses has its own if tuned per split."""
+        return f"{name} at {responses} responses" if self.config.search.tune == "per_split" else name
+
+    def fixed_hyperparameters(self, values: Hyperparameters) -> dict[str, Scalar]:
+        """These values by the names that `walk` calls them, whatever the number of responses."""
+        return {self.hyperparameter_name(name, k): value for name, value in values for k in self.fractions}
+
     def grid(self) -> list[DesignPoint]:
         """Every point with the default hyperparameters, in an order that can be cut anywhere.
 
@@ -135,8 +144,11 @@ class Space:
         A coordinate whose values depend on another's has the other in its name, so that each name always
         stands for the same values and only points that can be had are ever reached.
         """
-        hyperparameters = {name: decide(name, domain) for name, domain in self.hyperparameters.items()}
         responses = decide("responses", Choices(tuple(self.fractions)))
+        hyperparameters = {
+            name: decide(self.hyperparameter_name(name, responses), domain)
+            for name, domain in self.hyperparameters.items()
+        }
         raters = self.raters[0]
         if len(self.raters) > 1:
             raters = decide("raters", Choices(tuple(r for r in self.raters if r is not None)))

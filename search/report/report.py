@@ -77,7 +77,8 @@ def write_report(folder: Path, study: StudyAnalysis) -> Path:
 def _first_lines(study: StudyAnalysis) -> list[str]:
     """What stands right beneath the answer."""
     doubt = [study.reward_doubt] if study.reward_doubt else []
-    return [*doubt, *reversals(study.carried), *headlines(study)]
+    tuned = study.tuned.sentences() if study.tuned else []
+    return [*doubt, *tuned, *reversals(study.carried), *headlines(study)]
 
 
 MODELS_SHOWN, WEIGHTS_SHOWN, SPLITS_SHOWN = 16, 8, 24

@@ -63,7 +63,8 @@ def _answer(study: StudyAnalysis, most_checks: int) -> list[str]:
     line = study.carried.line() if study.carried else ""
     carried = [line] if line else []
     doubt = [study.reward_doubt] if study.reward_doubt else []
-    return [study.recommendation.sentence(), *doubt, *carried, *others, "", *predicted, *relation]
+    tuned = study.tuned.sentences() if study.tuned else []
+    return [study.recommendation.sentence(), *doubt, *tuned, *carried, *others, "", *predicted, *relation]
 
 
 def _where(ledger: Ledger) -> list[str]:
