@@ -84,6 +84,7 @@ def _carried(
         study.recommendation.best.split,
         asked=[setting.name for setting in config.transfer.settings],
         further_rewards=bool(config.further_rewards),
+        target_parameters=config.transfer.target_parameters,
         margin=study.recommendation.margin,
         needed=conductor.plan.needed,
         seed=config.seed,
