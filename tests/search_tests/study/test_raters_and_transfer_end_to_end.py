@@ -1,4 +1,4 @@
-"""A study that varies raters and tries its advice elsewhere: real trainings, simulated labels, small models."""
+"""A study that varies raters and tries its advice elsewhere: real trainings on simulated labels."""
 
 from __future__ import annotations
 
