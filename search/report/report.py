@@ -78,7 +78,7 @@ def _first_lines(study: StudyAnalysis) -> list[str]:
     """What stands right beneath the answer."""
     doubt = [study.reward_doubt] if study.reward_doubt else []
     tuned = study.tuned.sentences() if study.tuned else []
-    return [*doubt, *tuned, *reversals(study.carried), *headlines(study)]
+    return [*doubt, *study.not_above_base(), *tuned, *reversals(study.carried), *headlines(study)]
 
 
 MODELS_SHOWN, WEIGHTS_SHOWN, SPLITS_SHOWN = 16, 8, 24

@@ -64,7 +64,8 @@ def _answer(study: StudyAnalysis, most_checks: int) -> list[str]:
     carried = [line] if line else []
     doubt = [study.reward_doubt] if study.reward_doubt else []
     tuned = study.tuned.sentences() if study.tuned else []
-    return [study.recommendation.sentence(), *doubt, *tuned, *carried, *others, "", *predicted, *relation]
+    first = [*doubt, *study.not_above_base(), *tuned, *carried, *others]
+    return [study.recommendation.sentence(), *first, "", *predicted, *relation]
 
 
 def _where(ledger: Ledger) -> list[str]:

@@ -1,8 +1,10 @@
-"""A study that tries its advice elsewhere: the other model is really trained, and judged as the first is."""
+"""A study that varies raters and tries its advice elsewhere: real trainings on simulated labels."""
 
 from __future__ import annotations
 
+import csv
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,8 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def flags(other: Path) -> list[str]:
     return [
+        "--search.plan", "grid", "--search.responses", "2", "--search.raters", "1,3", "--budget", "48",
+        "--search.agreement", "0.75",
         "--transfer.models", str(other), "--transfer.trials", "3",
         "--checkpoints.keep_policies", "all",
         "--further-rewards", "[{kind: fitted, fit_prompts: 12, fit_folds: 2, force: true}]",
@@ -35,7 +39,7 @@ def flags(other: Path) -> list[str]:
 def study(
     script: Path, model: Path, flags: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
-    folder = tmp_path_factory.mktemp("runs") / "transfer"
+    folder = tmp_path_factory.mktemp("runs") / "wide"
     done = run(script, model, folder, *flags)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder, done.stdout
@@ -73,6 +77,29 @@ def test_the_report_and_the_terminal_say_whether_it_carries_over(study: tuple[Pa
     assert "Does it carry over?" in report and "Under model " in report
     assert "By fitted (fitted on the pool&#x27;s own scores) the advice" in report
     assert "Does it carry over (probability still as good as any)?" in study[1]
+
+
+def test_both_numbers_of_raters_are_trained_at_equal_cost(study: tuple[Path, str]) -> None:
+    rows = csv.DictReader((study[0] / "trials.csv").open())
+    splits = {
+        (row["prompts"], row["responses"], row["raters"], row["cost"], row["agreement"]) for row in rows
+    }
+    assert splits == {
+        ("12", "2", "1", "24.0", "0.75"), ("24", "2", "1", "48.0", "0.75"),
+        ("4", "2", "3", "24.0", "0.75"), ("8", "2", "3", "48.0", "0.75"),
+    }  # fmt: skip
+
+
+def test_every_output_names_the_assumption(study: tuple[Path, str]) -> None:
+    folder, said = study
+    found = json.loads((folder / "recommendation.json").read_text())
+    assert found["recommended"]["raters"] in (1, 3)
+    assert "assumed agreement 0.75" in found["sentence"]
+    assert said.count("assumed agreement 0.75") >= 2  # when it begins, and with the answer
+    assert "assumed agreement 0.75" in (folder / "report.html").read_text()
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        logged = set(database.execute("select key, value from params where key in ('raters', 'agreement')"))
+    assert {("raters", "1"), ("raters", "3"), ("agreement", "0.75")} <= logged
 
 
 def test_the_same_command_again_trains_nothing(
