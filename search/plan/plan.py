@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
@@ -22,7 +22,7 @@ from search.plan.pilot import anchor, pilot
 from search.plan.progress import Progress
 from search.plan.space import Space
 from search.plan.step import Step, Stop, Train, Wait
-from search.plan.tuning import Labels, SplitTuning
+from search.plan.tuning import SplitTuning
 from search.trials.design_point import DesignPoint, Hyperparameters, Trial
 from search.trials.record import TrialRecord, pooled
 from trainers.config.trainer import TrainerConfig
@@ -50,6 +50,7 @@ class Plan:
     further: Sequence[Candidate] = ()
     _beliefs: dict[int, Belief | Undecided] = field(default_factory=dict)
     _trainers: dict[Hyperparameters, TrainerConfig] = field(default_factory=dict)
+    _tuning: tuple[Progress, SplitTuning] | None = None
 
     def __post_init__(self) -> None:
         self.config = self.space.config
@@ -78,6 +79,7 @@ class Plan:
             return self._grid(progress, belief)
         return (
             self._hyperparameter_trials(progress, propose)
+            or self._tune_cheaply(progress, propose)
             or self._pilot(progress)
             or self._verdict(belief, progress)
             or self._proposed(progress, propose, belief)
@@ -117,7 +119,9 @@ class Plan:
 
     def tuning(self, progress: Progress) -> SplitTuning:
         """What has been tuned split by split."""
-        return SplitTuning(self.space, progress, self.hyperparameters(progress))
+        if self._tuning is None or self._tuning[0] is not progress:
+            self._tuning = progress, SplitTuning(self.space, progress, self.hyperparameters(progress))
+        return self._tuning[1]
 
     def belief(self, progress: Progress) -> Belief | Undecided:
         """What is believed of the splits; computed once for each number of finished trials."""
@@ -172,11 +176,13 @@ class Plan:
         return fixed | ({"strength": point.strength} if point.strength else {})
 
     def _pilot(self, progress: Progress) -> Step | None:
-        points = pilot(self.space, self.hyperparameters(progress))
+        points = [
+            self._at_own(point, progress) for point in pilot(self.space, self.hyperparameters(progress))
+        ]
         for number, point in enumerate(points, 1):
-            if point not in progress.settled:
+            if not self._is_settled(point, progress):
                 return Train(self._trial(point, progress), f"pilot, {number} of {len(points)}")
-        missing = [point for point in points if not progress.seeds_at(point)]
+        missing = [point for point in points if not self._judged(point, progress)]
         return Wait() if any(trial.point in missing for trial in progress.running) else None
 
     def _verdict(self, belief: Belief | Undecided, progress: Progress) -> Stop | None:
@@ -199,47 +205,75 @@ class Plan:
 
     def _proposed(self, progress: Progress, propose: Propose, belief: Belief | Undecided) -> Step | None:
         """Optuna's trials of the whole budget, informed by the pilot."""
-        best = self.hyperparameters(progress)
-        points = [trial.point for trial in progress.started if trial.point.hyperparameters == best]
-        beyond = len(points) - len(set(points) & set(pilot(self.space, best)))
-        if beyond >= self.search.proposals:
+        if (number := self._proposals(progress) + 1) > self.search.proposals:
             return None
-        fixed = self.space.fixed_hyperparameters(best)
+        once = dict(self.hyperparameters(progress))
+        fixed = self.tuning(progress).fixed() if self.per_split else once
         for labels in self.space.labels:
             fixed[self.space.fraction_name(*labels)] = self.space.whole(*labels)
         point = propose(fixed)
         if point in progress.given_up:
             return None
-        why = f"{belief.sentence()}; proposed by Optuna, {beyond + 1} of {self.search.proposals}"
+        why = f"{belief.sentence()}; proposed by Optuna, {number} of {self.search.proposals}"
         return Train(self._trial(point, progress), why, belief)
 
     def _tune_contenders(
         self, progress: Progress, propose: Propose, belief: Belief | Undecided
     ) -> Step | None:
         """Optuna's trials of the hyperparameters at the best split's and the runner-up's own budget."""
-        labels = self._untuned(belief, progress)
-        if not labels:
+        sites = self._untuned(belief, progress)
+        return self._tune_at(sites[0], progress, propose, belief) if sites else None
+
+    def _tune_cheaply(self, progress: Progress, propose: Propose) -> Step | None:
+        """Optuna's trials of the hyperparameters at each number of responses, as cheap as can be."""
+        if not self.per_split:
             return None
         tuning = self.tuning(progress)
-        point, tried = tuning.point(labels[0]), tuning.tried(labels[0])
-        if len(tried) >= self.search.hyperparameter_trials:
+        sites = [site for site in tuning.cheap.values() if tuning.best(site) is None]
+        steps = [self._tune_at(site, progress, propose) for site in sites]
+        return next((step for step in steps if isinstance(step, Train)), Wait() if steps else None)
+
+    def _tune_at(
+        self,
+        site: DesignPoint,
+        progress: Progress,
+        propose: Propose,
+        belief: Belief | Undecided | None = None,
+    ) -> Step:
+        """The next trial that compares hyperparameters at a site: what is best elsewhere, then Optuna's."""
+        tuning = self.tuning(progress)
+        tried, count = tuning.tried(site), tuning.count
+        if len(tried) >= count:
             return Wait()
-        why = (
-            f"{belief.sentence()}; hyperparameters, {len(tried) + 1} of "
-            f"{self.search.hyperparameter_trials} at {point.split}"
-        )
-        if point.hyperparameters not in tried:
-            return Train(self._trial(point, progress), why, belief)
-        proposed = propose(self._split_fixed(point))
+        so_far = f"{belief.sentence()}; " if belief else ""
+        why = f"{so_far}hyperparameters, {len(tried) + 1} of {count} at {site.split}"
+        for known in (tuning.once, tuning.own((site.responses, site.raters))):
+            if known not in tried:
+                return Train(self._trial(replace(site, hyperparameters=known), progress), why, belief)
+        proposed = propose(self._split_fixed(site))
+        if proposed.hyperparameters in tried:  # of a few choices Optuna names some again
+            left = [one for one in self.space.combinations if one not in tried]
+            proposed = replace(site, hyperparameters=left[0]) if left else proposed
         return Train(self._trial(proposed, progress), f"{why}, proposed by Optuna", belief)
 
-    def _untuned(self, belief: Belief | Undecided, progress: Progress) -> list[Labels]:
-        """Responses and raters of the best split and the runner-up whose own best is still to be found."""
+    def _untuned(self, belief: Belief | Undecided, progress: Progress) -> list[DesignPoint]:
+        """Where the best split's and the runner-up's hyperparameters are still to be compared."""
         if not self.per_split or isinstance(belief, Undecided):
             return []
         tuning = self.tuning(progress)
-        pair = [(point.responses, point.raters) for point in self.pair(belief, progress)]
-        return [labels for labels in dict.fromkeys(pair) if not tuning.done(labels)]
+        pair = [tuning.whole((point.responses, point.raters)) for point in self.pair(belief, progress)]
+        return [site for site in dict.fromkeys(pair) if tuning.best(site) is None]
+
+    def _at_own(self, point: DesignPoint, progress: Progress) -> DesignPoint:
+        """`point` with the best hyperparameters that are known for it."""
+        return replace(point, hyperparameters=self._own(point.responses, point.raters, progress))
+
+    def _is_settled(self, point: DesignPoint, progress: Progress) -> bool:
+        """Whether a point is trained, in training, or given up; seeds that only chose do not count."""
+        if not self.per_split:
+            return point in progress.settled
+        running = {trial.point for trial in progress.running}
+        return bool(self._judged(point, progress)) or point in running | progress.given_up
 
     def _judged(self, point: DesignPoint, progress: Progress) -> int:
         """How often a point was trained to the end, by seeds that had no say in its hyperparameters."""
@@ -247,6 +281,24 @@ class Plan:
             return progress.seeds_at(point)
         judging = self.tuning(progress).judging
         return sum(len(judging(record).results) for record in progress.known if record.point == point)
+
+    def _proposals(self, progress: Progress) -> int:
+        """How many trials beyond the pilot's were started: Optuna's, and whatever followed them.
+
+        Where hyperparameters are tuned per split, of the whole budget, where nothing is tuned before.
+        """
+        best, points = self.hyperparameters(progress), [trial.point for trial in progress.started]
+        planned = pilot(self.space, best)
+        if self.per_split:
+            return self._at_whole(points) - self._at_whole(planned)
+        points = [point for point in points if point.hyperparameters == best]
+        return len(points) - len(set(points) & set(planned))
+
+    def _at_whole(self, points: Sequence[DesignPoint]) -> int:
+        """How many of the points are of the whole budget."""
+        return sum(
+            point.budget_fraction == self.space.whole(point.responses, point.raters) for point in points
+        )
 
     def _confirm(self, progress: Progress, belief: Belief | Undecided) -> Step:
         """More seeds of the best split or the runner-up: whole budget first, then where most informative."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 from base.errors import ConfigError
@@ -121,6 +122,16 @@ class Space:
     def fixed_hyperparameters(self, values: Hyperparameters) -> dict[str, Scalar]:
         """These values by the names that `walk` calls them, whatever the number of responses."""
         return {self.hyperparameter_name(name, k): value for name, value in values for k in self.fractions}
+
+    @cached_property
+    def combinations(self) -> list[Hyperparameters]:
+        """All hyperparameters, in order, where every one of them is a choice; else none."""
+        found = [
+            [(name, value) for value in domain.values]
+            for name, domain in sorted(self.hyperparameters.items())
+            if isinstance(domain, Choices)
+        ]
+        return list(product(*found)) if len(found) == len(self.hyperparameters) else []
 
     def grid(self) -> list[DesignPoint]:
         """Every point with the default hyperparameters, in an order that can be cut anywhere.

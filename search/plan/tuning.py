@@ -1,20 +1,26 @@
-"""Hyperparameters per split: what is compared at each contender, and which trials then judge the best of it.
+"""Hyperparameters per split: where they are compared, and which trials then judge the best of them.
 
-A contender's hyperparameters are chosen by their mean reward over the study's first seeds, and the best of
-several noisy means flatters. So these seeds choose and no more: the chosen hyperparameters are judged by
-further seeds, and at a tuned split the fit sees those alone. Trials with as many responses and the
-hyperparameters that were tuned once lie higher or lower by one amount, which the fit estimates.
+They are compared at *sites*, cheap ones first: where a study tunes once, then at the smallest budget fraction
+of each other number of responses that the pilot tries, and last at the whole budget of those that have become
+contenders. A number of responses has the best of its last site; one without a site has the nearest one's.
+
+Hyperparameters are chosen by their mean reward over the study's first seeds, and the best of several noisy
+means flatters. So at a site these seeds choose and no more: further seeds judge. Trials with the
+hyperparameters of an earlier site lie higher or lower by one amount, which the fit estimates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
+from math import log
 from statistics import fmean
 from typing import TypeAlias
 
 from search.config.cost import Split
-from search.config.hyperparameters import shown
+from search.config.hyperparameters import Scalar, shown
+from search.plan.pilot import anchor, pilot
 from search.plan.progress import Progress
 from search.plan.space import Space
 from search.trials.design_point import DesignPoint, Hyperparameters
@@ -23,18 +29,10 @@ from search.trials.record import TrialRecord, pooled
 Labels: TypeAlias = tuple[int, int | None]  # responses, raters
 
 
-@dataclass(frozen=True)
-class Tuned:
-    """The hyperparameters that were best at `point`'s split, by the seeds that choose."""
-
-    point: DesignPoint
-    best: Hyperparameters
-
-
 @dataclass(frozen=True, kw_only=True)
 class TunedAt:
-    """A tuned split: rewards of its best hyperparameters by the seeds that judge them, and of those that were
-    tuned `once` by the seeds that chose."""
+    """A contender's split: rewards of its best hyperparameters by the seeds that judge them, and of those
+    that were tuned `once` by the seeds that chose."""
 
     split: Split
     best: Hyperparameters
@@ -43,120 +41,144 @@ class TunedAt:
 
 
 class SplitTuning:
-    """What has been tuned split by split; `once` are the hyperparameters that were tuned at one split."""
+    """What has been tuned split by split; `once` are the hyperparameters that were tuned at one split.
+
+    `count` of them are compared at each site.
+    """
 
     def __init__(self, space: Space, progress: Progress, once: Hyperparameters) -> None:
         search = space.config.search
         self._space, self._progress, self.once = space, progress, once
-        self._count = search.hyperparameter_trials
+        most = len(space.combinations) or search.hyperparameter_trials
+        self.count = min(search.hyperparameter_trials, most)
         self._choosing = frozenset(range(space.config.seed, space.config.seed + search.seeds))
-        self._tuned = {labels: found for labels in space.labels if (found := self._of(labels))}
+
+    @cached_property
+    def cheap(self) -> dict[int, DesignPoint]:
+        """The cheap site of each number of responses that has one, where the study tunes once first."""
+        first = anchor(self._space)
+        levels = sorted({point.responses for point in pilot(self._space, self.once)} - {first.responses})
+        others = {k: self._space.point(k, self._space.fractions[k][0]) for k in levels}
+        return {first.responses: first, **others}
+
+    def whole(self, labels: Labels) -> DesignPoint:
+        """Where a contender is tuned."""
+        responses, raters = labels
+        return self._space.point(responses, self._space.whole(responses, raters), None, None, raters)
+
+    def best(self, site: DesignPoint) -> Hyperparameters | None:
+        """The best of those compared at a site; None while fewer than asked for were."""
+        if site not in self._best:
+            self._best[site] = self._find(site)
+        return self._best[site]
+
+    @cached_property
+    def _best(self) -> dict[DesignPoint, Hyperparameters | None]:
+        return {}
 
     def own(self, labels: Labels) -> Hyperparameters:
-        """The hyperparameters for so many responses and raters: their own best, once they are tuned."""
-        return self._tuned[labels].best if labels in self._tuned else self.once
+        """The hyperparameters for so many responses and raters, as far as they are tuned."""
+        return self._steps(labels)[0]
 
-    def done(self, labels: Labels) -> bool:
-        """Whether as many hyperparameters as are asked for were compared there."""
-        return labels in self._tuned
+    def fixed(self) -> dict[str, Scalar]:
+        """The hyperparameters of every number of responses by the names that `Space.walk` calls them."""
+        found: dict[str, Scalar] = {}
+        for responses in self._space.fractions:
+            for name, value in self.own((responses, self._space.raters[0])):
+                found[self._space.hyperparameter_name(name, responses)] = value
+        return found
 
-    def point(self, labels: Labels) -> DesignPoint:
-        """Where they are compared: at the whole budget; with the hyperparameters that were tuned once."""
-        responses, raters = labels
-        return self._space.point(responses, self._space.whole(responses, raters), None, self.once, raters)
-
-    def tried(self, labels: Labels) -> set[Hyperparameters]:
-        """What was started there."""
-        at, everything = self.point(labels), [*self._progress.started, *self._progress.known]
-        return {one.point.hyperparameters for one in everything if _same_split(one.point, at)}
-
-    def running(self, labels: Labels) -> bool:
-        """Whether a trial that chooses has not ended there."""
-        at = self.point(labels)
-        return any(
-            _same_split(trial.point, at) and self._choosing & set(trial.seeds)
-            for trial in self._progress.running
-        )
+    def tried(self, site: DesignPoint) -> set[Hyperparameters]:
+        """What was started at a site."""
+        everything = [*self._progress.started, *self._progress.known]
+        return {one.point.hyperparameters for one in everything if _same_split(one.point, site)}
 
     def judging(self, record: TrialRecord) -> TrialRecord:
-        """`record` without the seeds that chose, at a split that is tuned."""
-        tuned = self._tuned.get((record.responses, record.point.raters))
-        if tuned is None or not _same_split(record.point, tuned.point):
+        """`record` without the seeds that chose, where it was trained at a site that is tuned."""
+        sites = [self.cheap.get(record.responses), self.whole((record.responses, record.point.raters))]
+        if not any(site and _same_split(record.point, site) and self.best(site) for site in sites):
             return record
         return replace(record, results=tuple(r for r in record.results if r.seed not in self._choosing))
 
-    def choosing(self, record: TrialRecord) -> TrialRecord:
-        """`record` with the seeds that choose alone."""
-        return replace(record, results=tuple(r for r in record.results if r.seed in self._choosing))
-
     def records(self) -> list[TrialRecord]:
-        """The trials that compare splits at their own best, pooled; those tuned once as groups of their own.
+        """The trials that compare splits at their own best, pooled; those of earlier sites as groups.
 
-        A number of responses whose best has not been judged yet stays with what was tuned once.
+        A best that no seed has judged yet is passed over for that of the site before.
         """
-        everything = [*self._progress.earlier, *self._progress.finished]
-        judged = {labels: found for labels, found in self._tuned.items() if self._is_judged(found)}
         kept = []
-        for record in everything:
-            labels = record.responses, record.point.raters
-            best = judged[labels].best if labels in judged else self.once
-            used = self.judging(record) if labels in judged else record
-            if record.group or record.point.hyperparameters == best:
+        for record in [*self._progress.earlier, *self._progress.finished]:
+            used, at = self.judging(record), record.point.hyperparameters
+            steps = [one for one in self._steps(_labels(record)) if self._is_judged(_labels(record), one)]
+            if record.group or at == (steps or [self.once])[0]:
                 kept.append(used)
-            elif record.point.hyperparameters == self.once:
-                kept.append(replace(used, group=_group(self.once, labels)))
+            elif at in steps:
+                kept.append(replace(used, group=_group(at, record.point)))
         return pooled(record for record in kept if record.results)
 
     def found(self) -> list[TunedAt]:
-        """The splits that were tuned and judged."""
-        return [
-            TunedAt(
-                split=tuned.point.split,
-                best=tuned.best,
-                rewards=_rewards(map(self.judging, self.at(tuned.point, tuned.best))),
-                once=_rewards(map(self.choosing, self.at(tuned.point, self.once))),
-            )
-            for tuned in self._tuned.values()
-            if self._is_judged(tuned)
-        ]
-
-    def at(self, point: DesignPoint, hyperparameters: Hyperparameters) -> list[TrialRecord]:
-        """The study's trials of `point`'s split with these hyperparameters."""
-        return [
-            record
-            for record in self._progress.known
-            if _same_split(record.point, point) and record.point.hyperparameters == hyperparameters
-        ]
-
-    def _is_judged(self, tuned: Tuned) -> bool:
-        return any(self.judging(record).results for record in self.at(tuned.point, tuned.best))
-
-    def _of(self, labels: Labels) -> Tuned | None:
-        """The best there; None while fewer than asked for were compared."""
-        tried = self.tried(labels)
-        if len(tried) < self._count or self.running(labels):
-            return None
-        rewards = self._chosen(labels, tried)
-        best = max(rewards, key=lambda one: (rewards[one], one == self.once), default=self.once)
-        return Tuned(self.point(labels), best)
-
-    def _chosen(self, labels: Labels, tried: set[Hyperparameters]) -> Mapping[Hyperparameters, float]:
-        """Mean reward of each over the seeds that choose; without those that have not ended there."""
-        found = {}
-        for one in tried:
-            records = [self.choosing(record) for record in self.at(self.point(labels), one)]
-            if rewards := [reward for record in records for reward in record.rewards]:
-                found[one] = fmean(rewards)
+        """The contenders that were tuned and judged at their own split."""
+        found = []
+        for site in map(self.whole, self._space.labels):
+            best = self.best(site)
+            rewards = () if best is None else _rewards(map(self.judging, self._at(site, best)))
+            if best is not None and rewards:
+                once = _rewards(map(self._chosen, self._at(site, self.once)))
+                found.append(TunedAt(split=site.split, best=best, rewards=rewards, once=once))
         return found
+
+    def _steps(self, labels: Labels) -> list[Hyperparameters]:
+        """What is best by each site of so many responses and raters, the last first, `once` at the end."""
+        nearest = min(self.cheap, key=lambda k: abs(log(k / labels[0])))
+        found = [self.best(self.whole(labels)), self.best(self.cheap[nearest]), self.once]
+        return list(dict.fromkeys(one for one in found if one is not None))
+
+    def _is_judged(self, labels: Labels, hyperparameters: Hyperparameters) -> bool:
+        if self.best(site := self.whole(labels)) == hyperparameters:
+            return any(self.judging(record).results for record in self._at(site, hyperparameters))
+        return any(
+            self.judging(record).results
+            for record in self._progress.known
+            if _labels(record) == labels and record.point.hyperparameters == hyperparameters
+        )
+
+    def _at(self, site: DesignPoint, hyperparameters: Hyperparameters) -> list[TrialRecord]:
+        known = [one for one in self._progress.known if _same_split(one.point, site)]
+        return [record for record in known if record.point.hyperparameters == hyperparameters]
+
+    def _find(self, site: DesignPoint) -> Hyperparameters | None:
+        tried = self.tried(site)
+        choosing = any(
+            _same_split(trial.point, site) and self._choosing & set(trial.seeds)
+            for trial in self._progress.running
+        )
+        if len(tried) < self.count or choosing:
+            return None
+        rewards = self._rewards_at(site, tried)
+        return max(rewards, key=lambda one: (rewards[one], one == self.once), default=self.once)
+
+    def _rewards_at(
+        self, site: DesignPoint, tried: Iterable[Hyperparameters]
+    ) -> Mapping[Hyperparameters, float]:
+        """Mean reward of each over the seeds that choose; without those that have not ended there."""
+        found = {one: _rewards(map(self._chosen, self._at(site, one))) for one in tried}
+        return {one: fmean(rewards) for one, rewards in found.items() if rewards}
+
+    def _chosen(self, record: TrialRecord) -> TrialRecord:
+        """`record` with the seeds that choose alone."""
+        return replace(record, results=tuple(r for r in record.results if r.seed in self._choosing))
 
 
 def _rewards(records: Iterable[TrialRecord]) -> tuple[float, ...]:
     return tuple(reward for record in records for reward in record.rewards)
 
 
-def _group(once: Hyperparameters, labels: Labels) -> str:
-    raters = "" if labels[1] is None else f" and {labels[1]} raters"
-    return f"{', '.join(shown(dict(once)))} at {labels[0]} responses{raters}"
+def _group(hyperparameters: Hyperparameters, point: DesignPoint) -> str:
+    raters = "" if point.raters is None else f" and {point.raters} raters"
+    return f"{', '.join(shown(dict(hyperparameters)))} at {point.responses} responses{raters}"
+
+
+def _labels(record: TrialRecord) -> Labels:
+    return record.responses, record.point.raters
 
 
 def _same_split(one: DesignPoint, other: DesignPoint) -> bool:
