@@ -108,7 +108,7 @@ class SplitTuning:
         kept = []
         for record in [*self._progress.earlier, *self._progress.finished]:
             used, at = self.judging(record), record.point.hyperparameters
-            steps = [one for one in self._steps(_labels(record)) if self._is_judged(_labels(record), one)]
+            steps = self._judged_steps(_labels(record))
             if record.group or at == (steps or [self.once])[0]:
                 kept.append(used)
             elif at in steps:
@@ -132,9 +132,16 @@ class SplitTuning:
         found = [self.best(self.whole(labels)), self.best(self.cheap[nearest]), self.once]
         return list(dict.fromkeys(one for one in found if one is not None))
 
+    def _judged_steps(self, labels: Labels) -> list[Hyperparameters]:
+        if labels not in self._judged:
+            self._judged[labels] = [one for one in self._steps(labels) if self._is_judged(labels, one)]
+        return self._judged[labels]
+
+    @cached_property
+    def _judged(self) -> dict[Labels, list[Hyperparameters]]:
+        return {}
+
     def _is_judged(self, labels: Labels, hyperparameters: Hyperparameters) -> bool:
-        if self.best(site := self.whole(labels)) == hyperparameters:
-            return any(self.judging(record).results for record in self._at(site, hyperparameters))
         return any(
             self.judging(record).results
             for record in self._progress.known

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from factories import record
 
-from base.errors import ConfigError
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
 from search.plan.belief import Belief
@@ -157,7 +156,8 @@ def test_nothing_is_judged_while_a_trial_that_chooses_still_runs(apart: Study) -
     labels = running.trial.point.responses, running.trial.point.raters
     finished = list(apart.progress.finished[:last])
     waiting = Progress(finished=finished, running=[running.trial])
-    assert not apart.plan.tuning(waiting).done(labels)
+    tuning = apart.plan.tuning(waiting)
+    assert tuning.best(tuning.whole(labels)) is None
     assert not isinstance(apart.plan.next(waiting, Study(plan("per_split")).propose), Stop)
 
 
@@ -175,5 +175,5 @@ def test_optuna_learns_each_number_of_responses_apart() -> None:
 
 @pytest.mark.parametrize("search", [{"space": {}}, {"plan": "grid"}])
 def test_there_must_be_something_to_tune_per_split(search: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match='search.tune is "per_split", which needs'):
+    with pytest.raises(ValueError, match='search.tune is "per_split", which needs'):
         plan("per_split", **search)
