@@ -32,7 +32,7 @@ def main() -> None:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
-        pool, _ = load_pool(PoolConfig(path=args.pool, held_out_prompts=0), seed=0, min_responses=2)
+        pool, _ = load_pool(PoolConfig(path=args.pool, held_out_prompts=1), seed=0, min_responses=2)
         examples = [_fewer(example, args.responses) for example in pool.train]
         config = RewardConfig(
             kind="fitted",

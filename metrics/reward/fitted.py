@@ -310,9 +310,13 @@ class RewardFit:
     def _frozen(self) -> Frozen:
         prompts = [example.prompt for example in self._drawn for _ in example.responses]
         rows = self._features.rows(prompts, self._texts)
-        below = self._below if self._config.fit_head == "best" else None
         return read_answers(
-            self._features, rows, below=below, folder=self._directory, progress=self._progress
+            self._features,
+            rows,
+            below=self._below,
+            folder=self._directory,
+            progress=self._progress,
+            keep=self._config.fit_head == "best",
         )
 
     @cached_property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,9 +45,15 @@ class Frozen:
 
 
 def read_answers(
-    features: Features, rows: Sequence[Row], *, below: Below | None, folder: Path, progress: Progress
+    features: Features,
+    rows: Sequence[Row],
+    *,
+    below: Below,
+    folder: Path,
+    progress: Progress,
+    keep: bool = True,
 ) -> Frozen:
-    """Read `rows`, in parts that are kept in `folder`; with `below` also what lies there.
+    """Read `rows`, in parts that are kept in `folder`; unless `keep` is false also what lies `below`.
 
     The parts lie on disk and are mapped into memory, so that there may be more than memory holds.
     """
@@ -60,16 +65,16 @@ def read_answers(
     for start in range(0, len(rows), PART):
         part, path = rows[start : start + PART], folder / f"{start // PART:05d}.safetensors"
         if not path.exists():
-            _read_part(features, part, below, path, progress)
+            _read_part(features, part, below, path, progress, keep)
         tensors = load_file(path)
         found.append(tensors["features"].numpy())
         if "states" in tensors:
-            states += tensors["states"].split([*map(length, part)])
+            states += tensors["states"].split_with_sizes([*map(length, part)])
     return Frozen(rows, np.concatenate(found), states)
 
 
 def _read_part(
-    features: Features, rows: Sequence[Row], below: Below | None, path: Path, progress: Progress
+    features: Features, rows: Sequence[Row], below: Below, path: Path, progress: Progress, keep: bool
 ) -> None:
     import torch
     from safetensors.torch import save
@@ -77,9 +82,9 @@ def _read_part(
     matrix = torch.zeros((len(rows), features.width))
     states: dict[int, torch.Tensor] = {}
     for batch in padded_batches([*map(length, rows)], features.batch_tokens):
-        with torch.no_grad(), below.recorded() if below else nullcontext([]) as found:
+        with torch.no_grad(), below.recorded() as found:
             matrix[batch] = features.pooled([rows[index] for index in batch]).cpu()
-        if found:
+        if found and keep:
             known = found[0].cpu()
             states |= {index: known[row, : length(rows[index])] for row, index in enumerate(batch)}
         progress(len(batch))

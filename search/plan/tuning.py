@@ -90,8 +90,9 @@ class SplitTuning:
 
     def tried(self, site: DesignPoint) -> set[Hyperparameters]:
         """What was started at a site."""
-        everything = [*self._progress.started, *self._progress.known]
-        return {one.point.hyperparameters for one in everything if _same_split(one.point, site)}
+        points = [one.point for one in self._progress.started]
+        points += [one.point for one in self._progress.known]
+        return {point.hyperparameters for point in points if _same_split(point, site)}
 
     def judging(self, record: TrialRecord) -> TrialRecord:
         """`record` without the seeds that chose, where it was trained at a site that is tuned."""
