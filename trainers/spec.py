@@ -8,6 +8,7 @@ from typing import Any
 
 from metrics.config import RewardConfig
 from pools.raters import RaterLabels
+from pools.response_choice import ResponseChoice
 from pools.types import Prompt
 from trainers.config.trainer import CheckpointConfig, EvaluationConfig, ModelConfig, TrainerConfig
 
@@ -39,14 +40,16 @@ class TrialSetup:
 class TrialJob:
     """Train and evaluate one split, once for each seed.
 
-    `orders` holds, for each seed, the indices into `Pool.train` of its prompts, in labelling order. `labels`
-    are what it trains on, None for the pool's scores. `name` names its policies, whose model cards show
+    `orders` holds, for each seed, the indices into `Pool.train` of its prompts, in labelling order, and
+    `choice` says which of their responses are labelled. `labels` are what it trains on, None for the pool's
+    scores. `name` names its policies, whose model cards show
     `facts` (label to value).
     """
 
     setup: TrialSetup
     responses: int
     orders: Mapping[int, Sequence[int]]
+    choice: ResponseChoice = "random"
     labels: RaterLabels | None = None
     name: str = "trial"
     facts: Mapping[str, Any] = field(default_factory=dict)

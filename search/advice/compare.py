@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from search.config.cost import CostModel, Split
 from search.config.scale import RewardScale
+from search.fit.decision import best_first
 from search.fit.fit import Fit
 from search.fit.forecast import format_probability
 from search.fit.question import Question, predict
@@ -70,7 +69,7 @@ def _view(name: str, fit: Fit, question: Question) -> CostView:
     splits = question.splits(fit)
     forecast = predict(fit, splits, question.curve)
     low, high = (fit.scale.clip(bound) for bound in forecast.interval())
-    order = _best_of_each(splits, [int(i) for i in np.argsort(-forecast.mean, kind="stable")])
+    order = _best_of_each(splits, best_first(forecast, splits))
     runner_up = next((i for i in order[1:] if splits[i].responses in fit.observed.levels), None)
     return CostView(
         name=name,

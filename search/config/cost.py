@@ -10,22 +10,55 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from base.settings import Settings
+from pools.response_choice import CHOICES, ResponseChoice
 
 
-@dataclass(frozen=True, order=True)
-class Split:
-    """`prompts` prompts with `responses` labelled responses each, every one judged by `raters` raters.
+@dataclass(frozen=True)
+class Labelling:
+    """How the prompts of a split are labelled, however many responses each has.
 
-    `raters` is None where their number is not part of the question: then `CostModel.raters` are paid for.
+    `raters` judge every response; None where their number is not part of the question: then
+    `CostModel.raters` are paid for. `response_choice` is how the responses that are labelled are chosen from
+    all that a prompt has (`pools.response_choice`).
     """
+
+    raters: int | None = None
+    response_choice: ResponseChoice = "random"
+
+    def __str__(self) -> str:
+        """What follows a number of responses: ` x 3`, ` spread`; nothing where it is the plain way."""
+        raters = "" if self.raters is None else f" x {self.raters}"
+        return raters + ("" if self.response_choice == "random" else f" {self.response_choice}")
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """By what labellings are sorted: the plainest comes first."""
+        return CHOICES.index(self.response_choice), self.raters or 0
+
+
+PLAIN = Labelling()
+
+
+@dataclass(frozen=True)
+class Split:
+    """`prompts` prompts with `responses` labelled responses each; the rest as in `Labelling`."""
 
     prompts: int
     responses: int
     raters: int | None = None
+    response_choice: ResponseChoice = "random"
+
+    @classmethod
+    def of(cls, prompts: int, responses: int, labelling: Labelling) -> Split:
+        """The split that is labelled so."""
+        return cls(prompts, responses, **vars(labelling))
+
+    @property
+    def labelling(self) -> Labelling:
+        return Labelling(self.raters, self.response_choice)
 
     def __str__(self) -> str:
-        per_response = "" if self.raters is None else f" x {self.raters}"
-        return f"{self.prompts:,} x {self.responses}{per_response}"
+        return f"{self.prompts:,} x {self.responses}{self.labelling}"
 
 
 class CostModel(Settings):
@@ -78,11 +111,11 @@ class CostModel(Settings):
             )
         return self
 
-    def cost_per_prompt(self, responses: int, raters: int | None = None) -> float:
-        """Cost of one prompt with `responses` responses labelled by `raters` (None: `self.raters`)."""
+    def cost_per_prompt(self, responses: int, labelling: Labelling = PLAIN) -> float:
+        """Cost of one prompt with `responses` responses labelled so."""
         rated = self.per_annotation * responses + self.per_comparison * self.comparisons_for(responses)
         written = self.per_response * responses + self.per_generated * max(self.generated, responses)
-        return self.per_prompt + written + (raters or self.raters) * rated
+        return self.per_prompt + written + (labelling.raters or self.raters) * rated
 
     def comparisons_for(self, responses: int) -> int:
         """Comparisons that one rater makes to rank `responses` responses."""
@@ -92,13 +125,13 @@ class CostModel(Settings):
             return responses * (responses - 1) // 2
         return ceil(responses * log2(responses))
 
-    def cost(self, prompts: int, responses: int, raters: int | None = None) -> float:
+    def cost(self, prompts: int, responses: int, labelling: Labelling = PLAIN) -> float:
         """Cost of labelling `prompts` prompts with `responses` responses each, in `unit`."""
-        return prompts * self.cost_per_prompt(responses, raters)
+        return prompts * self.cost_per_prompt(responses, labelling)
 
     def of(self, split: Split) -> float:
         """Cost of a split, in `unit`."""
-        return self.cost(split.prompts, split.responses, split.raters)
+        return self.cost(split.prompts, split.responses, split.labelling)
 
 
 def largest_split(
@@ -106,17 +139,17 @@ def largest_split(
     budget: float,
     responses: int,
     max_prompts: int | None,
-    raters: int | None = None,
+    labelling: Labelling = PLAIN,
 ) -> Split | None:
-    """The most prompts with `responses` responses, and `raters` raters, that `budget` pays for.
+    """The most prompts with `responses` responses, labelled so, that `budget` pays for.
 
     None where it pays for none, or where they are free and nothing limits them.
     """
-    each = cost_model.cost_per_prompt(responses, raters)
+    each = cost_model.cost_per_prompt(responses, labelling)
     # A hair of slack, so that 0.3 / 0.1 buys three.
     affordable = floor(budget / each * (1 + 1e-12)) if each > 0 else inf
     prompts = affordable if max_prompts is None else min(affordable, max_prompts)
-    return Split(int(prompts), responses, raters) if 1 <= prompts < inf else None
+    return Split.of(int(prompts), responses, labelling) if 1 <= prompts < inf else None
 
 
 def feasible_splits(
@@ -125,8 +158,8 @@ def feasible_splits(
     *,
     responses: Sequence[int],
     max_prompts: int | None = None,
-    raters: int | None = None,
+    labelling: Labelling = PLAIN,
 ) -> list[Split]:
     """For each number of responses the largest split within `budget`, fewest responses first."""
-    splits = (largest_split(cost_model, budget, k, max_prompts, raters) for k in sorted(set(responses)))
+    splits = (largest_split(cost_model, budget, k, max_prompts, labelling) for k in sorted(set(responses)))
     return [split for split in splits if split is not None]

@@ -10,8 +10,9 @@ from base.errors import ConfigError
 from base.settings import Settings
 from metrics.config import DiversityConfig, RewardConfig
 from pools.config import PoolConfig
+from pools.response_choice import ResponseChoice
 from search.cluster.config import ClusterConfig
-from search.config.cost import CostModel
+from search.config.cost import PLAIN, CostModel, Labelling
 from search.config.hyperparameters import Choices, Range, Scalar, applied, domains
 from search.config.transfer import TransferConfig
 from search.tracking.config import TrackingConfig
@@ -52,6 +53,12 @@ class SearchConfig(Settings):
         le=1,
         description="assumed share of pairs that one rater orders as the pool's scores do (none: the "
         "ratings of single raters in the pool)",
+    )
+    response_choices: tuple[ResponseChoice, ...] = Field(
+        ("random",),
+        min_length=1,
+        description="ways of choosing the responses that are labelled: random; spread (they stand for all); "
+        "close, far (margins by the pool's judge_score)",
     )
     budget_fractions: tuple[float, ...] = Field(
         (0.25, 0.5, 1.0),
@@ -135,6 +142,15 @@ class SearchConfig(Settings):
                 )
             if len(set(values)) < len(values):
                 raise ConfigError(f"search.{name} lists a value twice: {list(values)}")
+        if len(set(self.response_choices)) < len(self.response_choices):
+            raise ConfigError(
+                f"search.response_choices lists a value twice: {', '.join(self.response_choices)}"
+            )
+        if "random" not in self.response_choices:
+            raise ConfigError(
+                f"search.response_choices is {', '.join(self.response_choices)}, without random: any other is "
+                "recommended only where it is surely better than random, so add it"
+            )
         if self.max_cost and not self.price_per_hour:
             raise ConfigError(f"search.max_cost is {self.max_cost:g}, but search.price_per_hour is 0")
         return self
@@ -204,13 +220,31 @@ class StudyConfig(Settings):
             return tuple(sorted(self.search.raters))
         return (None,) if self.search.agreement is None else (self.cost.raters,)
 
+    @property
+    def labellings(self) -> tuple[Labelling, ...]:
+        """Every way of labelling to try, the plainest first."""
+        choices = self.search.response_choices
+        found = (Labelling(raters, choice) for raters in self.raters for choice in choices)
+        return tuple(sorted(found, key=lambda one: one.rank))
+
+    @model_validator(mode="after")
+    def _labelling_agrees(self) -> StudyConfig:
+        if self.search.prior == "studies" and self.labellings != (PLAIN,):
+            raise ConfigError(
+                'search.prior is "studies", which knows nothing of raters and response choices: leave '
+                "search.raters, search.agreement and search.response_choices out, or set search.prior: none"
+            )
+        chosen = [choice for choice in self.search.response_choices if choice != "random"]
+        if chosen and self.cost.per_generated and not self.cost.generated:
+            raise ConfigError(
+                f'search.response_choices holds "{chosen[0]}", and cost.per_generated is '
+                f"{self.cost.per_generated:g}: say in cost.generated how many candidates a prompt has to choose "
+                "from, since all of them are paid for"
+            )
+        return self
+
     @model_validator(mode="after")
     def _sections_agree(self) -> StudyConfig:
-        if self.search.prior == "studies" and self.raters != (None,):
-            raise ConfigError(
-                'search.prior is "studies", which knows nothing of raters: leave search.raters and '
-                "search.agreement out, or set search.prior: none"
-            )
         searched = domains(self.search.space, self.trainer).get("trainer.algorithm.name")
         names = searched.values if isinstance(searched, Choices) else (self.trainer.algorithm.name,)
         names = (*names, *self.transfer.algorithms)

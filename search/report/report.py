@@ -36,12 +36,13 @@ def write_report(folder: Path, study: StudyAnalysis) -> Path:
     assert fit is not None and recommendation is not None
     tried = fit.observed.levels
     best = recommendation.best
-    question = replace(study.question, responses=tuple(range(tried[0], tried[-1] + 1)), raters=(best.raters,))
+    within = tuple(range(tried[0], tried[-1] + 1))
+    question = replace(study.question, responses=within, labellings=(best.labelling,))
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     draw = _Pictures(folder / "plots")
     body = [
         _answer(study.name, recommendation, base_reward, [*reversals(study.carried), *headlines(study)]),
-        markup.heading(f"Reward on diversity{_with_raters(fit, recommendation)}"),
+        markup.heading(f"Reward on diversity{_labelled(fit, recommendation)}"),
         markup.pictures(_by_size(draw, fit, question, base_reward)),
         *map(markup.paragraph, _readings(fit)),
         markup.heading("Splits of this budget"),
@@ -81,6 +82,12 @@ COST_CAPTION = (
 )
 
 
+CHOICE_CAPTION = (
+    "The best split within this budget for each way of choosing the responses that are labelled, with its 95% "
+    "interval."
+)
+
+
 class _Pictures:
     """Saves each figure beside the report and returns its HTML."""
 
@@ -116,9 +123,14 @@ def _answer(name: str, answer: Recommendation, base_reward: float | None, others
     )
 
 
-def _with_raters(fit: Fit, answer: Recommendation) -> str:
-    """What the pictures keep to where several numbers of raters were tried."""
-    return f" (raters per response: {answer.best.raters})" if fit.observed.varies_raters else ""
+def _labelled(fit: Fit, answer: Recommendation) -> str:
+    """What the pictures keep to where several ways of labelling were tried."""
+    how, parts = answer.best.labelling, list[str]()
+    if len(fit.observed.rater_levels) > 1:
+        parts.append(f"raters per response: {how.raters}")
+    if len(fit.observed.choices) > 1:
+        parts.append(f"choice of responses: {how.response_choice}")
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _by_size(draw: _Pictures, fit: Fit, question: Question, base_reward: float | None) -> list[str]:
@@ -154,6 +166,7 @@ def _by_split(
     return [
         draw.one(plots.reward_by_split(answer, base_reward), "reward_by_split", split),
         draw.one(plots.reward_by_raters(answer), "reward_by_raters", raters),
+        draw.one(plots.reward_by_choice(answer), "reward_by_choice", CHOICE_CAPTION),
         draw.one(plots.reward_by_budget(fit, question), "reward_by_budget", over),
     ]
 
@@ -267,6 +280,7 @@ def _trial_table(records: Sequence[TrialRecord], fit: Fit, visits: float | None)
     uneven = visits is not None and len({record.prompts for record in records}) > 1
     elsewhere = any(record.earlier for record in records)
     rated = any(record.raters for record in records)
+    chosen = any(record.response_choice != "random" for record in records)
     baselines = sorted(fit.observed.baselines)
     noise = fit.observed.noise_variance
     head = [
@@ -274,6 +288,7 @@ def _trial_table(records: Sequence[TrialRecord], fit: Fit, visits: float | None)
         "prompts",
         "responses",
         *["raters"] * rated,
+        *["response choice"] * chosen,
         "selection",
         "cost",
         "diversity",
@@ -290,6 +305,7 @@ def _trial_table(records: Sequence[TrialRecord], fit: Fit, visits: float | None)
             f"{r.prompts:,}",
             str(r.responses),
             *[str(r.raters or "")] * rated,
+            *[r.response_choice] * chosen,
             r.selection + (f" {r.strength:g}" if r.strength else ""),
             f"{r.cost:,.10g}",
             f"{r.diversity:.3f}",

@@ -138,7 +138,14 @@ def _notes(config: StudyConfig, pool: Pool) -> dict[str, str]:
         **({"further rewards": further} if further else {}),
         **dev,
         **_raters_note(config),
+        **_choices_note(config),
     }
+
+
+def _choices_note(config: StudyConfig) -> dict[str, str]:
+    """Which responses were labelled; nothing where they were drawn at random."""
+    choices = config.search.response_choices
+    return {} if choices == ("random",) else {"choices of responses": ", ".join(choices)}
 
 
 def _raters_note(config: StudyConfig) -> dict[str, str]:

@@ -89,10 +89,12 @@ def trials_table(records: list[TrialRecord], base_reward: float) -> Table:
     caption = f"base model: reward {base_reward:.4f}"
     table = Table(title="best trials", caption=caption, box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     rated = any(record.raters for record in records)
+    chosen = any(record.response_choice != "random" for record in records)
     for column in (
         "prompts",
         "responses",
         *["raters"] * rated,
+        *["choice"] * chosen,
         "selection",
         "cost",
         "diversity",
@@ -108,6 +110,7 @@ def trials_table(records: list[TrialRecord], base_reward: float) -> Table:
             f"{record.prompts:,}",
             str(record.responses),
             *[str(record.raters or "-")] * rated,
+            *[record.response_choice] * chosen,
             " ".join([record.selection, *shown(record.hyperparameters)]),
             f"{record.cost:g}",
             f"{record.diversity:.3f}",

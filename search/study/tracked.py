@@ -303,7 +303,13 @@ def _tags(trial: Trial, study: str) -> dict[str, str]:
     point = trial.point
     words = {name: value for name, value in point.hyperparameters if isinstance(value, str)}
     transfer = {"transfer": point.transfer} if point.transfer else {}
-    return {"study": study, "selection": point.selection, **words, **transfer}
+    return {
+        "study": study,
+        "selection": point.selection,
+        "response_choice": point.response_choice,
+        **words,
+        **transfer,
+    }
 
 
 def _params(trial: Trial) -> dict[str, Scalar]:
