@@ -149,7 +149,7 @@ def _response(answer: Answer) -> Response:
 
 
 def _finite_or_none(value: object) -> float | None:
-    """A judge's score; None where it is anything but a finite number, as under another meaning of the name."""
+    """A judge's score; None where it is anything but a finite number: the name may mean something else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)

@@ -51,7 +51,8 @@ def draw(
 
     Nested both ways: n prompts are among n + 1, and k responses of a prompt are among its k + 1. Which k
     is a seeded choice, since a file may list the best first, or as `pools.response_choice` has it; they come
-    back by falling score, ties in the order of the choice. Prompts are not passed over for having few responses (give `min_responses` when loading).
+    back by falling score, ties in the order of the choice. Prompts are not passed over for having few
+    responses (give `min_responses` when loading).
     Raises PoolError where there are fewer prompts or responses than asked.
     """
     ranked = _order(examples, seed) if order is None else order

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pools.response_choice import BY_JUDGE
+from search.config.cost import Labelling
 from search.fit.decision import Decision, lead
 from search.fit.fit import Fit
 
 
 def told_of_labelling(fit: Fit, decision: Decision) -> str:
-    """Where labels come from and what was varied, in sentences; "" for the pool's scores of random responses."""
-    return " ".join(part for part in (_raters(fit), _choices(fit, decision)) if part)
+    """Where labels come from and what was varied, in sentences; "" for scores of random responses."""
+    parts = _raters(fit), _choices(fit, decision), _kinds(fit, decision)
+    return " ".join(part for part in parts if part)
 
 
 def _raters(fit: Fit) -> str:
@@ -35,10 +37,7 @@ def _choices(fit: Fit, decision: Decision) -> str:
         return ""
     if len(choices) == 1:
         return f"Responses were chosen in one way alone: {choices[0]}."
-    by_mean = sorted(range(len(decision.splits)), key=lambda index: -decision.forecast.mean[index])
-    best: dict[str, int] = {}
-    for index in by_mean:
-        best.setdefault(decision.splits[index].response_choice, index)
+    best = _best_of_each(decision, lambda labelling: labelling.response_choice)
     if "random" not in best:
         return ""
     held = [_held(fit, decision, index, best["random"]) for name, index in best.items() if name != "random"]
@@ -49,6 +48,36 @@ def _choices(fit: Fit, decision: Decision) -> str:
         f"Choices of responses{judged}, their best splits over the best with random responses: "
         f"{'; '.join(held)}. One is recommended only where its interval excludes 0."
     )
+
+
+def _kinds(fit: Fit, decision: Decision) -> str:
+    """The best split of each kind of labels: a mixture never stands alone."""
+    kinds = fit.observed.kinds
+    if kinds == (None,):
+        return ""
+    best = _best_of_each(decision, lambda labelling: labelling.labels)
+    names = [Labelling(human_share=share).labels for share in kinds]
+    found = [_of_kind(fit, decision, name, best.get(name)) for name in names]
+    if len(found) == 1:
+        return f"All labels are of one kind: {names[0]}."
+    return f"By kind of labels (human: all by people; judge: all by a judge): {'; '.join(found)}."
+
+
+def _of_kind(fit: Fit, decision: Decision, name: str, index: int | None) -> str:
+    if index is None:
+        return f"{name}: no split within the budget"
+    text, forecast = fit.scale.text, decision.forecast
+    low, high = (float(fit.scale.clip(end)[index]) for end in forecast.interval())
+    mean = text(float(fit.scale.clip(forecast.mean)[index]))
+    return f"{decision.splits[index]}, {mean} ({text(low)} to {text(high)})"
+
+
+def _best_of_each(decision: Decision, kind: Callable[[Labelling], str]) -> dict[str, int]:
+    """The index of the split with the highest predicted reward of each kind."""
+    found: dict[str, int] = {}
+    for index in sorted(range(len(decision.splits)), key=lambda index: -decision.forecast.mean[index]):
+        found.setdefault(kind(decision.splits[index].labelling), index)
+    return found
 
 
 def _held(fit: Fit, decision: Decision, index: int, random: int) -> str:
@@ -66,7 +95,8 @@ def assumed_of_labelling(fit: Fit) -> list[str]:
         found.append("The pool's scores are taken as they are: how many raters give them was not varied.")
     if len(observed.labellings) > 1:
         found.append(
-            "More raters, and other choices of responses, add to the reward independently of each other."
+            "More raters, other choices of responses and kinds of labels add to the reward independently of "
+            "each other."
         )
     if observed.choices == ("random",):
         found.append("Responses that are labelled are chosen at random: other choices were not tried.")

@@ -160,6 +160,7 @@ class Recommendation:
         label = f"label {self.best.prompts:,} prompts x {self.best.responses} {chosen}responses"
         if self.best.raters is not None:
             label += f" x {self.best.raters} rater{'s' * (self.best.raters > 1)}"
+        label += _by_whom(self.best.labelling.human_share)
         if self.flags["less"]:
             return f"Spend {self.best.cost:,.10g} of {self.budget:,.10g} {self.unit}: {label}"
         return f"L{label[1:]}"
@@ -281,6 +282,12 @@ class Recommendation:
 def _numbers(split: Candidate) -> dict[str, Any]:
     """The split as JSON."""
     return {"prompts": split.prompts, "responses": split.responses, **labelling_numbers(split.labelling)}
+
+
+def _by_whom(human_share: float | None) -> str:
+    if human_share is None or human_share in (0, 1):
+        return {None: "", 1: ", by people", 0: ", by a judge"}[human_share]
+    return f", {human_share:.0%} of the prompts by people and the others by a judge"
 
 
 def labelling_numbers(labelling: Labelling) -> dict[str, Any]:

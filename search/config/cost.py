@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from base.settings import Settings
-from pools.response_choice import CHOICES, ResponseChoice
+from pools.response_choice import BY_JUDGE, CHOICES, ResponseChoice
 
 
 @dataclass(frozen=True)
@@ -19,21 +19,32 @@ class Labelling:
 
     `raters` judge every response; None where their number is not part of the question: then
     `CostModel.raters` are paid for. `response_choice` is how the responses that are labelled are chosen from
-    all that a prompt has (`pools.response_choice`).
+    all that a prompt has (`pools.response_choice`). `human_share` is the share of prompts that people label,
+    and a judge the others (`pools.two_kinds`); None where kinds of labels are not told apart.
     """
 
     raters: int | None = None
     response_choice: ResponseChoice = "random"
-
-    def __str__(self) -> str:
-        """What follows a number of responses: ` x 3`, ` spread`; nothing where it is the plain way."""
-        raters = "" if self.raters is None else f" x {self.raters}"
-        return raters + ("" if self.response_choice == "random" else f" {self.response_choice}")
+    human_share: float | None = None
 
     @property
-    def rank(self) -> tuple[int, int]:
+    def labels(self) -> str:
+        """Whose labels: human, judge, mixed with the share of people's; "" where kinds are not told apart."""
+        if self.human_share is None:
+            return ""
+        return {1.0: "human", 0.0: "judge"}.get(self.human_share, f"mixed {self.human_share:g}")
+
+    def __str__(self) -> str:
+        """What follows a number of responses, as in ` x 3 spread`; nothing where it is the plain way."""
+        raters = "" if self.raters is None else f" x {self.raters}"
+        words = ["" if self.response_choice == "random" else self.response_choice, self.labels]
+        return " ".join([raters, *filter(None, words)])
+
+    @property
+    def rank(self) -> tuple[int, float, int]:
         """By what labellings are sorted: the plainest comes first."""
-        return CHOICES.index(self.response_choice), self.raters or 0
+        human = 1 if self.human_share is None else self.human_share
+        return CHOICES.index(self.response_choice), 1 - human, self.raters or 0
 
 
 PLAIN = Labelling()
@@ -47,6 +58,7 @@ class Split:
     responses: int
     raters: int | None = None
     response_choice: ResponseChoice = "random"
+    human_share: float | None = None
 
     @classmethod
     def of(cls, prompts: int, responses: int, labelling: Labelling) -> Split:
@@ -55,7 +67,7 @@ class Split:
 
     @property
     def labelling(self) -> Labelling:
-        return Labelling(self.raters, self.response_choice)
+        return Labelling(self.raters, self.response_choice, self.human_share)
 
     def __str__(self) -> str:
         return f"{self.prompts:,} x {self.responses}{self.labelling}"
@@ -83,6 +95,9 @@ class CostModel(Settings):
         ge=1,
         description="raters who judge each response or pair, unless search.raters says how many (count)",
     )
+    per_judged: float = Field(
+        default=0.0, ge=0, description="price of one response scored by a judge, not by people (units)"
+    )
     per_generated: float = Field(
         default=0.0, ge=0, description="price of generating one candidate response (units)"
     )
@@ -102,20 +117,38 @@ class CostModel(Settings):
             self.per_response,
             self.per_annotation,
             self.per_comparison,
+            self.per_judged,
             self.per_generated,
         )
         if not any(prices):
             raise ValueError(
                 "every price is 0: at least one of per_prompt, per_response, per_annotation, "
-                "per_comparison, per_generated must be positive"
+                "per_comparison, per_judged, per_generated must be positive"
             )
         return self
 
     def cost_per_prompt(self, responses: int, labelling: Labelling = PLAIN) -> float:
-        """Cost of one prompt with `responses` responses labelled so."""
+        """Cost of one prompt with `responses` responses labelled so, in the mean over prompts."""
         rated = self.per_annotation * responses + self.per_comparison * self.comparisons_for(responses)
         written = self.per_response * responses + self.per_generated * max(self.generated, responses)
-        return self.per_prompt + written + (labelling.raters or self.raters) * rated
+        human = 1 if labelling.human_share is None else labelling.human_share
+        judged = self.per_judged * self._judged(responses, labelling)
+        return self.per_prompt + written + human * (labelling.raters or self.raters) * rated + judged
+
+    def _judged(self, responses: int, labelling: Labelling) -> int:
+        """Responses of a prompt that a judge scores: all candidates where they are chosen by its scores."""
+        if labelling.response_choice in BY_JUDGE:
+            return max(self.generated, responses)
+        return responses if labelling.human_share is not None and labelling.human_share < 1 else 0
+
+    def price_of_candidates(self, choice: ResponseChoice) -> str:
+        """The name of what candidates that responses are chosen from cost; "" where they are free.
+
+        Random responses need no other candidates.
+        """
+        if choice != "random" and self.per_generated:
+            return "cost.per_generated"
+        return "cost.per_judged" if choice in BY_JUDGE and self.per_judged else ""
 
     def comparisons_for(self, responses: int) -> int:
         """Comparisons that one rater makes to rank `responses` responses."""

@@ -10,7 +10,7 @@ from base.errors import ConfigError
 from base.settings import Settings
 from metrics.config import DiversityConfig, RewardConfig
 from pools.config import PoolConfig
-from pools.response_choice import ResponseChoice
+from pools.response_choice import BY_JUDGE, ResponseChoice
 from search.cluster.config import ClusterConfig
 from search.config.cost import PLAIN, CostModel, Labelling
 from search.config.hyperparameters import Choices, Range, Scalar, applied, domains
@@ -25,6 +25,7 @@ from trainers.config.trainer import (
 )
 
 Selection = Literal["random", "diverse", "narrow"]
+LabelKind = Literal["human", "judge", "mixed"]
 
 
 def as_list(value: object) -> object:
@@ -59,6 +60,14 @@ class SearchConfig(Settings):
         min_length=1,
         description="ways of choosing the responses that are labelled: random; spread (they stand for all); "
         "close, far (margins by the pool's judge_score)",
+    )
+    labels: tuple[LabelKind, ...] = Field(
+        (),
+        description="kinds of labels to try: human (the pool's score), judge (its judge_score), mixed "
+        "(people where the judge is least sure); empty: the pool's scores as they are",
+    )
+    human_share: float = Field(
+        0.5, gt=0, lt=1, description="share of prompts that people label where labels are mixed"
     )
     budget_fractions: tuple[float, ...] = Field(
         (0.25, 0.5, 1.0),
@@ -146,10 +155,12 @@ class SearchConfig(Settings):
             raise ConfigError(
                 f"search.response_choices lists a value twice: {', '.join(self.response_choices)}"
             )
+        if len(set(self.labels)) < len(self.labels):
+            raise ConfigError(f"search.labels lists a value twice: {', '.join(self.labels)}")
         if "random" not in self.response_choices:
             raise ConfigError(
-                f"search.response_choices is {', '.join(self.response_choices)}, without random: any other is "
-                "recommended only where it is surely better than random, so add it"
+                f"search.response_choices is {', '.join(self.response_choices)}, without random: another is "
+                "recommended only where it is surely better than random, so add that"
             )
         if self.max_cost and not self.price_per_hour:
             raise ConfigError(f"search.max_cost is {self.max_cost:g}, but search.price_per_hour is 0")
@@ -223,25 +234,51 @@ class StudyConfig(Settings):
     @property
     def labellings(self) -> tuple[Labelling, ...]:
         """Every way of labelling to try, the plainest first."""
-        choices = self.search.response_choices
-        found = (Labelling(raters, choice) for raters in self.raters for choice in choices)
+        shares = {"human": 1.0, "mixed": self.search.human_share, "judge": 0.0}
+        found = (
+            Labelling(raters, choice, human_share)
+            for human_share in ([shares[kind] for kind in self.search.labels] or [None])
+            for raters in ((None,) if human_share == 0 else self.raters)
+            for choice in self.search.response_choices
+        )
         return tuple(sorted(found, key=lambda one: one.rank))
 
     @model_validator(mode="after")
     def _labelling_agrees(self) -> StudyConfig:
         if self.search.prior == "studies" and self.labellings != (PLAIN,):
             raise ConfigError(
-                'search.prior is "studies", which knows nothing of raters and response choices: leave '
-                "search.raters, search.agreement and search.response_choices out, or set search.prior: none"
+                'search.prior is "studies", which knows nothing of raters, response choices and kinds of '
+                "labels: leave search.raters, agreement, response_choices and labels out, or set "
+                "search.prior: none"
             )
-        chosen = [choice for choice in self.search.response_choices if choice != "random"]
-        if chosen and self.cost.per_generated and not self.cost.generated:
-            raise ConfigError(
-                f'search.response_choices holds "{chosen[0]}", and cost.per_generated is '
-                f"{self.cost.per_generated:g}: say in cost.generated how many candidates a prompt has to choose "
-                "from, since all of them are paid for"
-            )
+        self._kinds_agree()
+        for choice in self.search.response_choices:
+            if not self.cost.generated and (price := self.cost.price_of_candidates(choice)):
+                raise ConfigError(
+                    f'search.response_choices holds "{choice}", and {price} is not 0: say in cost.generated '
+                    "how many candidates a prompt has to choose from, since all of them are paid for"
+                )
         return self
+
+    def _kinds_agree(self) -> None:
+        labels = self.search.labels
+        if "mixed" in labels and not {"human", "judge"} <= set(labels):
+            raise ConfigError(
+                f"search.labels is {', '.join(labels)}: a mixture is told beside all labels by people and all "
+                "by the judge, so name human, judge and mixed"
+            )
+        if not {"judge", "mixed"} & set(labels):
+            return
+        if not self.cost.per_judged:
+            raise ConfigError(
+                f"search.labels is {', '.join(labels)}, but cost.per_judged is 0: say what a judge's score of "
+                "one response costs"
+            )
+        if judged := [choice for choice in self.search.response_choices if choice in BY_JUDGE]:
+            raise ConfigError(
+                f'search.response_choices holds "{judged[0]}", which goes by the judge\'s scores, and '
+                f"search.labels holds {labels[-1]}, whose labels those are: leave one of them out"
+            )
 
     @model_validator(mode="after")
     def _sections_agree(self) -> StudyConfig:

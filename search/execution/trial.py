@@ -81,6 +81,7 @@ def execute(trial: Trial, shared: Shared) -> TrialRecord:
         responses=point.responses,
         orders=orders,
         choice=point.response_choice,
+        human_share=point.human_share,
         labels=None if point.raters is None else RaterLabels(point.raters, shared.rater_error),
         name=f"{WORK}{key}",
         facts=facts,
@@ -118,9 +119,10 @@ def setup_at(point: DesignPoint, setup: TrialSetup) -> TrialSetup:
 
 def _labelling(point: DesignPoint) -> dict[str, str]:
     """What a model card says of the labels; nothing where they are the pool's scores of random responses."""
-    found = {} if point.response_choice == "random" else {"choice of responses": point.response_choice}
+    found = {} if point.response_choice == "random" else {"choice of responses": str(point.response_choice)}
+    found |= {"labels": point.labelling.labels} if point.human_share is not None else {}
     if point.raters is None:
-        return dict(found)
+        return found
     whose = "of the pool's own" if point.agreement is None else f"assumed agreement {point.agreement:g}"
     return {**found, "raters per response": f"{point.raters} ({whose})"}
 

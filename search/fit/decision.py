@@ -89,7 +89,7 @@ def decide(fit: Fit, question: Question, splits: Sequence[Split], margin: float,
 
 
 def best_first(forecast: Forecast, splits: Sequence[Split]) -> list[int]:
-    """Indices of `splits` by falling predicted reward, ties in their order, with one that may be advised first.
+    """Indices of `splits` by falling predicted reward, ties in their order; one that may be advised is first.
 
     A split whose responses are chosen in another way than at random may be where the 95% interval of its lead
     over the best split with random ones lies above 0.

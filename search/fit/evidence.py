@@ -99,8 +99,8 @@ def _slopes(
 def paper_mse(observed: Observations, predictor: str) -> float | None:
     """Song et al.'s figure: an ordinary line per k, its mean squared residual, averaged over k.
 
-    Trials that are labelled in another than the plainest way are left out. None where some k has fewer than three distinct
-    values of the predictor: two always lie on a line.
+    Trials that are labelled in another than the plainest way are left out. None where some k has fewer than
+    three distinct values of the predictor: two always lie on a line.
     """
     errors = []
     own = observed.group == 0

@@ -78,8 +78,8 @@ class Model:
 
     Between tried k, a(k) and b(k) are interpolated in log k. Each group of trials that lies higher or lower
     as a whole adds a coefficient, by how much. Where trials differ in how they were labelled there are more:
-    what each doubling of raters adds, and each way of choosing responses to the first. With `apart` they are
-    what each number of raters adds to the fewest, and that and the others may depend on log prompts and 1/k.
+    what each doubling of raters adds, and each further way of choosing responses and kind of labels. With
+    `apart` each number of raters has its own, and all of these may depend on log prompts and on 1/k.
     """
 
     structure: Structure
@@ -138,9 +138,13 @@ class Model:
 
 
 def labelling_gained(at: Points, tried: Observations, apart: bool) -> Floats:
-    """Columns of what more raters and other choices of responses add: see `Model`; none for what is equal."""
+    """Columns of what more raters, other choices of responses and kinds of labels add: see `Model`.
+
+    None for what is equal in all trials.
+    """
     raters, known = raters_of(at), tuple(int(r) for r in np.unique(raters_of(tried)))
     chosen = [choice_of(at) == choice for choice in np.unique(choice_of(tried))[1:]]
+    chosen += [human_share_of(at) == share for share in np.unique(human_share_of(tried))[:-1]]
     if not apart:
         doubled = [np.log2(raters)] * (len(known) > 1)
         return np.column_stack([*doubled, *chosen, np.empty((len(raters), 0))])
@@ -163,6 +167,12 @@ def raters_of(at: Points | Observations) -> Floats:
 def choice_of(at: Points | Observations) -> Floats:
     """The number of each point's way of choosing responses, 0 for random."""
     return np.array([CHOICES.index(one.response_choice) for one in labelling_of(at)], float)
+
+
+def human_share_of(at: Points | Observations) -> Floats:
+    """The share of people's labels at each point; 1 where kinds are not told apart."""
+    shares = (one.human_share for one in labelling_of(at))
+    return np.array([1 if share is None else share for share in shares], float)
 
 
 def predictor_values(name: str, at: Points, tried: Observations) -> Floats:

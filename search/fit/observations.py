@@ -98,13 +98,18 @@ class Observations:
 
     @property
     def rater_levels(self) -> tuple[int | None, ...]:
-        """Numbers of raters that were tried, increasing; None where the pool's scores were taken."""
-        return tuple(r or None for r in sorted({one.raters or 0 for one in self.labellings}))
+        """Numbers of raters that were tried, increasing; None alone where the pool's scores were taken."""
+        return tuple(sorted({one.raters for one in self.labellings if one.raters})) or (None,)
 
     @property
     def choices(self) -> tuple[ResponseChoice, ...]:
         """Ways of choosing responses that were tried, `random` first."""
         return tuple(dict.fromkeys(one.response_choice for one in self.labellings))
+
+    @property
+    def kinds(self) -> tuple[float | None, ...]:
+        """Shares of people's labels that were tried, falling; None where kinds are not told apart."""
+        return tuple(sorted({one.human_share for one in self.labellings}, key=lambda share: -(share or 0)))
 
     @property
     def varies_labelling(self) -> bool:
@@ -127,7 +132,7 @@ class Observations:
 
     @property
     def several_sizes(self) -> bool:
-        """Whether some number of responses, labelled in one way, was tried at two or more numbers of prompts."""
+        """Whether some number of responses, labelled in one way, was tried at two numbers of prompts."""
         sizes: dict[tuple[float, Labelling], set[float]] = {}
         for n, k, labelling in zip(self.prompts, self.responses, self.labelling, strict=True):
             sizes.setdefault((k, labelling), set()).add(n)

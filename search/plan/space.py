@@ -105,7 +105,7 @@ class Space:
             selection=selection,
             strength=strength,
             hyperparameters=self.default_hyperparameters if hyperparameters is None else hyperparameters,
-            agreement=self.config.search.agreement,
+            agreement=None if labelling.raters is None else self.config.search.agreement,
             **vars(labelling),
         )
 
@@ -159,7 +159,7 @@ class Space:
 
     def _walk_labelling(self, decide: Callable[[str, Domain], Any]) -> Labelling:
         left = list(self.labellings)
-        for name in vars(left[0]):
+        for name in reversed(vars(left[0])):  # whose labels first: a judge has no raters
             values = tuple(dict.fromkeys(getattr(one, name) for one in left))
             if len(values) > 1:
                 chosen = decide(name, Choices(values))
@@ -190,6 +190,7 @@ class Space:
                 found[self.max_prompts] = config.cost.of(most) / config.budget
         if not found:
             with_raters = "" if labelling.raters is None else f" with search.raters {labelling.raters}"
+            with_raters += f" and {labelling.labels} labels" if labelling.labels else ""
             raise ConfigError(
                 f"search.responses {responses}{with_raters} at search.budget_fractions up to "
                 f"{max(config.search.budget_fractions)} of the budget {config.budget:g} {config.cost.unit} "
@@ -222,14 +223,14 @@ def check_choices(
     """
     if min(responses) >= candidates:
         raise ConfigError(
-            f'search.response_choices holds "{choices[0]}", but prompts of the pool have {candidates} responses '
-            f"and search.responses is {', '.join(map(str, responses))}: there is nothing to choose, so ask for "
-            "fewer responses or leave search.response_choices out"
+            f'search.response_choices holds "{choices[0]}", but prompts of the pool have {candidates} '
+            f"responses and search.responses is {', '.join(map(str, responses))}: there is nothing to choose, "
+            "so ask for fewer responses or leave search.response_choices out"
         )
-    if cost.per_generated and cost.generated < candidates:
+    if any(map(cost.price_of_candidates, choices)) and cost.generated < candidates:
         raise ConfigError(
-            f'search.response_choices holds "{choices[0]}", which chooses from up to {candidates} responses of the '
-            f"pool, but cost.generated pays for {cost.generated}: set cost.generated {candidates}"
+            f'search.response_choices holds "{choices[0]}", which chooses from up to {candidates} responses '
+            f"of the pool, but cost.generated pays for {cost.generated}: set cost.generated {candidates}"
         )
 
 
@@ -251,7 +252,8 @@ def check_raters(asked: Sequence[int], fewest: int) -> None:
 def _of(responses: int, labelling: Labelling) -> str:
     chosen = "" if labelling.response_choice == "random" else f"{labelling.response_choice} "
     raters = "" if labelling.raters is None else f" with {labelling.raters} raters"
-    return f"{responses} {chosen}responses{raters}"
+    kind = f", {labelling.labels} labels" if labelling.labels else ""
+    return f"{responses} {chosen}responses{raters}{kind}"
 
 
 def _listed(fractions: list[float] | tuple[float, ...]) -> str:

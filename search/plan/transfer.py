@@ -68,9 +68,7 @@ class TransferPlan:
             k = max(others, key=lambda k: abs(log(k / best.responses)))
             return space.point(k, space.whole(k, labelling), None, best.hyperparameters, labelling)
         k = best.responses
-        smallest = space.point(
-            k, space.fractions_of(k, labelling)[0], None, best.hyperparameters, labelling
-        )
+        smallest = space.point(k, space.fractions_of(k, labelling)[0], None, best.hyperparameters, labelling)
         return None if smallest in pair else smallest
 
     def _under(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -154,11 +155,11 @@ def reward_by_raters(answer: Recommendation) -> Figure | None:
     return figure
 
 
-def reward_by_choice(answer: Recommendation) -> Figure | None:
-    """The best split within the budget for each way of choosing responses; None where one was tried."""
+def reward_by(answer: Recommendation, what: Literal["response_choice", "labels"]) -> Figure | None:
+    """The best split within the budget for each value of a part of the labelling; None where one was tried."""
     best: dict[str, Candidate] = {}
     for split in sorted(answer.splits, key=lambda split: -split.predicted_reward):
-        best.setdefault(split.labelling.response_choice, split)
+        best.setdefault(getattr(split.labelling, what), split)
     if len(best) < 2:
         return None
     figure, axes = _canvas(height=1.3 + 0.42 * len(best), grid="x")

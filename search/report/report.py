@@ -83,8 +83,14 @@ COST_CAPTION = (
 
 
 CHOICE_CAPTION = (
-    "The best split within this budget for each way of choosing the responses that are labelled, with its 95% "
-    "interval."
+    "The best split within this budget for each way of choosing the responses that are labelled, with its "
+    "95% interval."
+)
+
+
+KIND_CAPTION = (
+    "The best split within this budget for each kind of labels (people's, a judge's, or mixed with this share "
+    "of people's), with its 95% interval."
 )
 
 
@@ -130,6 +136,8 @@ def _labelled(fit: Fit, answer: Recommendation) -> str:
         parts.append(f"raters per response: {how.raters}")
     if len(fit.observed.choices) > 1:
         parts.append(f"choice of responses: {how.response_choice}")
+    if len(fit.observed.kinds) > 1:
+        parts.append(f"labels: {how.labels}")
     return f" ({', '.join(parts)})" if parts else ""
 
 
@@ -166,7 +174,8 @@ def _by_split(
     return [
         draw.one(plots.reward_by_split(answer, base_reward), "reward_by_split", split),
         draw.one(plots.reward_by_raters(answer), "reward_by_raters", raters),
-        draw.one(plots.reward_by_choice(answer), "reward_by_choice", CHOICE_CAPTION),
+        draw.one(plots.reward_by(answer, "response_choice"), "reward_by_choice", CHOICE_CAPTION),
+        draw.one(plots.reward_by(answer, "labels"), "reward_by_labels", KIND_CAPTION),
         draw.one(plots.reward_by_budget(fit, question), "reward_by_budget", over),
     ]
 
@@ -281,6 +290,7 @@ def _trial_table(records: Sequence[TrialRecord], fit: Fit, visits: float | None)
     elsewhere = any(record.earlier for record in records)
     rated = any(record.raters for record in records)
     chosen = any(record.response_choice != "random" for record in records)
+    kinds = any(record.human_share is not None for record in records)
     baselines = sorted(fit.observed.baselines)
     noise = fit.observed.noise_variance
     head = [
@@ -289,6 +299,7 @@ def _trial_table(records: Sequence[TrialRecord], fit: Fit, visits: float | None)
         "responses",
         *["raters"] * rated,
         *["response choice"] * chosen,
+        *["labels"] * kinds,
         "selection",
         "cost",
         "diversity",
@@ -306,6 +317,7 @@ def _trial_table(records: Sequence[TrialRecord], fit: Fit, visits: float | None)
             str(r.responses),
             *[str(r.raters or "")] * rated,
             *[r.response_choice] * chosen,
+            *[r.labelling.labels] * kinds,
             r.selection + (f" {r.strength:g}" if r.strength else ""),
             f"{r.cost:,.10g}",
             f"{r.diversity:.3f}",

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import chi2, norm, qmc
 
+from pools.response_choice import BY_JUDGE
 from search.advice.recommendation import BEYOND, Recommendation
 from search.config.cost import Labelling
 from search.fit.ensemble import NEGLIGIBLE, Ensemble
@@ -68,6 +69,7 @@ def _payload(fit: Fit, ensemble: Ensemble, question: Question, answer: Recommend
         "budget": answer.budget,
         "cost": question.cost_model.model_dump(mode="json")
         | ({} if answer.best.raters is None else {"raters": answer.best.raters}),
+        "judged": _judged(answer.best.labelling),
         "max_prompts": question.max_prompts,
         "margin": answer.margin,
         "bounds": [b if np.isfinite(b) else None for b in (fit.scale.low, fit.scale.high)],
@@ -86,6 +88,12 @@ def _payload(fit: Fit, ensemble: Ensemble, question: Question, answer: Recommend
         "diversity": _packed(np.array([question.curve.at(n) for n in sizes])),
         **_models(ensemble, question, responses, sizes, answer.best.labelling),
     }
+
+
+def _judged(labelling: Labelling) -> dict[str, Any]:
+    """What `CostModel.cost_per_prompt` needs of a labelling: people's share, and what a judge scores."""
+    share = 1 if labelling.human_share is None else labelling.human_share
+    return {"human": share, "labels": share < 1, "chosen_by": labelling.response_choice in BY_JUDGE}
 
 
 def _tried(

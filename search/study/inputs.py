@@ -18,7 +18,7 @@ from metrics.stored_tokens import store_tokens
 from metrics.tokens import TokenTable, tokenize
 from pools.across import Cluster
 from pools.raters import fewest_raters
-from pools.response_choice import BY_JUDGE, check_proxy
+from pools.response_choice import BY_JUDGE, check_proxy, judge_agreement
 from pools.selection import Selection
 from pools.sources import load_pool
 from pools.stored import on_disk
@@ -89,6 +89,7 @@ def read_pool(config: StudyConfig, folder: StudyFolder, display: Display) -> tup
     check_responses(config.search.responses, min(pool.train.sizes()))
     rated = _check_labels(config, pool, display)
     _check_choices(config, pool, display)
+    _check_kinds(config, pool, display)
     widest = max(point.prompts for point in Space(config, max_prompts=len(pool.train)).grid())
     if (visits := config.trainer.visits(widest)) is not None and visits < widest:
         display.say(
@@ -112,7 +113,7 @@ def _check_labels(config: StudyConfig, pool: Pool, display: Display) -> bool:
 
 
 def _check_choices(config: StudyConfig, pool: Pool, display: Display) -> None:
-    """Raise where the pool's responses cannot be chosen from as `search.response_choices` asks; say by what."""
+    """Raise where responses cannot be chosen as `search.response_choices` asks; say what they go by."""
     choices = [choice for choice in config.search.response_choices if choice != "random"]
     if not choices:
         return
@@ -122,9 +123,18 @@ def _check_choices(config: StudyConfig, pool: Pool, display: Display) -> None:
         with display.stage("comparing the judge's scores with the labels"):
             share = check_proxy(pool.train, judged[0])
         display.say(
-            f"  note: {' and '.join(judged)} go by judge_score, which orders {share:.0%} of the pairs, unequal to "
-            "both, as the scores do"
+            f"  note: {' and '.join(judged)} go by judge_score, which orders {share:.0%} of the pairs, "
+            "unequal to both, as the scores do"
         )
+
+
+def _check_kinds(config: StudyConfig, pool: Pool, display: Display) -> None:
+    """Raise where the pool lacks the judge's scores that `search.labels` asks for; say how good they are."""
+    if not {"judge", "mixed"} & set(config.search.labels):
+        return
+    with display.stage("comparing the judge's scores with people's"):
+        share = judge_agreement(pool.train)
+    display.say(f"  note: the judge orders {share:.0%} of the pairs, unequal to both, as people do")
 
 
 def _content(example: Example, rated: bool) -> dict[str, Any]:

@@ -299,6 +299,9 @@ def _unfinished(attempt: Attempt, study: str, dataset: Dataset) -> TrackedRun:
     )
 
 
+LABELLED = ("raters", "agreement", "human_share")
+
+
 def _tags(trial: Trial, study: str) -> dict[str, str]:
     point = trial.point
     words = {name: value for name, value in point.hyperparameters if isinstance(value, str)}
@@ -323,7 +326,7 @@ def _params(trial: Trial) -> dict[str, Scalar]:
         "budget_fraction": point.budget_fraction or 0.0,
         "strength": point.strength,
         "seeds": len(trial.seeds),
-        **{k: v for k, v in (("raters", point.raters), ("agreement", point.agreement)) if v is not None},
+        **{name: value for name in LABELLED if (value := getattr(point, name)) is not None},
     }
 
 

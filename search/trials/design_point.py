@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 from pools.response_choice import ResponseChoice
-from search.config.cost import Labelling, Split
+from search.config.cost import PLAIN, Labelling, Split
 from search.config.hyperparameters import Scalar, shown
 
 Hyperparameters: TypeAlias = tuple[tuple[str, Scalar], ...]
@@ -24,7 +24,7 @@ class DesignPoint:
     setting, other than the study's own, that the point is trained under (`search.config.transfer`); else "".
     `raters` is how many judge each response; None: the pool's scores are taken as they are. `agreement` is
     what is assumed of one of them, None where the labels are those of the pool's own raters.
-    `response_choice` is how the responses that are labelled are chosen.
+    `response_choice` and `human_share` as in `search.config.cost.Labelling`.
     """
 
     prompts: int
@@ -37,6 +37,7 @@ class DesignPoint:
     raters: int | None = None
     agreement: float | None = None
     response_choice: ResponseChoice = "random"
+    human_share: float | None = None
 
     @property
     def label(self) -> str:
@@ -52,7 +53,7 @@ class DesignPoint:
 
     @property
     def labelling(self) -> Labelling:
-        return Labelling(self.raters, self.response_choice)
+        return Labelling(self.raters, self.response_choice, self.human_share)
 
     @property
     def draw(self) -> tuple[str, float]:
@@ -61,7 +62,7 @@ class DesignPoint:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `from_dict` reads them; what a point has not is left out, so that keys stay."""
-        absent = {"transfer": "", "raters": None, "agreement": None, "response_choice": "random"}
+        absent = {"transfer": "", "agreement": None, **vars(PLAIN)}
         return {name: value for name, value in asdict(self).items() if absent.get(name, ...) != value}
 
     @classmethod

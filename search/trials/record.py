@@ -56,6 +56,10 @@ class TrialRecord:
         return self.point.response_choice
 
     @property
+    def human_share(self) -> float | None:
+        return self.point.human_share
+
+    @property
     def labelling(self) -> Labelling:
         return self.point.labelling
 

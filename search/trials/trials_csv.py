@@ -21,6 +21,7 @@ REQUIRED = ("prompts", "responses", "diversity", "reward")
 OPTIONAL = ("trial", "seed", "selection", "strength", "cost", "trained_tokens", "seconds")
 RATERS = ("raters", "agreement")  # written where the labels are those of so many raters
 CHOICE = ("response_choice",)  # written where any is not random
+KIND = ("human_share",)  # written where labels are told apart by kind
 EARLIER = ("earlier", "group")  # where a seed was trained, if elsewhere; written where any was
 BASELINE, DOMAIN, HYPERPARAMETER, FURTHER = "baseline:", "domain:", "hyperparameter:", "reward:"
 OF_TRIAL = ("trial", "prompts", "responses", "diversity", "selection", "strength", "cost", "seconds")
@@ -34,6 +35,7 @@ def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
     further = dict.fromkeys(name for r in records for result in r.results for name in result.further_rewards)
     raters = RATERS if any(record.raters for record in records) else ()
     choice = CHOICE if any(record.response_choice != "random" for record in records) else ()
+    kind = KIND if any(record.human_share is not None for record in records) else ()
     earlier = EARLIER if any(record.earlier for record in records) else ()
     head = [
         *OPTIONAL[:2],
@@ -41,6 +43,7 @@ def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
         *OPTIONAL[2:],
         *raters,
         *choice,
+        *kind,
         *earlier,
         *(HYPERPARAMETER + s for s in hyperparameters),
         *(BASELINE + r for r in baselines),
@@ -51,7 +54,7 @@ def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
         writer = csv.DictWriter(file, head, restval="")
         writer.writeheader()
         for record in records:
-            writer.writerows(_rows(record, (*raters, *choice)))
+            writer.writerows(_rows(record, (*raters, *choice, *kind)))
 
 
 def _rows(record: TrialRecord, labelling: Sequence[str]) -> Iterable[dict[str, Any]]:
@@ -95,7 +98,7 @@ def read_trials(path: Path) -> list[TrialRecord]:
 def _known(name: str) -> str:
     """A column's name, of one that is known whatever its case and the spaces around it."""
     plain = name.strip().lower()
-    return plain if plain in (*REQUIRED, *OPTIONAL, *RATERS, *CHOICE, *EARLIER) else name.strip()
+    return plain if plain in (*REQUIRED, *OPTIONAL, *RATERS, *CHOICE, *KIND, *EARLIER) else name.strip()
 
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:
@@ -172,7 +175,7 @@ class _Row:
         )
 
     def identity(self) -> tuple[object, ...]:
-        labelled = self.text("raters"), self.text("response_choice", "random")
+        labelled = self.text("raters"), self.text("response_choice", "random"), self.text("human_share")
         shape = (self.text("group"), self.count("prompts"), self.count("responses"), *labelled)
         if self.text("trial"):
             return (self.text("trial"), *shape)
@@ -182,6 +185,14 @@ class _Row:
             self.number("strength", 0),
             self.number("diversity"),
         )
+
+    def human_share(self) -> float | None:
+        if not self.text("human_share"):
+            return None
+        share = self.number("human_share")
+        if not 0 <= share <= 1:
+            raise InsufficientDataError(f"{self.where}, column human_share: {share:g} is not between 0 and 1")
+        return share
 
     def response_choice(self) -> ResponseChoice:
         found = self.text("response_choice", "random")
@@ -237,6 +248,7 @@ def _record(rows: Sequence[_Row], number: int) -> TrialRecord:
         raters=first.count("raters") if first.text("raters") else None,
         agreement=first.number("agreement") if first.text("agreement") else None,
         response_choice=first.response_choice(),
+        human_share=first.human_share(),
     )
     results = tuple(result for index, row in enumerate(rows) for result in row.results(index))
     sources = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from metrics.config import RewardConfig
 from pools.subset import draw
+from pools.two_kinds import ORDER, two_kinds
 from pools.types import Example, Pool
 from trainers.models import load_policy, resolve_model
 from trainers.spec import Prepared, SeedResult, TrialJob, TrialSetup
@@ -55,6 +56,8 @@ def labelled(job: TrialJob, pool: Pool, seed: int) -> list[Example]:
     examples = draw(
         pool.train, prompts=len(order), responses=job.responses, seed=seed, order=order, choice=job.choice
     )
+    if job.human_share is not None:
+        return two_kinds(examples, job.human_share, job.labels or ORDER, seed)
     return examples if job.labels is None else [job.labels.of(example, seed) for example in examples]
 
 
@@ -87,6 +90,8 @@ def prepare(setup: TrialSetup, pool: Pool, *, sample: FitSample | None, context:
     evaluator = Evaluator(replace(setup, reward_artifact=files), pool, context)
     model = load_policy(evaluator.path, dtype=setup.trainer.dtype).to(context.device)
     base = evaluator.result(-1, evaluator.judge(model, sharded=False))
+    if setup.compare_people and context.rank == 0:
+        report = (report or {}) | evaluator.report_on_people(pool.held_out)
     return Prepared(base=base, reward_report=report, reward_artifact=files)
 
 
