@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, astuple, dataclass
@@ -197,9 +198,21 @@ class PoolReport:
     held_out: Shape
 
     @property
+    def prompts_alone(self) -> bool:
+        """Whether the rows are prompts and nothing else."""
+        bare = self.counts.keys() == {"too_few_responses"} and not self.train.prompts
+        return self.format == "prompts" and not self.shape and bare and not self.held_out.responses
+
+    @property
     def error(self) -> str:
         """Why a study may not use the pool; empty where it may."""
         found = sum(self.counts.values())
+        if self.prompts_alone:
+            made = f"apportion pool make {shlex.quote(self.path)} --output pool.jsonl"
+            return (
+                f"{self.path}: {self.rows:,} prompts without responses; {made} has a model respond and "
+                "a judge score (--judge.reward.function or --judge.kind says which)"
+            )
         if found and self.on_bad_row == "refuse":
             why = f"{found:,} flaws, and on_bad_row is refuse"
         elif not self.train.prompts:
@@ -226,6 +239,8 @@ class PoolReport:
             lines.append(f"prompt: {', '.join(self.prompt_columns)}")
         if self.unused_scores:
             lines.append(f"not used: {', '.join(self.unused_scores)} (pool.score or pool.columns would)")
+        if self.prompts_alone:
+            return lines
         lines += self.train.lines("train")
         lines += self.held_out.lines("held out")
         if self.merged_rows:

@@ -15,7 +15,7 @@ from pools.config import PoolConfig
 from pools.flaws import RowFlaw, plain
 from pools.formats.reader import Reader, Refusal, format_of, prompt_columns, unused_scores
 from pools.formats.table import FORMATS
-from pools.formats.unknown import explained
+from pools.formats.unknown import explained, prompt_and_others
 from pools.gather import Gathered, PoolBuilder, Progress
 from pools.readers import PoolSource, header, open_source, whole_rows
 from pools.report import PoolReport, Shape
@@ -180,8 +180,13 @@ def _head(source: PoolSource, config: PoolConfig, refusal: Refusal | None) -> _H
         plain(str((about or {}).get("description") or "")),
         prompt_columns(alike, format),
         list(map(plain, unused_scores(alike, format, config.columns, config.score))),
-        plain(explained(values[0])) if values and format == "prompts" else "",
+        _unread_columns(values) if format == "prompts" else "",
     )
+
+
+def _unread_columns(values: Sequence[Mapping[str, object]]) -> str:
+    """What columns there are in rows of prompts, where one of them may hold responses; else nothing."""
+    return next((plain(explained(value)) for value in values if prompt_and_others(value)[1]), "")
 
 
 def _told_format(values: Sequence[Mapping[str, object]], first: Sequence[Row], label: str) -> str:

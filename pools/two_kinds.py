@@ -1,8 +1,8 @@
 """Labels of two kinds: people's (a response's `score`) and a judge's (its `judge_score`).
 
 People are dear and a judge is cheap, so a trial may take people's labels where the judge is least sure, and
-the judge's elsewhere. Either kind says which of a prompt's responses is above which and nothing of by how much,
-so that the scales of the two do not matter.
+the judge's elsewhere. Either kind says which of a prompt's responses is above which and nothing of by how
+much, so that the scales of the two do not matter.
 """
 
 from __future__ import annotations

@@ -37,14 +37,9 @@ def nearest(row: Fields) -> str:
 
 def mapping(row: Fields) -> str:
     """A mapping for these columns, as an example of what to write."""
-    texts = [
-        str(name)
-        for name, value in row.items()
-        if isinstance(value, str | list | dict) and value and not is_about(str(name))
-    ]
+    prompt, answers = prompt_and_others(row)
+    answers = answers or ["COLUMN"]
     numbers = [str(name) for name, value in row.items() if _is_number(value)]
-    prompt = next((name for name in PROMPT if name in texts), texts[0] if texts else "COLUMN")
-    answers = [name for name in texts if name != prompt and name not in numbers] or ["COLUMN"]
     scores = numbers if len(numbers) == len(answers) else ["COLUMN"] * len(answers)
     listed = f"{{prompt: {prompt}, responses: [{', '.join(answers)}], scores: [{', '.join(scores)}]}}"
     first = answers[0]
@@ -53,6 +48,20 @@ def mapping(row: Fields) -> str:
         f"Say which column is which with pool.columns: {listed}, or "
         f"{{prompt: {prompt}, chosen: {first}, rejected: {second}}}"
     )
+
+
+def prompt_and_others(row: Fields) -> tuple[str, list[str]]:
+    """The column that is likeliest the prompt, and those whose texts may be responses."""
+    texts = [
+        str(name)
+        for name, value in row.items()
+        if isinstance(value, str | list | dict)
+        and value
+        and not is_about(str(name))
+        and not _is_number(value)
+    ]
+    prompt = next((name for name in PROMPT if name in texts), texts[0] if texts else "COLUMN")
+    return prompt, [name for name in texts if name != prompt]
 
 
 def _or(names: Sequence[str]) -> str:

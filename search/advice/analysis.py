@@ -47,6 +47,18 @@ class StudyAnalysis:
     others: Sequence[OtherReward] = ()
     carried: CarryOver | None = None
 
+    def not_above_base(self) -> list[str]:
+        """A warning where the recommended split is not seen to beat the base model; else nothing."""
+        if self.recommendation is None or self.base_reward is None:
+            return []
+        best, text = self.recommendation.best, self.recommendation.scale.text
+        if best.interval_95[0] > self.base_reward:
+            return []
+        return [
+            f"{best.split} is not seen to beat the base model, whose reward is {text(self.base_reward)}: "
+            "before you buy labels, see whether longer training or another learning rate does."
+        ]
+
     def results(self) -> dict[str, Any]:
         """The contents of fit.json and recommendation.json, by file name; none without a recommendation."""
         if self.fit is None or self.recommendation is None:
@@ -54,6 +66,7 @@ class StudyAnalysis:
         answer = {
             **self.recommendation.to_dict(),
             "base_reward": self.base_reward,
+            "above_base": None if self.base_reward is None else not self.not_above_base(),
             "predictions": [check.to_dict() for check in self.checks],
             "length_control": self.length.to_dict() if self.length else None,
             "other_rewards": [other.to_dict() for other in self.others],

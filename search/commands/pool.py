@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join([*report.lines(), *examples]))
         print(f"not usable: {report.error.splitlines()[0]}" if report.error else "usable")
-        if report.error and report.format == "prompts":
+        if report.error and report.format == "prompts" and not report.prompts_alone:
             print(
                 f"prompts alone? apportion pool make {shlex.quote(args.path)} --output pool.jsonl goes on; "
                 "--judge.reward.function or --judge.kind says who scores"

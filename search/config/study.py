@@ -264,15 +264,15 @@ class StudyConfig(Settings):
         labels = self.search.labels
         if "mixed" in labels and not {"human", "judge"} <= set(labels):
             raise ConfigError(
-                f"search.labels is {', '.join(labels)}: a mixture is told beside all labels by people and all "
-                "by the judge, so name human, judge and mixed"
+                f"search.labels is {', '.join(labels)}: a mixture is shown beside labels all by people and "
+                "all by the judge, so name human, judge and mixed"
             )
         if not {"judge", "mixed"} & set(labels):
             return
         if not self.cost.per_judged:
             raise ConfigError(
-                f"search.labels is {', '.join(labels)}, but cost.per_judged is 0: say what a judge's score of "
-                "one response costs"
+                f"search.labels is {', '.join(labels)}, but cost.per_judged is 0: say what a judge's score "
+                "of one response costs"
             )
         if judged := [choice for choice in self.search.response_choices if choice in BY_JUDGE]:
             raise ConfigError(

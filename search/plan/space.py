@@ -170,9 +170,9 @@ class Space:
         """What was asked for and cannot be had, one line each."""
         asked = set(self.config.search.budget_fractions)
         return [
-            f"{_of(responses, labelling)}: budget fractions {_listed(sorted(asked - set(fractions)))} pay for "
+            f"{_of(responses, how)}: budget fractions {_listed(sorted(asked - set(fractions)))} pay for "
             f"no prompt, or for more than the pool's {self.max_prompts:,}; tried are {_listed(fractions)}"
-            for (responses, labelling), fractions in self._by_labelling.items()
+            for (responses, how), fractions in self._by_labelling.items()
             if self.max_prompts is not None and asked - set(fractions)
         ]
 
@@ -224,8 +224,8 @@ def check_choices(
     if min(responses) >= candidates:
         raise ConfigError(
             f'search.response_choices holds "{choices[0]}", but prompts of the pool have {candidates} '
-            f"responses and search.responses is {', '.join(map(str, responses))}: there is nothing to choose, "
-            "so ask for fewer responses or leave search.response_choices out"
+            f"responses and search.responses is {', '.join(map(str, responses))}: there is nothing to "
+            "choose, so ask for fewer responses or leave search.response_choices out"
         )
     if any(map(cost.price_of_candidates, choices)) and cost.generated < candidates:
         raise ConfigError(

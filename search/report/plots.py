@@ -156,7 +156,7 @@ def reward_by_raters(answer: Recommendation) -> Figure | None:
 
 
 def reward_by(answer: Recommendation, what: Literal["response_choice", "labels"]) -> Figure | None:
-    """The best split within the budget for each value of a part of the labelling; None where one was tried."""
+    """The best split within the budget for each value of a part of the labelling; None for one value."""
     best: dict[str, Candidate] = {}
     for split in sorted(answer.splits, key=lambda split: -split.predicted_reward):
         best.setdefault(getattr(split.labelling, what), split)

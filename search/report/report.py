@@ -41,7 +41,12 @@ def write_report(folder: Path, study: StudyAnalysis) -> Path:
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     draw = _Pictures(folder / "plots")
     body = [
-        _answer(study.name, recommendation, base_reward, [*reversals(study.carried), *headlines(study)]),
+        _answer(
+            study.name,
+            recommendation,
+            base_reward,
+            [*study.not_above_base(), *reversals(study.carried), *headlines(study)],
+        ),
         markup.heading(f"Reward on diversity{_labelled(fit, recommendation)}"),
         markup.pictures(_by_size(draw, fit, question, base_reward)),
         *map(markup.paragraph, _readings(fit)),
@@ -89,8 +94,8 @@ CHOICE_CAPTION = (
 
 
 KIND_CAPTION = (
-    "The best split within this budget for each kind of labels (people's, a judge's, or mixed with this share "
-    "of people's), with its 95% interval."
+    "The best split within this budget for each kind of labels (people's, a judge's, or mixed with this "
+    "share of people's), with its 95% interval."
 )
 
 

@@ -62,7 +62,8 @@ def _answer(study: StudyAnalysis, most_checks: int) -> list[str]:
     others = [other.sentence() for other in study.others]
     line = study.carried.line() if study.carried else ""
     carried = [line] if line else []
-    return [study.recommendation.sentence(), *carried, *others, "", *predicted, *relation]
+    above = study.not_above_base()
+    return [study.recommendation.sentence(), *above, *carried, *others, "", *predicted, *relation]
 
 
 def _where(ledger: Ledger) -> list[str]:

@@ -132,6 +132,6 @@ def test_ray_counts_what_one_process_counts() -> None:
 
     sources = ["a", "b", "c"]
     expected = tokenize((text for source in sources for text in read(source)), load_tokenizer())
-    measured = count_on_ray(sources, read, load_tokenizer, parts=3)
+    measured = count_on_ray(sources, read, load_tokenizer)
     assert measured.diversity() == diversity(expected)
     assert (measured.prompts, measured.tokens) == (450, len(expected.ids))

@@ -69,6 +69,29 @@ def test_a_refused_pool_is_shown_whole_and_ends_with_2(capsys: pytest.CaptureFix
     assert out.splitlines()[-1].endswith("pool.jsonl: 2 flaws, and on_bad_row is refuse")
 
 
+@pytest.mark.parametrize("held_out", [(), ("--held-out-prompts", 1)])
+def test_prompts_alone_are_told_as_that_with_the_command_that_goes_on(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, held_out: tuple[object, ...]
+) -> None:
+    path = tmp_path / "my prompts.csv"
+    path.write_text("prompt,id\nWhat is rain?,7\nWhat is snow?,8\n")
+    status, out, _ = check(capsys, path, *held_out)
+    assert status == 2
+    first, last = out.splitlines()
+    assert "2 rows, format prompts" in first
+    assert f"2 prompts without responses; apportion pool make '{path}' --output pool.jsonl" in last
+
+
+def test_prompts_beside_a_column_of_texts_may_be_a_pool(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "texts.csv"
+    path.write_text("prompt,answer_text\nWhat is rain?,Water.\n")
+    status, out, _ = check(capsys, path)
+    assert status == 2
+    assert "responses: [answer_text]" in out and "prompts alone? apportion pool make" in out
+
+
 def test_a_large_pool_is_checked_on_disk(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -49,8 +49,19 @@ def test_the_report_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
     assert all(re.search(r'alt="[^"]{20,}"', tag) for tag in re.findall(r"<img[^>]*?alt=\"[^\"]*\"", html))
 
 
+def test_advice_that_does_not_beat_the_base_model_says_so_first(tmp_path: Path) -> None:
+    question = Question(48_000, CostModel(), like_paper_curve(), (2, 3, 4), None)
+    study = analyse("a study", like_paper(), question, base_reward=0.6)
+    said = "12,000 x 4 is not seen to beat the base model, whose reward is 0.600"
+    assert said in study.not_above_base()[0]
+    assert study.results()["recommendation.json"]["above_base"] is False
+    html = write_report(tmp_path, study).read_text(encoding="utf-8")
+    assert html.index(said) < html.index("Reward on diversity")
+
+
 def test_the_report_says_what_matters(tmp_path: Path) -> None:
     html = written(tmp_path, like_paper(), like_paper_curve(), 48_000)
+    assert "not seen to beat the base model" not in html
     for words in (
         "Label 12,000 prompts x 4 responses", "edge of what was tried: try 5", "equal comparisons",
         "cannot tell diversity from the mere number of prompts", "not people&#x27;s judgement",
