@@ -90,7 +90,8 @@ def text_vectors(texts: Sequence[str]) -> NDArray[np.float64]:
     vectors = np.zeros((len(texts), len(known)))
     rows = np.repeat(np.arange(len(texts)), list(map(len, grams)))
     vectors[rows, columns] = 1
-    return vectors / np.sqrt(vectors.sum(axis=1, keepdims=True))
+    unit: NDArray[np.float64] = vectors / np.sqrt(vectors.sum(axis=1, keepdims=True))
+    return unit
 
 
 def _grams(text: str) -> NDArray[np.uint64]:
@@ -118,19 +119,25 @@ def _representative(similar: NDArray[Any]) -> list[int]:
 
 
 def _by_margin(scores: Sequence[float], shuffled: Sequence[int], far: bool) -> list[int]:
-    """The indices, whose scores these are, so that each next one has the widest or narrowest margins."""
+    """The indices, whose scores these are, so that the margins among the first are wide or narrow.
+
+    Next comes the one whose narrowest margin to those taken is widest, or whose widest is narrowest.
+    """
     value = dict(zip(shuffled, scores, strict=True))
 
-    def narrowest(index: int) -> float:
-        return -min(abs(value[index] - value[other]) for other in taken)
+    def margins(index: int) -> list[float]:
+        return [abs(value[index] - value[other]) for other in taken]
 
-    def widest(index: int) -> float:
-        return max(abs(value[index] - value[other]) for other in taken)
-
-    sign = -1 if far else 1
-    taken = list(min(combinations(shuffled, 2), key=lambda pair: sign * abs(value[pair[0]] - value[pair[1]])))
-    left = [index for index in shuffled if index not in taken]
+    pairs = [(a, b) for a, b in combinations(shuffled, 2)]
+    first = (max if far else min)(pairs, key=lambda pair: abs(value[pair[0]] - value[pair[1]]))
+    taken = list(first)
+    left = [index for index in shuffled if index not in first]
     while left:
-        taken.append(min(left, key=narrowest if far else widest))
-        left.remove(taken[-1])
+        following = (
+            max(left, key=lambda index: min(margins(index)))
+            if far
+            else min(left, key=lambda index: max(margins(index)))
+        )
+        left.remove(following)
+        taken.append(following)
     return taken

@@ -285,8 +285,10 @@ def _numbers(split: Candidate) -> dict[str, Any]:
 
 
 def _by_whom(human_share: float | None) -> str:
-    if human_share is None or human_share in (0, 1):
-        return {None: "", 1: ", by people", 0: ", by a judge"}[human_share]
+    if human_share is None:
+        return ""
+    if human_share in (0, 1):
+        return ", by people" if human_share else ", by a judge"
     return f", {human_share:.0%} of the prompts by people and the others by a judge"
 
 

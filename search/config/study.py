@@ -234,10 +234,11 @@ class StudyConfig(Settings):
     @property
     def labellings(self) -> tuple[Labelling, ...]:
         """Every way of labelling to try, the plainest first."""
-        shares = {"human": 1.0, "mixed": self.search.human_share, "judge": 0.0}
+        of_kind = {"human": 1.0, "mixed": self.search.human_share, "judge": 0.0}
+        shares: list[float | None] = [of_kind[kind] for kind in self.search.labels]
         found = (
             Labelling(raters, choice, human_share)
-            for human_share in ([shares[kind] for kind in self.search.labels] or [None])
+            for human_share in shares or [None]
             for raters in ((None,) if human_share == 0 else self.raters)
             for choice in self.search.response_choices
         )
