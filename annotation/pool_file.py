@@ -182,7 +182,7 @@ def described(made: Mapping[str, Any]) -> str:
     if scored := made.get("scores"):
         parts.append(f"scores by {scored['by']}")
     if judged := made.get("judge_scores"):
-        parts.append(f"a judge's scores beside them by {judged['by']}")
+        parts.append(f"second scores (judge_score) by {judged['by']}")
     line = "; ".join(parts)
     return f"{line[:1].upper()}{line[1:]}."
 

@@ -279,4 +279,4 @@ def test_a_judge_beside_leaves_scores_and_ratings_as_they_are(tmp_path: Path) ->
         assert [r.judge_score for r in new.responses] == [1.0, 0.5]
     assert after.held_out[0].responses == before.held_out[0].responses
     head = rows_of(output)[0]["pool"]
-    assert "judge_scores" in head["made"] and "a judge's scores beside them by" in head["description"]
+    assert "judge_scores" in head["made"] and "econd scores (judge_score) by verifier" in head["description"]
