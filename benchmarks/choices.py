@@ -4,10 +4,10 @@
 
 Simulated studies of the product's grid (4 budget fractions of 2, 3 and 4 responses, random and `spread`,
 `--seeds` each) on the truths of `benchmarks.raters` without noise of raters; `spread` adds a gain to every
-split. The fit and the recommendation are the product's own. For each gain: how often the choice is recommended,
-how often it would be by the highest predicted reward alone (the baseline), the mean regret of both, and how
-often the 95% interval of the lead of 12,000 x 4 spread over 12,000 x 4 holds the gain. The last line is one JSON
-object.
+split. The fit and the recommendation are the product's own. For each gain: how often the choice is
+recommended, how often it would be by the highest predicted reward alone (the baseline), the mean regret of
+both, and how often the 95% interval of the lead of 12,000 x 4 spread over 12,000 x 4 holds the gain. The last
+line is one JSON object.
 """
 
 from __future__ import annotations
