@@ -52,20 +52,20 @@ def _choices(fit: Fit, decision: Decision) -> str:
 
 def _kinds(fit: Fit, decision: Decision) -> str:
     """The best split of each kind of labels: a mixture never stands alone."""
-    kinds = fit.observed.kinds
-    if kinds == (None,):
+    shares = {share for share in fit.observed.kinds if share is not None}
+    if not shares:
         return ""
+    if len(shares) == 1 and shares <= {0, 1}:
+        return f"All labels are of one kind: {Labelling(human_share=shares.pop()).labels}."
     best = _best_of_each(decision, lambda labelling: labelling.labels)
-    names = [Labelling(human_share=share).labels for share in kinds]
+    names = [Labelling(human_share=share).labels for share in sorted(shares | {0.0, 1.0}, reverse=True)]
     found = [_of_kind(fit, decision, name, best.get(name)) for name in names]
-    if len(found) == 1:
-        return f"All labels are of one kind: {names[0]}."
     return f"By kind of labels (human: all by people; judge: all by a judge): {'; '.join(found)}."
 
 
 def _of_kind(fit: Fit, decision: Decision, name: str, index: int | None) -> str:
     if index is None:
-        return f"{name}: no split within the budget"
+        return f"{name}: none was tried within the budget"
     text, forecast = fit.scale.text, decision.forecast
     low, high = (float(fit.scale.clip(end)[index]) for end in forecast.interval())
     mean = text(float(fit.scale.clip(forecast.mean)[index]))

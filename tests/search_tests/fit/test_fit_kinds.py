@@ -80,6 +80,15 @@ def test_all_people_and_all_judge_stand_beside_a_mixture(tmp_path: Path) -> None
     assert "labels: mixed 0.5" in page and (tmp_path / "plots/reward_by_labels.png").exists()
 
 
+def test_a_mixture_that_was_tried_alone_says_what_is_missing_beside_it() -> None:
+    mixed = [one for one in trials(0.03) if one.human_share == 0.5]
+    answer = study(mixed).recommendation
+    assert answer is not None
+    assert "human: none was tried" in answer.sentence() and "judge: none was tried" in answer.sentence()
+    people = study([one for one in trials(0.03) if one.human_share == 1]).recommendation
+    assert people is not None and people.labelling == "All labels are of one kind: human."
+
+
 def test_prices_that_know_no_judge_compare_one_kind_alone() -> None:
     answer = study(trials(0.0, 0.03)).recommendation
     assert answer is not None and answer.best.labelling.labels == "judge"
