@@ -147,7 +147,7 @@ def _carried(
     nearest = sorted(tried, key=lambda split: _distance(split, recommended))
     if not nearest:
         return None
-    target = believe_target(records, nearest, margin, scale=fit.scale, seed=seed)
+    target = believe_target(records, nearest, margin, scale=fit.scale)
     if target is None:
         return None
     here = predict(fit, target.splits, question.curve)

@@ -66,7 +66,7 @@ class TransferConfig(Settings):
         (), description="other lengths of a training to try the advice with, matching steps (steps)"
     )
     trials: int = Field(
-        8, ge=3, description="most trials for each of these settings, three of them the first look (trials)"
+        12, ge=3, description="most trials for each of these settings, three of them the first look (trials)"
     )
 
     @field_validator("algorithms")

@@ -1,7 +1,7 @@
 """Which trial of another setting runs next, once the study's own search is over: a small replication.
 
 Under each setting of `transfer` the contenders (the best split, the runner-up, one far split) are trained
-once, with the study's seeds. Then the best split and whichever other most probably beats it there get more
+once, with the study's seeds. Then the best split and whichever other has the highest mean there get more
 seeds, as in the study's own confirmation, until it is settled that the best split is still as good as any, or
 that another one is better, or `transfer.trials` have run. The trials carry the setting's name, and nothing in
 the study's own fit sees them.
