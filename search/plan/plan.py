@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
-from search.config.cost import Split
+from search.config.cost import Labelling, Split
 from search.config.hyperparameters import Scalar, applied
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
@@ -59,7 +59,7 @@ class Plan:
             self.curve,
             tuple(sorted(self.space.fractions)),
             self.space.max_prompts,
-            self.space.raters,
+            tuple(self.space.labellings),
         )
 
     def next(self, progress: Progress, propose: Propose) -> Step:
@@ -143,9 +143,8 @@ class Plan:
         if not count:
             return Train(self._trial(point, progress), why)
         fixed: dict[str, Scalar] = {"responses": point.responses, "selection": point.selection}
-        fixed[self.space.fraction_name(point.responses, point.raters)] = point.budget_fraction or 0.0
-        if len(self.space.raters) > 1 and point.raters is not None:
-            fixed["raters"] = point.raters
+        fixed[self.space.fraction_name(point.responses, point.labelling)] = point.budget_fraction or 0.0
+        fixed |= self.space.coordinates(point.labelling)
         proposed = propose(fixed | ({"strength": point.strength} if point.strength else {}))
         return Train(self._trial(proposed, progress), f"{why}, proposed by Optuna")
 
@@ -183,8 +182,8 @@ class Plan:
         if beyond >= self.search.proposals:
             return None
         fixed = dict(best)
-        for labels in self.space.labels:
-            fixed[self.space.fraction_name(*labels)] = self.space.whole(*labels)
+        for labelled in self.space.labelled:
+            fixed[self.space.fraction_name(*labelled)] = self.space.whole(*labelled)
         point = propose(fixed)
         if point in progress.given_up:
             return None
@@ -215,16 +214,16 @@ class Plan:
         question, so that no other trial stands for theirs.
         """
         if isinstance(belief, Undecided):
-            return [self._whole(*labels, progress) for labels in self.space.labels]
+            return [self._whole(*labelled, progress) for labelled in self.space.labelled]
         required = self._required(belief, progress)
         if missing := [point for point in required if not progress.seeds_at(point)]:
             return missing
-        if len({(point.responses, point.raters) for point in required}) == 1:
+        if len({(point.responses, point.labelling) for point in required}) == 1:
             return required
         points = [
-            self.space.point(point.responses, fraction, None, point.hyperparameters, point.raters)
+            self.space.point(point.responses, fraction, None, point.hyperparameters, point.labelling)
             for point in self.pair(belief, progress)
-            for fraction in self.space.fractions_of(point.responses, point.raters)
+            for fraction in self.space.fractions_of(point.responses, point.labelling)
         ]
         return list(dict.fromkeys(points))
 
@@ -268,22 +267,22 @@ class Plan:
         return [self._nearest(split, progress) for split in splits]
 
     def _required(self, belief: Belief, progress: Progress) -> list[DesignPoint]:
-        """What a verdict rests on: the pair, and as many responses and raters at the whole budget."""
+        """What a verdict rests on: the pair, and as many responses, labelled so, at the whole budget."""
         pair = self.pair(belief, progress)
-        return list(dict.fromkeys([*(self._whole(p.responses, p.raters, progress) for p in pair), *pair]))
+        return list(dict.fromkeys([*(self._whole(p.responses, p.labelling, progress) for p in pair), *pair]))
 
     def _nearest(self, split: Split, progress: Progress) -> DesignPoint:
-        """The point with as many responses and raters whose number of prompts is nearest."""
+        """The point with as many responses, labelled so, whose number of prompts is nearest."""
         best = self.hyperparameters(progress)
         points = [
-            self.space.point(split.responses, fraction, None, best, split.raters)
-            for fraction in self.space.fractions_of(split.responses, split.raters)
+            self.space.point(split.responses, fraction, None, best, split.labelling)
+            for fraction in self.space.fractions_of(split.responses, split.labelling)
         ]
         return min(points, key=lambda point: abs(point.prompts - split.prompts))
 
-    def _whole(self, responses: int, raters: int | None, progress: Progress) -> DesignPoint:
-        fraction = self.space.whole(responses, raters)
-        return self.space.point(responses, fraction, None, self.hyperparameters(progress), raters)
+    def _whole(self, responses: int, labelling: Labelling, progress: Progress) -> DesignPoint:
+        fraction = self.space.whole(responses, labelling)
+        return self.space.point(responses, fraction, None, self.hyperparameters(progress), labelling)
 
     def _trial(self, point: DesignPoint, progress: Progress) -> Trial:
         return seeded(self.config, point, progress.seeds.get(point, set()))

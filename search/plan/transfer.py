@@ -62,13 +62,13 @@ class TransferPlan:
     def _far(self, pair: Sequence[DesignPoint]) -> DesignPoint | None:
         """Of the whole budget the split whose responses differ most; else the smallest fraction's."""
         space, best = self._plan.space, pair[0]
-        raters = best.raters
+        labelling = best.labelling
         others = [k for k in space.fractions if k not in {point.responses for point in pair}]
         if others:
             k = max(others, key=lambda k: abs(log(k / best.responses)))
-            return space.point(k, space.whole(k, raters), None, best.hyperparameters, raters)
+            return space.point(k, space.whole(k, labelling), None, best.hyperparameters, labelling)
         k = best.responses
-        smallest = space.point(k, space.fractions_of(k, raters)[0], None, best.hyperparameters, raters)
+        smallest = space.point(k, space.fractions_of(k, labelling)[0], None, best.hyperparameters, labelling)
         return None if smallest in pair else smallest
 
     def _under(

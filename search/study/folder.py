@@ -34,6 +34,8 @@ FREE = (
     "reward.timeout",
     "dev_reward.timeout",
 )
+# Fields that studies had not always; empty, they change nothing.
+NEWER = ("further_rewards", "cost.per_judged")
 # What trials train on, which stands in their design points.
 LABELS = ("search.agreement",)
 
@@ -214,8 +216,11 @@ def saved_policies(records: Iterable[TrialRecord]) -> list[tuple[str, str]]:
 
 
 def _free(name: str, before: Any, now: Any) -> bool:
-    """Whether a field may change from `before` to `now`; whether raters label at all may not."""
-    if name == "search.raters":
+    """Whether a field may change from `before` to `now`.
+
+    Whether raters label at all, and whether kinds of labels are told apart, may not.
+    """
+    if name in ("search.raters", "search.labels"):
         return bool(before) == bool(now)
     return name.startswith(FREE) and name not in LABELS
 
@@ -233,9 +238,9 @@ def study_identity(config: StudyConfig, pool_digest: str) -> str:
 def compared(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves of a configuration as studies are compared by them.
 
-    Without `further_rewards` where there are none, as studies were before there could be any.
+    Without those of NEWER where they are empty, as studies were before there could be any.
     """
-    return {name: value for name, value in flat(tree).items() if name != "further_rewards" or value}
+    return {name: value for name, value in flat(tree).items() if name not in NEWER or value}
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
