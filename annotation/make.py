@@ -19,6 +19,7 @@ from annotation.pool_file import (
     Prompts,
     read_prompts,
     read_responses,
+    rows_beside,
     rows_of,
     stamp,
     write_pool,
@@ -28,6 +29,9 @@ from annotation.sampling.collect import Candidate, Collected, Collector
 from annotation.sampling.load import load_writers
 from base.errors import PoolError, RewardError
 from metrics.reward.registry import load_reward_model
+from pools.config import PoolConfig
+from pools.sources import load_pool
+from pools.types import Pool
 
 Progress = Callable[[int, int], None]
 _JUDGED_TO_MEASURE, _TRIED = 4, 20  # prompts
@@ -59,12 +63,16 @@ def opened_work(folder: Path, max_cost: float | None) -> Iterator[Work]:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Prompts with their responses, where these came from, and how it went (None: read from a file)."""
+    """Prompts with their responses, where these came from, and how it went (None: read from a file).
+
+    `pool` is what they were read from, where its scores stay.
+    """
 
     prompts: Prompts
     responses: Sequence[Sequence[Candidate]]
     made: Mapping[str, Any]
     collected: Collected | None = None
+    pool: Pool | None = None
 
 
 def sample(config: MakeConfig, work: Work, progress: Progress, *, judged: bool) -> Sampled:
@@ -91,16 +99,18 @@ def _try_verifier(config: MakeConfig, prompts: Prompts) -> None:
         raise RewardError(f"{error}. {_OTHER_JUDGES}") from error
 
 
-def read_sampled(path: str) -> Sampled:
-    """The responses of a pool file, scored or not."""
+def read_sampled(path: str, *, scored: bool = False) -> Sampled:
+    """The responses of a pool file, scored or not; those alone that are, where its scores stay (`scored`)."""
     pool, made = read_responses(path)
+    if scored:
+        pool, _ = load_pool(PoolConfig(path=path, min_responses=0), seed=0)
     prompts = Prompts(
         pool.name,
         tuple(example.prompt for example in pool.train),
         tuple(example.prompt for example in pool.held_out),
     )
     responses = [[Candidate(each.text, each.source) for each in one.responses] for one in pool.train]
-    return Sampled(prompts, responses, made)
+    return Sampled(prompts, responses, made, pool=pool if scored else None)
 
 
 def prompts_of(config: MakeConfig) -> Prompts:
@@ -121,13 +131,17 @@ def judge(
     scores = chosen.judge(_asked(sampled), progress)
     account = chosen.account()
     judged = {"by": chosen.by, "settings": _settings_of_judge(config), **account.figures, **stamp()}
-    return scores, {**sampled.made, "scores": judged}, account
+    name = "scores" if sampled.pool is None else "judge_scores"
+    return scores, {**sampled.made, name: judged}, account
 
 
 def write(path: Path, sampled: Sampled, made: Mapping[str, Any], scores: Sequence[Scores] | None) -> int:
-    """Write the pool; returns the number of its rows."""
-    prompts = sampled.prompts
-    rows = rows_of(prompts.train, sampled.responses, prompts.held_out, scores)
+    """Write the pool, the scores beside its own where those stay; returns the number of its rows."""
+    prompts, pool = sampled.prompts, sampled.pool
+    if pool is not None and scores is not None:
+        rows = rows_beside(pool.train, scores, pool.held_out)
+    else:
+        rows = rows_of(prompts.train, sampled.responses, prompts.held_out, scores)
     return write_pool(path, prompts.name, made, rows)
 
 

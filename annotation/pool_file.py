@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from pools.config import PoolConfig
 from pools.readers import PoolSource, header, open_source
 from pools.sources import assemble, load_pool, resolved
 from pools.text_files import Row
-from pools.types import Pool, Prompt
+from pools.types import Example, Pool, Prompt, Response
 
 _VERSIONS = ("apportion", "torch", "transformers", "openai", "ray", "vllm")
 
@@ -122,6 +122,47 @@ def _with_scores(found: Sequence[dict[str, Any]], scores: Scores) -> list[dict[s
     return [row for row in rows if row]
 
 
+def rows_beside(
+    train: Sequence[Example], scores: Sequence[Scores], held_out: Sequence[Example]
+) -> Iterator[dict[str, Any]]:
+    """Rows of a pool as it is, with these scores of a judge beside its own; one that failed is left out."""
+    for example, judged in zip(train, scores, strict=True):
+        errors = judged.errors or [None] * len(judged.values)
+        found = zip(example.responses, judged.values, errors, strict=True)
+        yield _whole_row(example, "train", [replace(r, judge_score=v, judge_score_se=e) for r, v, e in found])
+    for example in held_out:
+        yield _whole_row(example, "held_out", example.responses)
+
+
+def _whole_row(example: Example, part: str, responses: Sequence[Response]) -> dict[str, Any]:
+    if example.compared is not None:
+        raise PoolError(
+            f"of the responses to {example.prompt.text[:60]!r} only some pairs were compared, which our own "
+            "schema has no field for: a judge's scores cannot be written beside them"
+        )
+    answers = [response.to_dict() | _ratings(response) | judged_by(response) for response in responses]
+    return row_of(example.prompt, part) | ({"responses": answers} if answers else {})
+
+
+def _ratings(response: Response) -> dict[str, Any]:
+    ratings = [
+        {"rater": each.rater, "rating": each.worth, **({"among": each.among} if each.among else {})}
+        for each in response.ratings
+    ]
+    return {"ratings": ratings} if ratings else {}
+
+
+def judged_by(response: Response) -> dict[str, float]:
+    """What a judge made of the response beside its score, by the names of our own schema."""
+    found = {"judge_score": response.judge_score, "judge_score_se": response.judge_score_se}
+    return {name: round(value, 6) for name, value in found.items() if value is not None}
+
+
+def as_judged(example: Example) -> Example:
+    """The example with its scores as a judge's."""
+    return replace(example, responses=tuple(replace(r, judge_score=r.score) for r in example.responses))
+
+
 def row_of(prompt: Prompt, part: str) -> dict[str, Any]:
     """The row of a prompt in our own schema, without responses."""
     content = prompt.content if isinstance(prompt.content, str) else messages_of(prompt)
@@ -140,6 +181,8 @@ def described(made: Mapping[str, Any]) -> str:
         )
     if scored := made.get("scores"):
         parts.append(f"scores by {scored['by']}")
+    if judged := made.get("judge_scores"):
+        parts.append(f"second scores (judge_score) by {judged['by']}")
     line = "; ".join(parts)
     return f"{line[:1].upper()}{line[1:]}."
 

@@ -34,7 +34,7 @@ from benchmarks.search import DEVIATION, FRACTIONS, curve
 from pools.raters import RaterLabels, rater_error
 from pools.types import Example, MemoryExamples, Prompt, Response
 from search.advice.recommend import recommend
-from search.config.cost import CostModel, Split, feasible_splits
+from search.config.cost import CostModel, Labelling, Split, feasible_splits
 from search.config.study import StudyConfig
 from search.fit.fit import fit_trials
 from search.fit.question import Question, predict
@@ -148,7 +148,7 @@ def one_study(
 
 
 def _whole(raters: int) -> list[Split]:
-    return feasible_splits(CostModel(), BUDGET, responses=RESPONSES, raters=raters)
+    return feasible_splits(CostModel(), BUDGET, responses=RESPONSES, labelling=Labelling(raters))
 
 
 def figures(shape: Shape, flips: float, arm: str, studies: int, seeds: int) -> dict[str, float]:

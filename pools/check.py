@@ -142,9 +142,17 @@ def _label(value: object, name: str) -> str:
 
 
 def _response(answer: Answer) -> Response:
-    text, score, source, ratings = answer
+    text, score, source, ratings, *judged = answer
     label = "" if source is None else _label(source, "source")
-    return Response(_spoken(text), _score(score), label, ratings_of(ratings) if ratings else ())
+    said, value, told = _spoken(text), _score(score), ratings_of(ratings) if ratings else ()
+    return Response(said, value, label, told, *map(_finite_or_none, judged))
+
+
+def _finite_or_none(value: object) -> float | None:
+    """A judge's score; None where it is anything but a finite number: the name may mean something else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
 
 
 def ratings_of(value: object) -> tuple[Rating, ...]:

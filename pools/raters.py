@@ -130,7 +130,14 @@ def _share_right(gaps: NDArray[np.float64], error: float) -> float:
 def _gaps(example: Example) -> list[float]:
     """Differences of score between the responses that may be compared; ties left out."""
     scores = [response.score for response in example.responses]
-    return [abs(scores[a] - scores[b]) for a, b in _pairs(example) if scores[a] != scores[b]]
+    return [scores[a] - scores[b] for a, b in unequal_pairs(example)]
+
+
+def unequal_pairs(example: Example) -> list[tuple[int, int]]:
+    """Indices (better, worse) of the responses that may be compared, by their scores; ties left out."""
+    scores = [response.score for response in example.responses]
+    found = [(a, b) for a, b in _pairs(example) if scores[a] != scores[b]]
+    return [(a, b) if scores[a] > scores[b] else (b, a) for a, b in found]
 
 
 def _pairs(example: Example) -> Iterable[tuple[int, int]]:

@@ -164,10 +164,7 @@ def unpack_prompt(text: str) -> Prompt:
 
 def pack_responses(responses: Iterable[Response], compared: Compared | None = None) -> str:
     """The responses, and what was compared, as one line of JSON; scores come back to the last bit."""
-    listed = [
-        (each.text, each.score, each.source, *([_plain(each.ratings)] if each.ratings else []))
-        for each in responses
-    ]
+    listed = [(each.text, each.score, each.source, *_further(each)) for each in responses]
     return _encode(listed if compared is None else {"responses": listed, "compared": compared})
 
 
@@ -179,9 +176,20 @@ def unpack_responses(text: str) -> tuple[tuple[Response, ...], Compared | None]:
     return tuple(_response(*each) for each in listed), compared
 
 
+def _further(response: Response) -> tuple[Any, ...]:
+    """What few pools have of a response: its ratings, and a judge's score with its error."""
+    judged = response.judge_score, response.judge_score_se
+    if judged != (None, None):
+        return (_plain(response.ratings), *judged)
+    return (_plain(response.ratings),) if response.ratings else ()
+
+
 def _plain(ratings: Iterable[Rating]) -> list[tuple[str, float, tuple[int, ...]]]:
     return [(each.rater, each.worth, each.among) for each in ratings]
 
 
-def _response(text: str, score: float, source: str, ratings: Iterable[tuple[Any, ...]] = ()) -> Response:
-    return Response(text, score, source, tuple(Rating(who, worth, tuple(of)) for who, worth, of in ratings))
+def _response(
+    text: str, score: float, source: str, ratings: Iterable[tuple[Any, ...]] = (), *judged: float | None
+) -> Response:
+    own = tuple(Rating(who, worth, tuple(of)) for who, worth, of in ratings)
+    return Response(text, score, source, own, *judged)

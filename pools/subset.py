@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from base.errors import PoolError
+from pools.response_choice import ResponseChoice, in_order
 from pools.types import Compared, Example, Pool, Prompt, guard_of
 
 _DRAWN = np.dtype([("digest", "S16"), ("own", "S16")])
@@ -44,30 +45,32 @@ def draw(
     responses: int,
     seed: int,
     order: Sequence[int] | None = None,
+    choice: ResponseChoice = "random",
 ) -> list[Example]:
     """The first `prompts` of the seeded order (or of `order`), each with `responses` of its responses.
 
     Nested both ways: n prompts are among n + 1, and k responses of a prompt are among its k + 1. Which k
-    is a seeded choice, since a file may list the best first; they come back by falling score, ties in the
-    seeded order. Prompts are not passed over for having few responses (give `min_responses` when loading).
+    is a seeded choice, since a file may list the best first, or as `pools.response_choice` has it; they come
+    back by falling score, ties in the order of the choice. Prompts are not passed over for having few
+    responses (give `min_responses` when loading).
     Raises PoolError where there are fewer prompts or responses than asked.
     """
     ranked = _order(examples, seed) if order is None else order
     if not 1 <= prompts <= len(ranked):
         raise PoolError(f"{prompts} prompts were asked of a pool that has {len(ranked)} to draw from")
-    return [_with_responses(examples[index], responses, seed) for index in ranked[:prompts]]
+    return [_with_responses(examples[index], responses, seed, choice) for index in ranked[:prompts]]
 
 
 _order = order  # within `draw` the name is its parameter
 
 
-def _with_responses(example: Example, count: int, seed: int) -> Example:
+def _with_responses(example: Example, count: int, seed: int, choice: ResponseChoice) -> Example:
     if not 1 <= count <= len(example.responses):
         raise PoolError(
             f"{count} responses a prompt were asked, but the prompt {example.prompt.text[:60]!r} has "
             f"{len(example.responses)}; load the pool with min_responses {count} to leave such prompts out"
         )
-    drawn = shuffled(example, seed)
+    drawn = in_order(example, choice, shuffled(example, seed))
     if example.compared is not None:
         drawn = _next_to_each_other(drawn, example.compared)
     kept = sorted(drawn[:count], key=lambda index: -example.responses[index].score)

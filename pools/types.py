@@ -87,13 +87,16 @@ class Rating:
 class Response:
     """One candidate answer with its annotation: `score` is finite, higher is better.
 
-    `ratings` are what single raters said of it, where the pool has them.
+    `ratings` are what single raters said of it, where the pool has them. So is `judge_score`: what a judge (a
+    model) makes of it beside the annotation, with its standard error where that is known.
     """
 
     text: str
     score: float
     source: str = ""
     ratings: tuple[Rating, ...] = ()
+    judge_score: float | None = None
+    judge_score_se: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Text, score and source as plain values."""
@@ -116,7 +119,7 @@ class Example:
     compared: Compared | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON, of all but the ratings of single raters."""
+        """Plain values, ready for JSON, of all but what single raters and a judge said."""
         content = self.prompt.content
         turns = content if isinstance(content, str) else [dict(vars(turn)) for turn in content]
         prompt = {"content": turns, "domain": self.prompt.domain, "meta": self.prompt.meta}

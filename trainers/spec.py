@@ -8,6 +8,7 @@ from typing import Any
 
 from metrics.config import RewardConfig
 from pools.raters import RaterLabels
+from pools.response_choice import ResponseChoice
 from pools.types import Prompt
 from trainers.config.trainer import CheckpointConfig, EvaluationConfig, ModelConfig, TrainerConfig
 
@@ -20,6 +21,7 @@ class TrialSetup:
     checkpoint, scored by `dev_reward` or, where that is None, by `reward`. `further_rewards` judge answers to
     held-out prompts too. `reward_base` is the model whose features a fitted reward model reads, "" for the
     one that is trained. `policies` is the folder or URI for trained policies, None where none are kept.
+    `compare_people` asks how far `reward` agrees with the scores of held-out responses, which people gave.
     """
 
     model: ModelConfig
@@ -33,21 +35,26 @@ class TrialSetup:
     reward_base: str = ""
     checkpoints: CheckpointConfig = CheckpointConfig()
     policies: str | None = None
+    compare_people: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialJob:
     """Train and evaluate one split, once for each seed.
 
-    `orders` holds, for each seed, the indices into `Pool.train` of its prompts, in labelling order. `labels`
-    are what it trains on, None for the pool's scores. `name` names its policies, whose model cards show
+    `orders` holds, for each seed, the indices into `Pool.train` of its prompts, in labelling order, and
+    `choice` says which of their responses are labelled. `labels` are what people say of them, None for the
+    pool's scores; `human_share` is the share of prompts that people label, and a judge the others, None where
+    kinds of labels are not told apart. `name` names its policies, whose model cards show
     `facts` (label to value).
     """
 
     setup: TrialSetup
     responses: int
     orders: Mapping[int, Sequence[int]]
+    choice: ResponseChoice = "random"
     labels: RaterLabels | None = None
+    human_share: float | None = None
     name: str = "trial"
     facts: Mapping[str, Any] = field(default_factory=dict)
 

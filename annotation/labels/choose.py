@@ -9,6 +9,7 @@ from annotation.labels.tasks import LabelSplit
 from base.errors import PoolError
 from metrics.ngrams import pack_ngrams
 from metrics.tokens import tokenize
+from pools.response_choice import ResponseChoice
 from pools.selection import select_order
 from pools.subset import draw, order
 from pools.types import Example
@@ -21,11 +22,13 @@ def choose(
     selection: str,
     strength: float,
     seed: int,
+    response_choice: ResponseChoice = "random",
     tokenizer: Callable[[], Any],
 ) -> list[Example]:
     """The prompts in labelling order, each with its chosen responses; prompts with fewer are passed over.
 
-    `tokenizer` is asked for where the selection looks at tokens. PoolError where too few prompts are left.
+    `tokenizer` is asked for where the selection looks at tokens. PoolError where too few prompts are left, or
+    where the choice goes by a judge's scores and one is missing.
     """
     enough = [example for example in examples if len(example.responses) >= split.responses]
     if len(enough) < split.prompts:
@@ -46,4 +49,11 @@ def choose(
             shuffled=shuffled,
         )
         shuffled = chosen.tolist()
-    return draw(enough, prompts=split.prompts, responses=split.responses, seed=seed, order=shuffled)
+    return draw(
+        enough,
+        prompts=split.prompts,
+        responses=split.responses,
+        seed=seed,
+        order=shuffled,
+        choice=response_choice,
+    )

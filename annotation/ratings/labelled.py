@@ -10,7 +10,7 @@ from typing import Any
 from annotation.judging.judge import Scores
 from annotation.labels.key import Shown, response_id
 from annotation.labels.rating import Rating
-from annotation.pool_file import row_of, stamp
+from annotation.pool_file import as_judged, judged_by, row_of, stamp
 from annotation.ratings.agreement import Agreement, agreement
 from annotation.ratings.findings import Findings
 from annotation.ratings.intake import Judgement, drop_careless, habits_of, of_each_rater, take_in
@@ -79,13 +79,19 @@ def label(
     )
 
 
-def rows_of(labelled: Labelled, held_out: Sequence[Example]) -> Iterator[dict[str, Any]]:
-    """Rows of our own schema: judged responses of judged prompts, and the held-out part as it is."""
+def rows_of(
+    labelled: Labelled, held_out: Sequence[Example], *, judge_scores: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Rows of our own schema: judged responses of judged prompts, and the held-out part as it is.
+
+    With `judge_scores` the scores that the pool had are a judge's, and stay beside the new ones.
+    """
     by_prompt: dict[str, list[Judgement]] = defaultdict(list)
     for each in labelled.kept:
         by_prompt[each.prompt].append(each)
     for example, scores in zip(labelled.examples, labelled.scores, strict=True):
         own = by_prompt.get(example.prompt.key, [])
+        example = as_judged(example) if judge_scores else example
         if responses := _responses(example, scores, own):
             row = row_of(example.prompt, "train") | {"responses": responses}
             alpha = labelled.agreement.prompts.get(example.prompt.key)
@@ -111,6 +117,7 @@ def _responses(example: Example, scores: Scores, own: Sequence[Judgement]) -> li
                 "score_se": round(scores.errors[index], DIGITS),
                 "source": response.source,
                 "ratings": [_rating(each, name, number) for each in own if name in each.values],
+                **judged_by(response),
             }
         )
     return rows

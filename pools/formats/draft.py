@@ -21,6 +21,8 @@ class Answer(NamedTuple):
     score: object
     source: object = ""
     ratings: object = None
+    judge_score: object = None
+    judge_score_se: object = None
 
 
 class Draft(NamedTuple):

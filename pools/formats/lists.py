@@ -96,7 +96,8 @@ def _answer(item: Fields | None, count: int) -> Answer:
             score = _rank_score(number_of(item["rank"]), count)
     if len(item) == 2:  # no room for a source
         return Answer(text, score, None)
-    return Answer(text, score, first_of(item, SOURCE), item.get("ratings"))
+    judged = item.get("judge_score"), item.get("judge_score_se")
+    return Answer(text, score, first_of(item, SOURCE), item.get("ratings"), *judged)
 
 
 def from_scored(row: Fields) -> Draft:

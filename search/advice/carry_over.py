@@ -161,7 +161,7 @@ def _carried(
     nearest = sorted(tried, key=lambda split: _distance(split, recommended))
     if not nearest:
         return None
-    target = believe_target(records, nearest, margin, scale=fit.scale, seed=seed)
+    target = believe_target(records, nearest, margin, scale=fit.scale)
     if target is None:
         return None
     here = predict(fit, target.splits, question.curve)
@@ -185,9 +185,10 @@ def _carried(
     )
 
 
-def _distance(split: Split, other: Split) -> tuple[float, float]:
-    """How far a split is from another: first in responses, then in prompts, both on a log scale."""
-    return abs(log(split.responses / other.responses)), abs(log(split.prompts / other.prompts))
+def _distance(split: Split, other: Split) -> tuple[float, float, bool]:
+    """How far a split is from another: in responses, then in prompts (on a log scale), then in labelling."""
+    more, larger = log(split.responses / other.responses), log(split.prompts / other.prompts)
+    return abs(more), abs(larger), split.labelling != other.labelling
 
 
 def _leads(splits: Sequence[Split], here: Forecast, there: Forecast) -> tuple[Lead, ...]:

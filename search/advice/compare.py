@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from search.config.cost import CostModel, Split
 from search.config.scale import RewardScale
+from search.fit.decision import best_first
 from search.fit.fit import Fit
 from search.fit.forecast import format_probability
 from search.fit.question import Question, predict
@@ -56,13 +55,15 @@ def compare_costs(fit: Fit, best: Split, question: Question) -> list[CostView]:
     """The user's prices, equal annotations, and equal pairwise comparisons, side by side.
 
     The user's prices get the user's budget; the others get what the recommended split `best` costs under
-    them, so that every view has that split on its limit. Without a line only the first is comparable.
+    them, so that every view has that split on its limit. They know no price of a judge, so they compare
+    labels of its kind alone. Without a line only the first is comparable.
     """
     found = [_view("your prices", fit, question)]
+    kind = tuple(one for one in question.known_labellings(fit) if one.human_share == best.human_share)
     for name, model in OTHERS.items():
         amount = model.of(best)
         if fit.ensemble is not None and amount > 0:
-            found.append(_view(name, fit, question.at(amount, model)))
+            found.append(_view(name, fit, replace(question.at(amount, model), labellings=kind)))
     return found
 
 
@@ -70,7 +71,7 @@ def _view(name: str, fit: Fit, question: Question) -> CostView:
     splits = question.splits(fit)
     forecast = predict(fit, splits, question.curve)
     low, high = (fit.scale.clip(bound) for bound in forecast.interval())
-    order = _best_of_each(splits, [int(i) for i in np.argsort(-forecast.mean, kind="stable")])
+    order = _best_of_each(splits, best_first(forecast, splits))
     runner_up = next((i for i in order[1:] if splits[i].responses in fit.observed.levels), None)
     return CostView(
         name=name,

@@ -92,9 +92,10 @@ def ladder(
     contrast = np.eye(len(common))[1:] - np.eye(len(common))[:1]
     rungs = [Rung(own, predict(fit, common, question.curve).combine(contrast))]
     for size, found in sizes.items():
-        there = believe_target(found, common, margin, scale=fit.scale, seed=seed)
+        there = believe_target(found, common, margin, scale=fit.scale)
         if there is not None:
-            rungs.append(Rung(size, there.forecast.combine(contrast)))
+            order = np.eye(len(common))[[there.splits.index(split) for split in common]]
+            rungs.append(Rung(size, there.forecast.combine(contrast @ order)))
     if len({rung.parameters for rung in rungs}) < 2:
         return None
     found_there = climb(common, own, rungs, target, fit.scale.high - fit.scale.low)

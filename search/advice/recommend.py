@@ -9,6 +9,7 @@ from scipy import stats
 
 from base.errors import InsufficientDataError
 from search.advice.compare import compare_costs
+from search.advice.labelling import assumed_of_labelling, told_of_labelling
 from search.advice.recommendation import CONFIDENCE, BetterTrial, Candidate, Recommendation
 from search.advice.visits import training_length
 from search.config.cost import Split
@@ -55,7 +56,7 @@ def _answer(
     best, second = candidates[0], decision.runner_up
     flags = _flags(fit, question, candidates, decision)
     larger = [k for k in question.responses if k > best.responses]
-    largest = question.largest(best.responses, best.raters)
+    largest = question.largest(best.responses, best.labelling)
     return Recommendation(
         budget=question.budget,
         unit=question.cost_model.unit,
@@ -78,7 +79,7 @@ def _answer(
         seeds=int(fit.observed.seeds.sum()),
         seed=seed,
         assumptions=_assumptions(fit),
-        raters=told_of_raters(fit),
+        labelling=told_of_labelling(fit, decision),
     )
 
 
@@ -86,7 +87,7 @@ def _flags(
     fit: Fit, question: Question, candidates: Sequence[Candidate], decision: Decision
 ) -> dict[str, bool]:
     best = candidates[0]
-    largest = question.largest(best.responses, best.raters)
+    largest = question.largest(best.responses, best.labelling)
     less = largest is not None and best.prompts < UNSPENT * largest.prompts
     fewest = fewest_prompts(fit.observed, [best.responses])[best.responses]
     raters = fit.observed.rater_levels
@@ -123,7 +124,7 @@ def _candidates(fit: Fit, question: Question, decision: Decision) -> tuple[Candi
             prompts_beyond=split.prompts / float(observed.prompts.max()),
             prompts_below=float(observed.prompts.min()) / split.prompts,
             diversity_beyond=diversity / max(float(observed.diversity.max()), 1e-300),
-            raters=split.raters,
+            labelling=split.labelling,
         )
         found.append(candidate)
     return tuple(found)
@@ -158,28 +159,10 @@ def _assumptions(fit: Fit) -> tuple[str, ...]:
         "Prompts are drawn at random from the same pool, and trained with the study's own settings.",
         "Splits between and below those tried follow the average of the models.",
     ]
-    if fit.observed.rater_levels == (None,):
-        found.append("The pool's scores are taken as they are: how many raters give them was not varied.")
-    elif fit.observed.varies_raters:
-        found.append("Each doubling of raters adds equally much reward, whatever the split.")
+    found += assumed_of_labelling(fit)
     if fit.observed.noise_variance is None:
         found.append("Each trial has one seed: all scatter about the models counts as noise.")
     return tuple(found)
-
-
-def told_of_raters(fit: Fit) -> str:
-    """Where labels come from, in a sentence, and whether their number of raters was varied; "" for scores."""
-    levels = [str(r) for r in fit.observed.rater_levels if r is not None]
-    if not levels:
-        return ""
-    assumed = sorted({r.agreement for r in fit.records if r.raters and r.agreement is not None})
-    whose = "Labels are those of raters, and no agreement is assumed"
-    if assumed:
-        figures = ", ".join(f"{agreement:g}" for agreement in assumed)
-        whose = f"Labels are simulated: assumed agreement {figures} of one rater with the pool's scores"
-    if len(levels) > 1:
-        return f"{whose}; tried were {', '.join(levels[:-1])} and {levels[-1]} raters."
-    return f"{whose}; raters were not varied: {levels[0]} a response."
 
 
 def _nothing(fit: Fit, question: Question) -> str:
@@ -189,8 +172,9 @@ def _nothing(fit: Fit, question: Question) -> str:
             f"responses {sorted(set(question.responses))} were not tried; the trials hold "
             f"{list(fit.observed.levels)}: run trials with those numbers of responses"
         )
-    levels = question.known_raters(fit)
-    least = min(question.cost_model.cost_per_prompt(k, r) for k in known for r in levels)
+    least = min(
+        question.cost_model.cost_per_prompt(k, how) for k in known for how in question.known_labellings(fit)
+    )
     if question.budget < least:
         unit = question.cost_model.unit
         return f"budget {question.budget:g} {unit} buys no prompt; one costs at least {least:g}"
@@ -208,7 +192,7 @@ def more_seeds(fit: Fit, forecast: Forecast, first: int, second: int) -> int | N
     1 / (1/V + m / (2 s2)), and that has to be (gap / (z(0.95) + z(0.8)))**2. None above 10,000, or where
     the noise of a seed is unknown.
     """
-    gap = float(forecast.mean[first] - forecast.mean[second])
+    gap = abs(float(forecast.mean[first] - forecast.mean[second]))
     noise = fit.ensemble.seed_variance if fit.ensemble else fit.observed.noise_variance
     now = forecast.gap_variance(first, second)
     if noise is None or gap <= 0 or now <= 0:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from search.advice.compare import CostView
-from search.config.cost import Split
+from search.config.cost import PLAIN, Labelling, Split
 from search.config.scale import RewardScale
 from search.fit.forecast import format_probability
 
@@ -32,11 +32,21 @@ class Candidate:
     prompts_beyond: float  # prompts / largest number tried; above 1 is extrapolation
     prompts_below: float  # smallest number tried / prompts
     diversity_beyond: float  # D / largest D tried
-    raters: int | None = None  # None: not part of the question
+    labelling: Labelling = PLAIN
 
     @property
     def split(self) -> Split:
-        return Split(self.prompts, self.responses, self.raters)
+        return Split.of(self.prompts, self.responses, self.labelling)
+
+    @property
+    def raters(self) -> int | None:
+        return self.labelling.raters
+
+    def to_dict(self) -> dict[str, Any]:
+        """As kept in recommendation.json; what is labelled in the plain way names no labelling."""
+        found = asdict(self)
+        del found["labelling"]
+        return found | labelling_numbers(self.labelling)
 
     @property
     def extrapolated(self) -> bool:
@@ -89,7 +99,7 @@ class Recommendation:
     seeds: int
     seed: int
     assumptions: tuple[str, ...]
-    raters: str = ""  # what the labels of raters are, and whether their number was varied; or ""
+    labelling: str = ""  # whose labels, of which responses, and what of that was varied, in sentences; or ""
 
     @property
     def best(self) -> Candidate:
@@ -97,10 +107,10 @@ class Recommendation:
 
     @property
     def by_responses(self) -> tuple[Candidate, ...]:
-        """For each number of responses, and of raters, its best split, best first."""
-        first: dict[tuple[int, int | None], Candidate] = {}
+        """For each number of responses, and way of labelling, its best split, best first."""
+        first: dict[tuple[int, Labelling], Candidate] = {}
         for split in self.splits:
-            first.setdefault((split.responses, split.raters), split)
+            first.setdefault((split.responses, split.labelling), split)
         return tuple(first.values())
 
     @property
@@ -113,7 +123,7 @@ class Recommendation:
         """As kept in recommendation.json; a `probability_better` is that of the split it stands with."""
         runner = None
         if self.runner_up is not None and self.probability_better is not None:
-            runner = asdict(self.runner_up) | {"probability_better": 1 - self.probability_better}
+            runner = self.runner_up.to_dict() | {"probability_better": 1 - self.probability_better}
         return {
             "budget": self.budget,
             "unit": self.unit,
@@ -131,23 +141,26 @@ class Recommendation:
             "flags": self.flags,
             "more_seeds": self.more_seeds,
             "try_responses": self.try_responses,
-            "splits": [asdict(split) for split in self.splits],
+            "splits": [split.to_dict() for split in self.splits],
             "cost_models": [asdict(view) for view in self.cost_models],
             "max_prompts": self.max_prompts,
             "trials": self.trials,
             "seeds": self.seeds,
             "seed": self.seed,
             "assumptions": list(self.assumptions),
-            **({"raters": self.raters} if self.raters else {}),
+            **({"labelling": self.labelling} if self.labelling else {}),
             "headline": self.headline(),
             "sentence": self.sentence(),
         }
 
     def headline(self) -> str:
         """What to do, in one line without figures of reward."""
-        label = f"label {self.best.prompts:,} prompts x {self.best.responses} responses"
+        choice = self.best.labelling.response_choice
+        chosen = "" if choice == "random" else f"{choice} "
+        label = f"label {self.best.prompts:,} prompts x {self.best.responses} {chosen}responses"
         if self.best.raters is not None:
             label += f" x {self.best.raters} rater{'s' * (self.best.raters > 1)}"
+        label += _by_whom(self.best.labelling.human_share)
         if self.flags["less"]:
             return f"Spend {self.best.cost:,.10g} of {self.budget:,.10g} {self.unit}: {label}"
         return f"L{label[1:]}"
@@ -165,13 +178,13 @@ class Recommendation:
             )
         else:
             first = f"With {self.budget:,.10g} {self.unit} label {self.best.split}: {reward}{self._lead()}."
-        return " ".join([first, self.decided(), *self.warnings(), *[self.raters] * bool(self.raters)])
+        return " ".join([first, self.decided(), *self.warnings(), *[self.labelling] * bool(self.labelling)])
 
     def reading(self) -> str:
         """What stands under the headline: why less is spent, whether the choice is made, whose labels."""
         more = self._more_prompts() if self.flags["less"] else ""
         words = [f"{more[:1].upper()}{more[1:]}."] * bool(more) + [self.decided()]
-        return " ".join([*words, *[self.raters] * bool(self.raters)])
+        return " ".join([*words, *[self.labelling] * bool(self.labelling)])
 
     def _more_prompts(self) -> str:
         """What these trials say of the prompts that are left out."""
@@ -188,6 +201,9 @@ class Recommendation:
             return ", the only split that the budget and the trials allow"
         gap = self.best.predicted_reward - self.runner_up.predicted_reward
         sure = format_probability(self.probability_better)
+        if gap < 0:  # only a choice of responses that is not surely better than random
+            other = format_probability(1 - self.probability_better)
+            return f"; {self.runner_up.split} is predicted {self.scale.text(-gap)} more (probability {other})"
         return f", ahead of {self.runner_up.split} by {self.scale.text(gap)} (probability {sure})"
 
     def decided(self) -> str:
@@ -224,7 +240,7 @@ class Recommendation:
         if self.flags.get("raters_edge"):
             found.append("Raters sit at the edge of what was tried.")
         if self.flags["fewest"]:
-            half = Split(max(self.best.prompts // 2, 1), self.best.responses, self.best.raters)
+            half = Split.of(max(self.best.prompts // 2, 1), self.best.responses, self.best.labelling)
             found.append(f"No trial had fewer prompts with so many responses: try {half}.")
         if self.flags["extrapolated"]:
             found.append(self._beyond())
@@ -263,10 +279,23 @@ class Recommendation:
         return f"This reaches beyond the trials: {', '.join(parts)}."
 
 
-def _numbers(split: Candidate) -> dict[str, int]:
-    """The split as JSON; raters where they are part of the question."""
-    raters = {} if split.raters is None else {"raters": split.raters}
-    return {"prompts": split.prompts, "responses": split.responses, **raters}
+def _numbers(split: Candidate) -> dict[str, Any]:
+    """The split as JSON."""
+    return {"prompts": split.prompts, "responses": split.responses, **labelling_numbers(split.labelling)}
+
+
+def _by_whom(human_share: float | None) -> str:
+    if human_share is None:
+        return ""
+    if human_share in (0, 1):
+        return ", by people" if human_share else ", by a judge"
+    return f", {human_share:.0%} of the prompts by people and the others by a judge"
+
+
+def labelling_numbers(labelling: Labelling) -> dict[str, Any]:
+    """The fields of a labelling in which it differs from the plain one."""
+    plain = vars(PLAIN)
+    return {name: value for name, value in vars(labelling).items() if value != plain[name]}
 
 
 CONFIDENCE = 0.95

@@ -11,7 +11,7 @@ from scipy import stats
 
 from base.errors import InsufficientDataError
 from search.advice.recommend import recommend
-from search.config.cost import Split
+from search.config.cost import Labelling, Split
 from search.config.hyperparameters import shown
 from search.config.scale import RewardScale
 from search.fit.fit import Fit, fit_trials
@@ -59,7 +59,7 @@ class PerSplit:
 
     @property
     def advice_moved(self) -> bool:
-        """Whether the number of responses (or raters) that is advised is another."""
+        """Whether the number of responses that is advised, or their labelling, is another."""
         then = self.advised_once
         return then is not None and _labels(then) != _labels(self.advised)
 
@@ -149,5 +149,5 @@ def _advised(records: Sequence[TrialRecord], question: Question, seed: int, marg
         return None
 
 
-def _labels(split: Split) -> tuple[int, int | None]:
-    return split.responses, split.raters
+def _labels(split: Split) -> tuple[int, Labelling]:
+    return split.responses, split.labelling

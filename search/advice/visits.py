@@ -17,8 +17,8 @@ def training_length(records: Sequence[TrialRecord], best: Split, visits: float |
     `visits` is the number of visits to prompts that every training made (matching by steps), or None where
     that is unknown: then trained tokens per prompt stand for it, among trials of as many responses.
     """
-    labels = best.responses, best.raters
-    same = [r for r in records if (r.responses, r.raters) == labels and r.selection == "random"]
+    labels = best.responses, best.labelling
+    same = [r for r in records if (r.responses, r.labelling) == labels and r.selection == "random"]
     amounts = {r.split: _per_prompt(r, visits) for r in same}
     known = {split: amount for split, amount in amounts.items() if amount}
     if best not in known or max(known.values()) < EVEN * min(known.values()):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from base.errors import PoolError
+from pools.response_choice import CHOICES
 from search.commands.options import add_selection_options, add_tokenizer_option, tokenizer_of
 
 if TYPE_CHECKING:
@@ -53,6 +54,13 @@ def _configure_export(action: argparse.ArgumentParser) -> None:
     )
     add_selection_options(action, default="random")
     action.add_argument(
+        "--response-choice",
+        choices=CHOICES,
+        default="random",
+        help="which responses of a prompt: random; spread, those that stand for all; close or far, by the "
+        "margins of the pool's judge_score (default random)",
+    )
+    action.add_argument(
         "--seed", type=int, default=0, help="decides all that is drawn and shuffled (default 0)"
     )
     add_tokenizer_option(action)
@@ -77,6 +85,11 @@ def _configure_import(action: argparse.ArgumentParser) -> None:
         default="reliability",
         help="scores by Bradley-Terry with the raters' reliabilities, without them, or by majority "
         "(default reliability)",
+    )
+    action.add_argument(
+        "--judge-scores",
+        action="store_true",
+        help="the exported pool's scores are a judge's: keep them beside the new ones, as judge_score",
     )
     action.add_argument(
         "--keep",
@@ -121,10 +134,13 @@ def _export(args: argparse.Namespace) -> int:
             selection=args.selection,
             strength=args.strength,
             seed=args.seed,
+            response_choice=args.response_choice,
             tokenizer=lambda: tokenizer_of(args.tokenizer),
         )
         tasks = plan_tasks(chosen, kind=args.kind, raters=raters, each=split.raters, seed=args.seed)
     about = {"pool": pool.name, "split": args.split, "selection": args.selection, "seed": args.seed}
+    if args.response_choice != "random":
+        about["response_choice"] = args.response_choice
     with _busy("writing"):
         write_tasks(args.output, args.to, tasks, args.kind, about)
     print("\n".join(_export_lines(args, split, tasks)))
@@ -184,7 +200,7 @@ def _import(args: argparse.Namespace) -> int:
             raters_by_key=args.raters_by == "key",
             seed=args.seed,
         )
-    rows = rows_of(labelled, held_out)
+    rows = rows_of(labelled, held_out, judge_scores=args.judge_scores)
     written = write_pool(args.output, pool.name, {**made, "scores": made_of(labelled)}, rows)
     print("\n".join(lines_of(labelled)))
     print(f"{args.output}: {written - len(held_out):,} of {len(pool.train):,} train prompts have labels")

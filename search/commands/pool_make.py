@@ -52,6 +52,12 @@ def configure_actions(actions: Any) -> None:
         action.add_argument("path", nargs="?", metavar="FILE", help=f"{what} (or pool.path in the YAML)")
         for flag, options in _OPTIONS.items():
             action.add_argument(flag, **options)
+        if name == "judge":
+            action.add_argument(
+                "--beside",
+                action="store_true",
+                help="leave the pool's scores and ratings as they are, and write judge_score beside them",
+            )
         add_fields(action, MakeConfig, title=name, wanted=partial(_is_field_of, name))
         action.set_defaults(run=run, options=action.format_help)
 
@@ -88,7 +94,7 @@ def _make(args: argparse.Namespace, config: MakeConfig, work: Work) -> int:
     from annotation.make import judge, read_sampled, sample, write
 
     if args.action == "judge":
-        sampled = read_sampled(config.pool.path)
+        sampled = read_sampled(config.pool.path, scored=args.beside)
     else:
         with _bar("responses") as show:
             sampled = sample(config, work, show, judged=args.action == "make")
@@ -104,7 +110,8 @@ def _make(args: argparse.Namespace, config: MakeConfig, work: Work) -> int:
     if work.purse.spent:
         print(f"cost {work.purse.spent:.4g}")
     if unscored:
-        print(f"{unscored:,} responses have no score and were left out", file=sys.stderr)
+        what = "no judge_score" if sampled.pool else "no score and were left out"
+        print(f"{unscored:,} responses have {what}", file=sys.stderr)
     return 1 if unscored or (sampled.collected is not None and sampled.collected.failed) else 0
 
 

@@ -10,8 +10,9 @@ from base.errors import ConfigError
 from base.settings import Settings
 from metrics.config import DiversityConfig, RewardConfig
 from pools.config import PoolConfig
+from pools.response_choice import BY_JUDGE, ResponseChoice
 from search.cluster.config import ClusterConfig
-from search.config.cost import CostModel
+from search.config.cost import PLAIN, CostModel, Labelling
 from search.config.hyperparameters import Choices, Range, Scalar, applied, domains
 from search.config.transfer import TransferConfig
 from search.tracking.config import TrackingConfig
@@ -24,6 +25,7 @@ from trainers.config.trainer import (
 )
 
 Selection = Literal["random", "diverse", "narrow"]
+LabelKind = Literal["human", "judge", "mixed"]
 
 
 def as_list(value: object) -> object:
@@ -52,6 +54,20 @@ class SearchConfig(Settings):
         le=1,
         description="assumed share of pairs that one rater orders as the pool's scores do (none: the "
         "ratings of single raters in the pool)",
+    )
+    response_choices: tuple[ResponseChoice, ...] = Field(
+        ("random",),
+        min_length=1,
+        description="ways of choosing the responses that are labelled: random; spread (they stand for all); "
+        "close, far (margins by the pool's judge_score)",
+    )
+    labels: tuple[LabelKind, ...] = Field(
+        (),
+        description="kinds of labels to try: human (the pool's score), judge (its judge_score), mixed "
+        "(people where the judge is least sure); empty: the pool's scores as they are",
+    )
+    human_share: float = Field(
+        0.5, gt=0, lt=1, description="share of prompts that people label where labels are mixed"
     )
     budget_fractions: tuple[float, ...] = Field(
         (0.25, 0.5, 1.0),
@@ -145,6 +161,17 @@ class SearchConfig(Settings):
             raise ConfigError(
                 'search.tune is "per_split", which needs fields in search.space and search.plan "adaptive"'
             )
+        if len(set(self.response_choices)) < len(self.response_choices):
+            raise ConfigError(
+                f"search.response_choices lists a value twice: {', '.join(self.response_choices)}"
+            )
+        if len(set(self.labels)) < len(self.labels):
+            raise ConfigError(f"search.labels lists a value twice: {', '.join(self.labels)}")
+        if "random" not in self.response_choices:
+            raise ConfigError(
+                f"search.response_choices is {', '.join(self.response_choices)}, without random: another is "
+                "recommended only where it is surely better than random, so add that"
+            )
         if self.max_cost and not self.price_per_hour:
             raise ConfigError(f"search.max_cost is {self.max_cost:g}, but search.price_per_hour is 0")
         return self
@@ -214,13 +241,58 @@ class StudyConfig(Settings):
             return tuple(sorted(self.search.raters))
         return (None,) if self.search.agreement is None else (self.cost.raters,)
 
+    @property
+    def labellings(self) -> tuple[Labelling, ...]:
+        """Every way of labelling to try, the plainest first."""
+        of_kind = {"human": 1.0, "mixed": self.search.human_share, "judge": 0.0}
+        shares: list[float | None] = [of_kind[kind] for kind in self.search.labels]
+        found = (
+            Labelling(raters, choice, human_share)
+            for human_share in shares or [None]
+            for raters in ((None,) if human_share == 0 else self.raters)
+            for choice in self.search.response_choices
+        )
+        return tuple(sorted(found, key=lambda one: one.rank))
+
+    @model_validator(mode="after")
+    def _labelling_agrees(self) -> StudyConfig:
+        if self.search.prior == "studies" and self.labellings != (PLAIN,):
+            raise ConfigError(
+                'search.prior is "studies", which knows nothing of raters, response choices and kinds of '
+                "labels: leave search.raters, agreement, response_choices and labels out, or set "
+                "search.prior: none"
+            )
+        self._kinds_agree()
+        for choice in self.search.response_choices:
+            if not self.cost.generated and (price := self.cost.price_of_candidates(choice)):
+                raise ConfigError(
+                    f'search.response_choices holds "{choice}", and {price} is not 0: say in cost.generated '
+                    "how many candidates a prompt has to choose from, since all of them are paid for"
+                )
+        return self
+
+    def _kinds_agree(self) -> None:
+        labels = self.search.labels
+        if "mixed" in labels and not {"human", "judge"} <= set(labels):
+            raise ConfigError(
+                f"search.labels is {', '.join(labels)}: a mixture is shown beside labels all by people and "
+                "all by the judge, so name human, judge and mixed"
+            )
+        if not {"judge", "mixed"} & set(labels):
+            return
+        if not self.cost.per_judged:
+            raise ConfigError(
+                f"search.labels is {', '.join(labels)}, but cost.per_judged is 0: say what a judge's score "
+                "of one response costs"
+            )
+        if judged := [choice for choice in self.search.response_choices if choice in BY_JUDGE]:
+            raise ConfigError(
+                f'search.response_choices holds "{judged[0]}", which goes by the judge\'s scores, and '
+                f"search.labels holds {labels[-1]}, whose labels those are: leave one of them out"
+            )
+
     @model_validator(mode="after")
     def _sections_agree(self) -> StudyConfig:
-        if self.search.prior == "studies" and self.raters != (None,):
-            raise ConfigError(
-                'search.prior is "studies", which knows nothing of raters: leave search.raters and '
-                "search.agreement out, or set search.prior: none"
-            )
         searched = domains(self.search.space, self.trainer).get("trainer.algorithm.name")
         names = searched.values if isinstance(searched, Choices) else (self.trainer.algorithm.name,)
         names = (*names, *self.transfer.algorithms)

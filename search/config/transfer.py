@@ -72,7 +72,7 @@ class TransferConfig(Settings):
         "(parameters)",
     )
     trials: int = Field(
-        8, ge=3, description="most trials for each of these settings, three of them the first look (trials)"
+        12, ge=3, description="most trials for each of these settings, three of them the first look (trials)"
     )
 
     @field_validator("algorithms")

@@ -74,7 +74,7 @@ def execute(trial: Trial, shared: Shared) -> TrialRecord:
     facts = {
         "pool": pool.name,
         "split": f"{point.prompts:,} prompts x {point.responses} responses",
-        **_raters(point),
+        **_labelling(point),
         "selection": point.selection,
         "diversity": f"{score:.3f}",
     }
@@ -82,6 +82,8 @@ def execute(trial: Trial, shared: Shared) -> TrialRecord:
         setup=setup_at(point, shared.setup),
         responses=point.responses,
         orders=orders,
+        choice=point.response_choice,
+        human_share=point.human_share,
         labels=None if point.raters is None else RaterLabels(point.raters, shared.rater_error),
         name=f"{WORK}{key}",
         facts=facts,
@@ -117,12 +119,14 @@ def setup_at(point: DesignPoint, setup: TrialSetup) -> TrialSetup:
     return replace(setup, model=other, reward_base=setup.model.name)
 
 
-def _raters(point: DesignPoint) -> dict[str, str]:
-    """What a model card says of the labels; nothing where they are the pool's scores."""
+def _labelling(point: DesignPoint) -> dict[str, str]:
+    """What a model card says of the labels; nothing where they are the pool's scores of random responses."""
+    found = {} if point.response_choice == "random" else {"choice of responses": str(point.response_choice)}
+    found |= {"labels": point.labelling.labels} if point.human_share is not None else {}
     if point.raters is None:
-        return {}
+        return found
     whose = "of the pool's own" if point.agreement is None else f"assumed agreement {point.agreement:g}"
-    return {"raters per response": f"{point.raters} ({whose})"}
+    return {**found, "raters per response": f"{point.raters} ({whose})"}
 
 
 def _work(

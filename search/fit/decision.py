@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr
 
-from search.config.cost import Split
+from search.config.cost import Labelling, Split
 from search.fit.fit import Fit
 from search.fit.forecast import Forecast
 from search.fit.observations import Floats
@@ -22,6 +22,7 @@ SLIGHT = 0.01
 class Decision:
     """The feasible splits, best first, and how far the first is ahead. Rewards are on the study's scale.
 
+    Only of choices of responses other than random a better one may follow: see `best_first`.
     `exceeds` is the probability of each split to be better than the first by more than the margin. Numbers
     of responses that no trial has are interpolated, so they are not `contenders`: their `exceeds` is 0.
     `enough` is the probability that no split is better than the first by more than the margin, `alone` that
@@ -41,8 +42,8 @@ class Decision:
     def runner_up(self) -> int | None:
         """Place of the split most likely to be better by more than the margin; None for a single split.
 
-        Where none has a chance worth naming, the best split of another number of responses, or raters, that
-        was tried.
+        Where none has a chance worth naming, the best split of another number of responses that was tried, or
+        of another way of labelling.
         """
         if len(self.splits) < 2:
             return None
@@ -56,7 +57,7 @@ class Decision:
     def equals(self) -> list[int]:
         """Places of the splits whose predicted reward is within the margin of the first's."""
         mean = self.forecast.mean
-        return [i for i in range(1, len(mean)) if mean[0] - mean[i] <= self.margin]
+        return [i for i in range(1, len(mean)) if abs(mean[0] - mean[i]) <= self.margin]
 
 
 def decide(fit: Fit, question: Question, splits: Sequence[Split], margin: float, seed: int) -> Decision:
@@ -66,7 +67,7 @@ def decide(fit: Fit, question: Question, splits: Sequence[Split], margin: float,
     """
     cheap = sorted(splits, key=lambda split: (question.cost_model.of(split), split.prompts))
     forecast = predict(fit, cheap, question.curve)
-    order = np.argsort(-_rounded(forecast.mean), kind="stable")
+    order = best_first(forecast, cheap)
     forecast = forecast.combine(np.eye(len(order))[order])
     ordered = tuple(cheap[i] for i in order)
     contenders = np.isin([split.responses for split in ordered], fit.observed.levels)
@@ -87,9 +88,34 @@ def decide(fit: Fit, question: Question, splits: Sequence[Split], margin: float,
     )
 
 
-def _labels(split: Split) -> tuple[int, int | None]:
-    """What each prompt gets: responses, and raters."""
-    return split.responses, split.raters
+def best_first(forecast: Forecast, splits: Sequence[Split]) -> list[int]:
+    """Indices of `splits` by falling predicted reward, ties in their order; one that may be advised is first.
+
+    A split whose responses are chosen in another way than at random may be where the 95% interval of its lead
+    over the best split with random ones lies above 0.
+    """
+    order: list[int] = np.argsort(-_rounded(forecast.mean), kind="stable").tolist()
+    random = next((i for i in order if splits[i].response_choice == "random"), None)
+    first = next(
+        i for i in order
+        if random is None or splits[i].response_choice == "random" or lead(forecast, i, random)[1] > 0
+    )  # fmt: skip
+    return [first, *(i for i in order if i != first)]
+
+
+def lead(forecast: Forecast, one: int, other: int) -> tuple[float, float, float]:
+    """How far one split is ahead of another: the mean, and the ends of the 95% interval."""
+    contrast = np.zeros((1, len(forecast.mean)))
+    contrast[0, one] += 1
+    contrast[0, other] -= 1
+    gap = forecast.combine(contrast)
+    low, high = gap.interval()
+    return float(gap.mean[0]), float(low[0]), float(high[0])
+
+
+def _labels(split: Split) -> tuple[int, Labelling]:
+    """What each prompt gets."""
+    return split.responses, split.labelling
 
 
 def _rounded(rewards: Floats) -> Floats:

@@ -57,9 +57,9 @@ def diversity_effect(observed: Observations, table: Callable[[], Sequence[FitRow
 def _within(observed: Observations) -> tuple[Floats, Floats, int]:
     """D and reward about their split's means, scaled to one seed's noise, in the splits with several D."""
     x, y, cells = [], [], 0
-    kinds = observed.prompts, observed.responses, observed.raters, observed.group
-    for n, k, raters, group in sorted(set(zip(*kinds, strict=True))):
-        split = (observed.prompts == n) & (observed.responses == k) & (observed.raters == raters)
+    kinds = observed.prompts, observed.responses, observed.labelling, observed.group
+    for n, k, labelling, group in dict.fromkeys(zip(*kinds, strict=True)):
+        split = (observed.prompts == n) & (observed.responses == k) & (observed.labelling == labelling)
         here = observed.keep(split & (observed.group == group))
         if np.ptp(here.diversity) > 1e-9 * observed.diversity.max():
             x.append(_centred(here.diversity, here.seeds))

@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 
 from search.fit.forecast import Forecast
 from search.fit.least_squares import Solution, ratios, solve
-from search.fit.models import PREDICTORS, STRUCTURES, Model, Points, raters_of
+from search.fit.models import PREDICTORS, STRUCTURES, Model, Points, labelling_of
 from search.fit.observations import Floats, Observations
 
 NEGLIGIBLE = 1e-3
@@ -64,7 +64,7 @@ class Ensemble:
         """Seeds and mean reward of the random trial at each point: 0 where there is none, or several."""
         tried = self.observed
         same = (at.prompts[:, None] == tried.prompts) & (at.responses[:, None] == tried.responses)
-        same &= tried.random & (raters_of(at)[:, None] == tried.raters)
+        same &= tried.random & (labelling_of(at)[:, None] == tried.labelling)
         same &= same.sum(axis=1, keepdims=True) == 1
         return np.asarray(same @ tried.seeds), np.asarray(same @ tried.reward)
 
@@ -92,8 +92,8 @@ def fit_ensemble(observed: Observations, further: Sequence[Candidate] = ()) -> E
         return None
     candidates = [Model(structure, x) for structure in STRUCTURES for x in PREDICTORS if _varies(x, observed)]
     candidates += [Model("no slope"), Model("peaked", "log prompts")]
-    if observed.varies_raters:
-        candidates += [replace(model, raters="levels") for model in candidates]
+    if observed.varies_labelling:
+        candidates += [replace(model, apart=True) for model in candidates]
     fitted = [member for model in candidates if (member := _fit(model, observed)) is not None]
     fitted += [candidate(observed) for candidate in further]
     return Ensemble(observed, _weighed(fitted, observed)) if fitted else None
@@ -144,8 +144,8 @@ def direct_forecast(observed: Observations, at: Points) -> Forecast | None:
     if observed.noise_variance is None:
         return None
     means, counts = [], []
-    for n, k, r in zip(at.prompts, at.responses, raters_of(at), strict=True):
-        here = (observed.prompts == n) & (observed.responses == k) & (observed.raters == r)
+    for n, k, labelling in zip(at.prompts, at.responses, labelling_of(at), strict=True):
+        here = (observed.prompts == n) & (observed.responses == k) & (observed.labelling == labelling)
         here &= observed.random
         if not here.any():
             return None

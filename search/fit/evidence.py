@@ -99,12 +99,12 @@ def _slopes(
 def paper_mse(observed: Observations, predictor: str) -> float | None:
     """Song et al.'s figure: an ordinary line per k, its mean squared residual, averaged over k.
 
-    Trials with more raters than the fewest are left out. None where some k has fewer than three distinct
-    values of the predictor: two always lie on a line.
+    Trials that are labelled in another than the plainest way are left out. None where some k has fewer than
+    three distinct values of the predictor: two always lie on a line.
     """
     errors = []
     own = observed.group == 0
-    own &= observed.raters == observed.raters[own].min(initial=np.inf)
+    own &= observed.labelling == next(iter(observed.labellings), None)
     for k in observed.levels:
         part = observed.keep((observed.responses == k) & own)
         x = predictor_values(predictor, Points.of(part), part)

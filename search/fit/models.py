@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from search.config.cost import Split
-from search.fit.observations import Floats, Observations
+from pools.response_choice import CHOICES
+from search.config.cost import PLAIN, Split
+from search.fit.observations import Floats, Labellings, Observations, labellings
 
 Structure = Literal[
     "no slope",
@@ -35,19 +36,19 @@ PREDICTORS = ("diversity", "log prompts", "inverse root prompts")
 class Points:
     """Where reward is known or wanted: equally long arrays of prompts, responses and diversity.
 
-    `group` and `raters` as in `Observations`; None: this study's own, and the pool's scores.
+    `group` and `labelling` as in `Observations`; None: this study's own, and plainly labelled.
     """
 
     prompts: Floats
     responses: Floats
     diversity: Floats
     group: Floats | None = None
-    raters: Floats | None = None
+    labelling: Labellings | None = None
 
     @classmethod
     def of(cls, observations: Observations) -> Points:
         found = observations
-        return cls(found.prompts, found.responses, found.diversity, found.group, found.raters)
+        return cls(found.prompts, found.responses, found.diversity, found.group, found.labelling)
 
     @classmethod
     def at(cls, splits: Sequence[Split], diversity: Sequence[float]) -> Points:
@@ -56,7 +57,7 @@ class Points:
             np.array([split.prompts for split in splits], float),
             np.array([split.responses for split in splits], float),
             np.array(diversity, float),
-            raters=np.array([split.raters or 0 for split in splits], float),
+            labelling=labellings([split.labelling for split in splits]),
         )
 
 
@@ -76,26 +77,26 @@ class Model:
     | past studies | a + b L + c K + d L K, in doublings of prompts (L) and of responses (K) |
 
     Between tried k, a(k) and b(k) are interpolated in log k. Each group of trials that lies higher or lower
-    as a whole adds a coefficient, by how much. Where trials differ in their number of raters there are more:
-    what each doubling of them adds or, with `levels`, what each number of them adds to the fewest, which may
-    depend on log prompts and on 1/k.
+    as a whole adds a coefficient, by how much. Where trials differ in how they were labelled there are more:
+    what each doubling of raters adds, and each further way of choosing responses and kind of labels. With
+    `apart` each number of raters has its own, and all of these may depend on log prompts and on 1/k.
     """
 
     structure: Structure
     predictor: str = ""
-    raters: Literal["doublings", "levels"] = "doublings"
+    apart: bool = False
 
     @property
     def name(self) -> str:
         name = f"{self.structure} on {self.predictor}" if self.predictor else self.structure
-        return name if self.raters == "doublings" else f"{name}, raters apart"
+        return f"{name}, labelling apart" if self.apart else name
 
     def design(self, at: Points, tried: Observations) -> Floats:
         """Design matrix [points, coefficients] for points seen from the trials `tried`."""
         own = np.zeros_like(at.prompts) if at.group is None else at.group
         offsets = own[:, None] == tried.others
-        raters = raters_gained(at, tried, self.raters == "levels")
-        return np.column_stack([self._curve(at, tried), raters, offsets]).astype(float)
+        labelled = labelling_gained(at, tried, self.apart)
+        return np.column_stack([self._curve(at, tried), labelled, offsets]).astype(float)
 
     def _curve(self, at: Points, tried: Observations) -> Floats:
         """The columns that depend on prompts, responses and diversity."""
@@ -136,23 +137,42 @@ class Model:
         )
 
 
-def raters_gained(at: Points, tried: Observations, levels: bool) -> Floats:
-    """Columns of what more raters add: see `Model`; no column where trials do not differ in raters."""
-    if not tried.varies_raters:
-        return np.empty((len(at.prompts), 0))
-    raters = np.maximum(raters_of(at), 1)
-    if not levels:
-        return np.asarray(np.log2(raters)[:, None])
-    known = tuple(int(r) for r in np.unique(np.maximum(tried.raters, 1)))
-    more = _factor(raters, known)[:, 1:]
+def labelling_gained(at: Points, tried: Observations, apart: bool) -> Floats:
+    """Columns of what more raters, other choices of responses and kinds of labels add: see `Model`.
+
+    None for what is equal in all trials.
+    """
+    raters, known = raters_of(at), tuple(int(r) for r in np.unique(raters_of(tried)))
+    chosen = [choice_of(at) == choice for choice in np.unique(choice_of(tried))[1:]]
+    chosen += [human_share_of(at) == share for share in np.unique(human_share_of(tried))[:-1]]
+    if not apart:
+        doubled = [np.log2(raters)] * (len(known) > 1)
+        return np.column_stack([*doubled, *chosen, np.empty((len(raters), 0))])
+    more = np.column_stack([_factor(raters, known)[:, 1:], *chosen])
     size = np.log(at.prompts / tried.prompts.max())[:, None]
     by_responses = [more / at.responses[:, None]] * (len(tried.levels) > 1)
     return np.column_stack([more, more * size, *by_responses])
 
 
-def raters_of(at: Points) -> Floats:
-    """Raters at each point, 0 where the pool's scores are taken."""
-    return np.zeros_like(at.prompts) if at.raters is None else at.raters
+def labelling_of(at: Points | Observations) -> Labellings:
+    """How each point is labelled."""
+    return labellings([PLAIN] * len(at.prompts)) if at.labelling is None else at.labelling
+
+
+def raters_of(at: Points | Observations) -> Floats:
+    """Raters at each point; 1 where the pool's scores are taken."""
+    return np.array([one.raters or 1 for one in labelling_of(at)], float)
+
+
+def choice_of(at: Points | Observations) -> Floats:
+    """The number of each point's way of choosing responses, 0 for random."""
+    return np.array([CHOICES.index(one.response_choice) for one in labelling_of(at)], float)
+
+
+def human_share_of(at: Points | Observations) -> Floats:
+    """The share of people's labels at each point; 1 where kinds are not told apart."""
+    shares = (one.human_share for one in labelling_of(at))
+    return np.array([1 if share is None else share for share in shares], float)
 
 
 def predictor_values(name: str, at: Points, tried: Observations) -> Floats:

@@ -10,10 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from base.errors import InsufficientDataError
+from pools.response_choice import ResponseChoice
+from search.config.cost import Labelling
 from search.config.scale import UNIT, RewardScale
 from search.trials.record import TrialRecord
 
 Floats = NDArray[np.float64]
+Labellings = NDArray[np.object_]  # of Labelling
+
+
+def labellings(found: Sequence[Labelling]) -> Labellings:
+    """The same as an array."""
+    array = np.empty(len(found), dtype=object)
+    array[:] = found
+    return array
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +33,7 @@ class Observations:
     `reward` is the mean over the trial's `seeds` (a count); `scatter` is the sum of squares of its
     seeds' rewards about that mean. `varied` marks trials whose prompts were not drawn at random, `earlier`
     those that were trained elsewhere. `group` is 0 for trials whose rewards are comparable with this study's;
-    trials of any other number lie higher or lower by one amount. `raters` is how many gave each label, 0
-    where the pool's scores were taken as they are.
+    trials of any other number lie higher or lower by one amount. `labelling` holds how each was labelled.
     """
 
     prompts: Floats
@@ -36,7 +45,7 @@ class Observations:
     varied: NDArray[np.bool_]
     earlier: NDArray[np.bool_]
     group: Floats
-    raters: Floats
+    labelling: Labellings
     baselines: dict[str, Floats]
 
     @classmethod
@@ -61,7 +70,7 @@ class Observations:
             varied=np.array([record.selection != "random" for record in ordered], bool),
             earlier=np.array([record.is_earlier for record in ordered], bool),
             group=np.array([groups.index(record.group) for record in ordered], float),
-            raters=np.array([record.raters or 0 for record in ordered], float),
+            labelling=labellings([record.labelling for record in ordered]),
             baselines={
                 name: np.array([r.baselines[name] for r in ordered], float) for name in sorted(shared)
             },
@@ -83,14 +92,29 @@ class Observations:
         return tuple(int(k) for k in np.unique(self.responses))
 
     @property
-    def rater_levels(self) -> tuple[int | None, ...]:
-        """Numbers of raters that were tried, increasing; None where the pool's scores were taken."""
-        return tuple(int(r) or None for r in np.unique(self.raters[self.group == 0]))
+    def labellings(self) -> tuple[Labelling, ...]:
+        """Ways of labelling that were tried, the plainest first."""
+        return tuple(sorted(set(self.labelling[self.group == 0]), key=lambda one: one.rank))
 
     @property
-    def varies_raters(self) -> bool:
-        """Whether trials differ in their number of raters."""
-        return len(np.unique(self.raters)) > 1
+    def rater_levels(self) -> tuple[int | None, ...]:
+        """Numbers of raters that were tried, increasing; None alone where the pool's scores were taken."""
+        return tuple(sorted({one.raters for one in self.labellings if one.raters})) or (None,)
+
+    @property
+    def choices(self) -> tuple[ResponseChoice, ...]:
+        """Ways of choosing responses that were tried, `random` first."""
+        return tuple(dict.fromkeys(one.response_choice for one in self.labellings))
+
+    @property
+    def kinds(self) -> tuple[float | None, ...]:
+        """Shares of people's labels that were tried, falling; None where kinds are not told apart."""
+        return tuple(sorted({one.human_share for one in self.labellings}, key=lambda share: -(share or 0)))
+
+    @property
+    def varies_labelling(self) -> bool:
+        """Whether trials differ in how they were labelled."""
+        return len(set(self.labelling)) > 1
 
     @property
     def count(self) -> int:
@@ -108,11 +132,11 @@ class Observations:
 
     @property
     def several_sizes(self) -> bool:
-        """Whether some number of responses was tried at two or more numbers of prompts, with equal raters."""
-        cells = {(k, r) for k, r in zip(self.responses, self.raters, strict=True)}
-        return any(
-            len(np.unique(self.prompts[(self.responses == k) & (self.raters == r)])) > 1 for k, r in cells
-        )
+        """Whether some number of responses, labelled in one way, was tried at two numbers of prompts."""
+        sizes: dict[tuple[float, Labelling], set[float]] = {}
+        for n, k, labelling in zip(self.prompts, self.responses, self.labelling, strict=True):
+            sizes.setdefault((k, labelling), set()).add(n)
+        return any(len(found) > 1 for found in sizes.values())
 
     def keep(self, chosen: NDArray[np.bool_]) -> Observations:
         """The chosen trials alone."""
@@ -125,7 +149,7 @@ class Observations:
 
 
 def _canonical(record: TrialRecord) -> tuple[object, ...]:
-    split = record.responses, record.prompts, record.raters or 0
+    split = record.responses, record.prompts, record.labelling.rank
     return (*split, record.diversity, record.selection, sorted(record.rewards), record.group)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from base.errors import InsufficientDataError
-from search.config.cost import CostModel, Split, feasible_splits, largest_split
+from search.config.cost import PLAIN, CostModel, Labelling, Split, feasible_splits, largest_split
 from search.fit.curve import DiversityCurve
 from search.fit.ensemble import direct_forecast
 from search.fit.fit import Fit
@@ -25,7 +25,7 @@ SMALLER = 6
 class Question:
     """Which split of `budget`? `responses` and `max_prompts` (None: no limit) are what can be had.
 
-    So are `raters`; None: every number of raters that was tried.
+    So are `labellings`; None: every way of labelling that was tried.
     """
 
     budget: float
@@ -33,7 +33,7 @@ class Question:
     curve: DiversityCurve
     responses: tuple[int, ...]
     max_prompts: int | None
-    raters: tuple[int | None, ...] | None = None
+    labellings: tuple[Labelling, ...] | None = None
 
     def at(self, budget: float, cost_model: CostModel | None = None) -> Question:
         """The same for another budget, at the same or other prices."""
@@ -44,9 +44,10 @@ class Question:
         lowest, highest = fit.observed.levels[0], fit.observed.levels[-1]
         return [k for k in sorted(set(self.responses)) if lowest <= k <= highest]
 
-    def known_raters(self, fit: Fit) -> list[int | None]:
-        """Numbers of raters that can be had and were tried: no other is predicted."""
-        return [r for r in fit.observed.rater_levels if self.raters is None or r in self.raters]
+    def known_labellings(self, fit: Fit) -> list[Labelling]:
+        """Ways of labelling that can be had and were tried: no other is predicted."""
+        allowed = self.labellings
+        return [one for one in fit.observed.labellings if allowed is None or one in allowed]
 
     def splits(self, fit: Fit) -> list[Split]:
         """What to compare: for each known k the largest split within budget, and smaller ones.
@@ -64,30 +65,30 @@ class Question:
         fewest = fewest_prompts(fit.observed, self.known(fit))
         for amount in self._smaller(tried):
             found.update(s for s in self._feasible(amount, fit) if s.prompts >= fewest[s.responses])
-        return sorted(found, key=lambda split: (split.responses, split.prompts, split.raters or 0))
+        return sorted(found, key=lambda split: (split.responses, split.prompts, split.labelling.rank))
 
-    def largest(self, responses: int, raters: int | None = None) -> Split | None:
-        """The most prompts that the budget, and the pool, give with so many responses and raters."""
-        return largest_split(self.cost_model, self.budget, responses, self.max_prompts, raters)
+    def largest(self, responses: int, labelling: Labelling = PLAIN) -> Split | None:
+        """The most prompts that the budget, and the pool, give with so many responses, labelled so."""
+        return largest_split(self.cost_model, self.budget, responses, self.max_prompts, labelling)
 
     def _feasible(self, amount: float, fit: Fit) -> list[Split]:
         return [
             split
-            for raters in self.known_raters(fit)
+            for labelling in self.known_labellings(fit)
             for split in feasible_splits(
                 self.cost_model,
                 amount,
                 responses=self.known(fit),
                 max_prompts=self.max_prompts,
-                raters=raters,
+                labelling=labelling,
             )
         ]
 
     def _tried(self, fit: Fit) -> list[Split]:
         """The splits of trials with random prompts that can be had within the budget."""
         observed, limit = fit.observed, self.budget * (1 + 1e-12)
-        raters = self.known_raters(fit)
-        splits = [split for split in tried_splits(observed) if split.raters in raters]
+        known = self.known_labellings(fit)
+        splits = [split for split in tried_splits(observed) if split.labelling in known]
         most = self.max_prompts or max((split.prompts for split in splits), default=0)
         return [
             s for s in splits
@@ -107,9 +108,10 @@ class Question:
 
 def tried_splits(observed: Observations) -> list[Split]:
     """The splits of this study's trials with random prompts, in order."""
-    of_trials = observed.prompts, observed.responses, observed.raters
-    rows = {tuple(map(int, row)) for row in zip(*(each[observed.random] for each in of_trials), strict=True)}
-    return [Split(n, k, r or None) for n, k, r in sorted(rows)]
+    of_trials = observed.prompts, observed.responses, observed.labelling
+    rows = set(zip(*(each[observed.random] for each in of_trials), strict=True))
+    splits = (Split.of(int(n), int(k), labelling) for n, k, labelling in rows)
+    return sorted(splits, key=lambda split: (split.prompts, split.responses, split.labelling.rank))
 
 
 def fewest_prompts(observed: Observations, responses: Sequence[int]) -> dict[int, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -15,13 +15,16 @@ from search.fit.models import Points
 from search.fit.observations import Observations
 from search.trials.record import TrialRecord
 
+DRAWS = 20_000
+
 
 @dataclass(frozen=True, eq=False)
 class Target:
     """Belief about `splits` under one setting, from their own trials alone; the first is the advised one.
 
     `still_best` is the probability that none of the others is better than the first by more than the margin,
-    `runner_up` the index of the one that most probably is, and `runner_up_better` the probability that it is.
+    `runner_up` the index of the one with the highest mean, and `runner_up_better` the probability that it is
+    better by more. The same trials give the same figures, so that what ends a study stands in its report.
     """
 
     splits: tuple[Split, ...]
@@ -37,28 +40,27 @@ def believe_target(
     margin: float,
     *,
     scale: RewardScale = UNIT,
-    seed: int = 0,
 ) -> Target | None:
     """The belief about those of `splits` that `records`, all under one setting, hold trials of.
 
     None unless the first and one other were trained, or while no split has two seeds, which tell the noise.
     """
     trained = {record.split for record in records if record.selection == "random"}
-    found = tuple(split for split in dict.fromkeys(splits) if split in trained)
-    if len(found) < 2 or found[0] != splits[0]:
+    first, others = splits[0], sorted(trained.intersection(splits) - {splits[0]}, key=astuple)
+    if first not in trained or not others:
         return None
+    found = (first, *others)
     tried = Points.at(found, [1.0] * len(found))  # whatever their diversity: only these trials are asked
     forecast = direct_forecast(Observations.from_records(records, scale), tried)
     if forecast is None:
         return None
-    draws = forecast.draws(seed)
+    draws = forecast.draws(seed=0, count=DRAWS)
     leads = draws[:, 1:] - draws[:, :1]
-    better = (leads > margin).mean(axis=0)
-    runner_up = int(np.argmax(better + 1e-6 * leads.mean(axis=0)))
+    runner_up = int(np.argmax(forecast.mean[1:]))
     return Target(
         splits=found,
         forecast=forecast,
         still_best=float(np.mean(leads.max(axis=1) <= margin)),
         runner_up=1 + runner_up,
-        runner_up_better=float(better[runner_up]),
+        runner_up_better=float(np.mean(leads[:, runner_up] > margin)),
     )

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from base.errors import InsufficientDataError
 from search.config.cost import Split
 from search.config.scale import ScaleName
-from search.fit.decision import Decision, decide
+from search.fit.decision import Decision, decide, lead
 from search.fit.ensemble import Candidate, Ensemble
 from search.fit.fit import Fit, fit_trials
 from search.fit.forecast import format_probability
@@ -44,6 +42,12 @@ class Belief:
         if self.runner_up is None:
             return f"{self.best} is the only split"
         low, high = self.gap_95
+        if self.gap < 0:  # only a choice of responses that is not surely better than random
+            return (
+                f"{self.best} stands, though {self.runner_up} leads it by {-self.gap:.4g} (95% interval "
+                f"{-high:.4g} to {-low:.4g}), better with probability "
+                f"{format_probability(1 - self.probability_better)}"
+            )
         return (
             f"{self.best} leads {self.runner_up} by {self.gap:.4g} (95% interval {low:.4g} to {high:.4g}), "
             f"better with probability {format_probability(self.probability_better)}"
@@ -87,17 +91,13 @@ def believe(
 
 def _belief(fit: Fit, decision: Decision) -> Belief:
     forecast, second = decision.forecast, decision.runner_up
-    contrast = np.zeros((1, len(decision.splits)))
-    if second is not None:
-        contrast[0, 0], contrast[0, second] = 1, -1
-    gap = forecast.combine(contrast)
-    low, high = gap.interval()
+    gap, low, high = lead(forecast, 0, second or 0)
     return Belief(
         best=decision.splits[0],
         runner_up=None if second is None else decision.splits[second],
         reward=float(forecast.mean[0]),
-        gap=float(gap.mean[0]),
-        gap_95=(float(low[0]), float(high[0])),
+        gap=gap,
+        gap_95=(low, high),
         probability_better=1.0 if second is None else forecast.probability(0, second),
         prob_best=decision.alone,
         prob_within_margin=decision.enough,

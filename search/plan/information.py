@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from search.fit.ensemble import Ensemble
-from search.fit.models import Points, raters_of
+from search.fit.models import Points, labelling_of
 from search.fit.observations import Floats
 
 # Parts of the average that weigh less than this do not move the choice.
@@ -21,7 +21,7 @@ def gap_variance(ensemble: Ensemble, pair: Points, at: Points, seeds: int) -> tu
     """
     (had, _), (pair_had, _) = ensemble.own(at), ensemble.own(pair)
     hits = (at.prompts[:, None] == pair.prompts) & (at.responses[:, None] == pair.responses)
-    hits &= raters_of(at)[:, None] == raters_of(pair)
+    hits &= labelling_of(at)[:, None] == labelling_of(pair)
     now, after = 0.0, np.zeros(len(had))
     for member in ensemble.members:
         rows = member.model.design(at, ensemble.observed)

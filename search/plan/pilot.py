@@ -24,7 +24,7 @@ def pilot(space: Space, hyperparameters: Hyperparameters) -> list[DesignPoint]:
 
     Numbers of responses at the smallest fraction, then at the largest below the whole budget (at the whole
     budget for the two ends, where there is none between), then one point for each other way of drawing
-    prompts, and two for each further number of raters.
+    prompts, and two for each further way of labelling.
     """
     levels = _spaced(sorted(space.fractions), LEVELS)
     ends = levels[0], levels[-1]
@@ -38,10 +38,10 @@ def pilot(space: Space, hyperparameters: Hyperparameters) -> list[DesignPoint]:
     middle = levels[len(levels) // 2]
     for draw in space.draws[1:]:
         points.append(space.point(middle, space.fractions[middle][0], draw, hyperparameters))
-    for raters in space.raters[1:]:
-        fractions = space.fractions_of(middle, raters)
+    for labelling in space.labellings[1:]:
+        fractions = space.fractions_of(middle, labelling)
         for fraction in (fractions[0], fractions[-2] if len(fractions) > 2 else fractions[-1]):
-            points.append(space.point(middle, fraction, None, hyperparameters, raters))
+            points.append(space.point(middle, fraction, None, hyperparameters, labelling))
     return list(dict.fromkeys(points))
 
 

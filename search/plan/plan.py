@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
-from search.config.cost import Split
+from search.config.cost import Labelling, Split
 from search.config.hyperparameters import Scalar, applied
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
@@ -61,7 +61,7 @@ class Plan:
             self.curve,
             tuple(sorted(self.space.fractions)),
             self.space.max_prompts,
-            self.space.raters,
+            tuple(self.space.labellings),
         )
 
     def next(self, progress: Progress, propose: Propose) -> Step:
@@ -170,9 +170,8 @@ class Plan:
     def _split_fixed(self, point: DesignPoint) -> dict[str, Scalar]:
         """The coordinates of `point` but its hyperparameters."""
         fixed: dict[str, Scalar] = {"responses": point.responses, "selection": point.selection}
-        fixed[self.space.fraction_name(point.responses, point.raters)] = point.budget_fraction or 0.0
-        if len(self.space.raters) > 1 and point.raters is not None:
-            fixed["raters"] = point.raters
+        fixed[self.space.fraction_name(point.responses, point.labelling)] = point.budget_fraction or 0.0
+        fixed |= self.space.coordinates(point.labelling)
         return fixed | ({"strength": point.strength} if point.strength else {})
 
     def _pilot(self, progress: Progress) -> Step | None:
@@ -209,8 +208,8 @@ class Plan:
             return None
         once = dict(self.hyperparameters(progress))
         fixed = self.tuning(progress).fixed() if self.per_split else once
-        for labels in self.space.labels:
-            fixed[self.space.fraction_name(*labels)] = self.space.whole(*labels)
+        for labelled in self.space.labelled:
+            fixed[self.space.fraction_name(*labelled)] = self.space.whole(*labelled)
         point = propose(fixed)
         if point in progress.given_up:
             return None
@@ -247,7 +246,7 @@ class Plan:
             return Wait()
         so_far = f"{belief.sentence()}; " if belief else ""
         why = f"{so_far}hyperparameters, {len(tried) + 1} of {count} at {site.split}"
-        for known in (tuning.once, tuning.own((site.responses, site.raters))):
+        for known in (tuning.once, tuning.own((site.responses, site.labelling))):
             if known not in tried:
                 return Train(self._trial(replace(site, hyperparameters=known), progress), why, belief)
         proposed = propose(self._split_fixed(site))
@@ -261,12 +260,12 @@ class Plan:
         if not self.per_split or isinstance(belief, Undecided):
             return []
         tuning = self.tuning(progress)
-        pair = [tuning.whole((point.responses, point.raters)) for point in self.pair(belief, progress)]
+        pair = [tuning.whole((point.responses, point.labelling)) for point in self.pair(belief, progress)]
         return [site for site in dict.fromkeys(pair) if tuning.best(site) is None]
 
     def _at_own(self, point: DesignPoint, progress: Progress) -> DesignPoint:
         """`point` with the best hyperparameters that are known for it."""
-        return replace(point, hyperparameters=self._own(point.responses, point.raters, progress))
+        return replace(point, hyperparameters=self._own(point.responses, point.labelling, progress))
 
     def _is_settled(self, point: DesignPoint, progress: Progress) -> bool:
         """Whether a point is trained, in training, or given up; seeds that only chose do not count."""
@@ -297,7 +296,7 @@ class Plan:
     def _at_whole(self, points: Sequence[DesignPoint]) -> int:
         """How many of the points are of the whole budget."""
         return sum(
-            point.budget_fraction == self.space.whole(point.responses, point.raters) for point in points
+            point.budget_fraction == self.space.whole(point.responses, point.labelling) for point in points
         )
 
     def _confirm(self, progress: Progress, belief: Belief | Undecided) -> Step:
@@ -324,16 +323,16 @@ class Plan:
         question, so that no other trial stands for theirs.
         """
         if isinstance(belief, Undecided):
-            return [self._whole(*labels, progress) for labels in self.space.labels]
+            return [self._whole(*labelled, progress) for labelled in self.space.labelled]
         required = self._required(belief, progress)
         if missing := [point for point in required if not self._judged(point, progress)]:
             return missing
-        if len({(point.responses, point.raters) for point in required}) == 1:
+        if len({(point.responses, point.labelling) for point in required}) == 1:
             return required
         points = [
-            self.space.point(point.responses, fraction, None, point.hyperparameters, point.raters)
+            self.space.point(point.responses, fraction, None, point.hyperparameters, point.labelling)
             for point in self.pair(belief, progress)
-            for fraction in self.space.fractions_of(point.responses, point.raters)
+            for fraction in self.space.fractions_of(point.responses, point.labelling)
         ]
         return list(dict.fromkeys(points))
 
@@ -377,29 +376,29 @@ class Plan:
         return [self._nearest(split, progress) for split in splits]
 
     def _required(self, belief: Belief, progress: Progress) -> list[DesignPoint]:
-        """What a verdict rests on: the pair, and as many responses and raters at the whole budget."""
+        """What a verdict rests on: the pair, and as many responses, labelled so, at the whole budget."""
         pair = self.pair(belief, progress)
-        return list(dict.fromkeys([*(self._whole(p.responses, p.raters, progress) for p in pair), *pair]))
+        return list(dict.fromkeys([*(self._whole(p.responses, p.labelling, progress) for p in pair), *pair]))
 
     def _nearest(self, split: Split, progress: Progress) -> DesignPoint:
-        """The point with as many responses and raters whose number of prompts is nearest."""
-        best = self._own(split.responses, split.raters, progress)
+        """The point with as many responses, labelled so, whose number of prompts is nearest."""
+        best = self._own(split.responses, split.labelling, progress)
         points = [
-            self.space.point(split.responses, fraction, None, best, split.raters)
-            for fraction in self.space.fractions_of(split.responses, split.raters)
+            self.space.point(split.responses, fraction, None, best, split.labelling)
+            for fraction in self.space.fractions_of(split.responses, split.labelling)
         ]
         return min(points, key=lambda point: abs(point.prompts - split.prompts))
 
-    def _whole(self, responses: int, raters: int | None, progress: Progress) -> DesignPoint:
-        fraction = self.space.whole(responses, raters)
-        own = self._own(responses, raters, progress)
-        return self.space.point(responses, fraction, None, own, raters)
+    def _whole(self, responses: int, labelling: Labelling, progress: Progress) -> DesignPoint:
+        fraction = self.space.whole(responses, labelling)
+        own = self._own(responses, labelling, progress)
+        return self.space.point(responses, fraction, None, own, labelling)
 
-    def _own(self, responses: int, raters: int | None, progress: Progress) -> Hyperparameters:
-        """The best hyperparameters known for so many responses and raters."""
+    def _own(self, responses: int, labelling: Labelling, progress: Progress) -> Hyperparameters:
+        """The best hyperparameters known for so many responses, labelled so."""
         if not self.per_split:
             return self.hyperparameters(progress)
-        return self.tuning(progress).own((responses, raters))
+        return self.tuning(progress).own((responses, labelling))
 
     def _trial(self, point: DesignPoint, progress: Progress) -> Trial:
         return seeded(self.config, point, progress.seeds.get(point, set()))

@@ -46,8 +46,8 @@ class Proposals:
         }
         if space.config.search.tune == "per_split":
             shape["tune"] = "per_split"
-        if len(space.raters) > 1:
-            shape["raters"] = {f"{k} x {r}": space.fractions_of(k, r) for k, r in space.labels}
+        if len(space.labellings) > 1:
+            shape["labelled"] = {f"{k}{how}": space.fractions_of(k, how) for k, how in space.labelled}
         self._name = f"{space.config.name} {digest({'study': identity, 'space': shape})}"
         self._numbers: dict[str, int] = {}
         self._log: dict[str, tuple[Trial, float | None]] = {}
@@ -156,7 +156,7 @@ class Proposals:
         """The point's value and Optuna's distribution by name; None where the space does not hold it."""
         values: dict[str, Any] = self.space.fixed_hyperparameters(point.hyperparameters)
         values |= {"responses": point.responses, "selection": point.selection, "strength": point.strength}
-        values["raters"] = point.raters
+        values |= vars(point.labelling)
         found: dict[str, tuple[Any, BaseDistribution]] = {}
 
         def follow(name: str, domain: Domain) -> Any:

@@ -1,7 +1,7 @@
 """Which trial of another setting runs next, once the study's own search is over: a small replication.
 
 Under each setting of `transfer` the contenders (the best split, the runner-up, one far split) are trained
-once, with the study's seeds. Then the best split and whichever other most probably beats it there get more
+once, with the study's seeds. Then the best split and whichever other has the highest mean there get more
 seeds, as in the study's own confirmation, until it is settled that the best split is still as good as any, or
 that another one is better, or `transfer.trials` have run. The trials carry the setting's name, and nothing in
 the study's own fit sees them.
@@ -62,13 +62,13 @@ class TransferPlan:
     def _far(self, pair: Sequence[DesignPoint]) -> DesignPoint | None:
         """Of the whole budget the split whose responses differ most; else the smallest fraction's."""
         space, best = self._plan.space, pair[0]
-        raters = best.raters
+        labelling = best.labelling
         others = [k for k in space.fractions if k not in {point.responses for point in pair}]
         if others:
             k = max(others, key=lambda k: abs(log(k / best.responses)))
-            return space.point(k, space.whole(k, raters), None, best.hyperparameters, raters)
+            return space.point(k, space.whole(k, labelling), None, best.hyperparameters, labelling)
         k = best.responses
-        smallest = space.point(k, space.fractions_of(k, raters)[0], None, best.hyperparameters, raters)
+        smallest = space.point(k, space.fractions_of(k, labelling)[0], None, best.hyperparameters, labelling)
         return None if smallest in pair else smallest
 
     def _under(

@@ -18,7 +18,7 @@ from math import log
 from statistics import fmean
 from typing import TypeAlias
 
-from search.config.cost import Split
+from search.config.cost import Labelling, Split
 from search.config.hyperparameters import Scalar, shown
 from search.plan.pilot import anchor, pilot
 from search.plan.progress import Progress
@@ -26,7 +26,7 @@ from search.plan.space import Space
 from search.trials.design_point import DesignPoint, Hyperparameters
 from search.trials.record import TrialRecord, pooled
 
-Labels: TypeAlias = tuple[int, int | None]  # responses, raters
+Labels: TypeAlias = tuple[int, Labelling]  # responses, and how they are labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,8 @@ class SplitTuning:
 
     def whole(self, labels: Labels) -> DesignPoint:
         """Where a contender is tuned."""
-        responses, raters = labels
-        return self._space.point(responses, self._space.whole(responses, raters), None, None, raters)
+        responses, labelling = labels
+        return self._space.point(responses, self._space.whole(*labels), None, None, labelling)
 
     def best(self, site: DesignPoint) -> Hyperparameters | None:
         """The best of those compared at a site; None while fewer than asked for were."""
@@ -77,14 +77,14 @@ class SplitTuning:
         return {}
 
     def own(self, labels: Labels) -> Hyperparameters:
-        """The hyperparameters for so many responses and raters, as far as they are tuned."""
+        """The hyperparameters for so many responses, labelled so, as far as they are tuned."""
         return self._steps(labels)[0]
 
     def fixed(self) -> dict[str, Scalar]:
         """The hyperparameters of every number of responses by the names that `Space.walk` calls them."""
         found: dict[str, Scalar] = {}
         for responses in self._space.fractions:
-            for name, value in self.own((responses, self._space.raters[0])):
+            for name, value in self.own((responses, self._space.labellings[0])):
                 found[self._space.hyperparameter_name(name, responses)] = value
         return found
 
@@ -96,7 +96,7 @@ class SplitTuning:
 
     def judging(self, record: TrialRecord) -> TrialRecord:
         """`record` without the seeds that chose, where it was trained at a site that is tuned."""
-        sites = [self.cheap.get(record.responses), self.whole((record.responses, record.point.raters))]
+        sites = [self.cheap.get(record.responses), self.whole(_labels(record))]
         if not any(site and _same_split(record.point, site) and self.best(site) for site in sites):
             return record
         return replace(record, results=tuple(r for r in record.results if r.seed not in self._choosing))
@@ -119,7 +119,7 @@ class SplitTuning:
     def found(self) -> list[TunedAt]:
         """The contenders that were tuned and judged at their own split."""
         found = []
-        for site in map(self.whole, self._space.labels):
+        for site in map(self.whole, self._space.labelled):
             best = self.best(site)
             rewards = () if best is None else _rewards(map(self.judging, self._at(site, best)))
             if best is not None and rewards:
@@ -128,7 +128,7 @@ class SplitTuning:
         return found
 
     def _steps(self, labels: Labels) -> list[Hyperparameters]:
-        """What is best by each site of so many responses and raters, the last first, `once` at the end."""
+        """What is best by each site of so many responses, the last first, `once` at the end."""
         nearest = min(self.cheap, key=lambda k: abs(log(k / labels[0])))
         found = [self.best(self.whole(labels)), self.best(self.cheap[nearest]), self.once]
         return list(dict.fromkeys(one for one in found if one is not None))
@@ -181,12 +181,11 @@ def _rewards(records: Iterable[TrialRecord]) -> tuple[float, ...]:
 
 
 def _group(hyperparameters: Hyperparameters, point: DesignPoint) -> str:
-    raters = "" if point.raters is None else f" and {point.raters} raters"
-    return f"{', '.join(shown(dict(hyperparameters)))} at {point.responses} responses{raters}"
+    return f"{', '.join(shown(dict(hyperparameters)))} at {point.responses} responses{point.labelling}"
 
 
 def _labels(record: TrialRecord) -> Labels:
-    return record.responses, record.point.raters
+    return record.responses, record.point.labelling
 
 
 def _same_split(one: DesignPoint, other: DesignPoint) -> bool:

@@ -191,7 +191,9 @@ def _cost(new: Split | None, top_up: TopUp | None, cost_model: CostModel) -> flo
 
 def _together(predict: Predict, holdings: Sequence[Mapping[int, int]]) -> Forecast:
     """Joint belief about the rewards of several holdings of labels."""
-    columns = {split: i for i, split in enumerate(sorted({s for h in holdings for s in _parts(h)}))}
+    splits = {split for holding in holdings for split in _parts(holding)}
+    ordered = sorted(splits, key=lambda split: (split.prompts, split.responses))
+    columns = {split: i for i, split in enumerate(ordered)}
     matrix = np.zeros((len(holdings), len(columns)))
     for row, holding in enumerate(holdings):
         for split, share in _parts(holding).items():

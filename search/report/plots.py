@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from search.advice.carry_over import Carried
 from search.advice.prediction import Check
 from search.advice.recommendation import Candidate, Recommendation
-from search.config.cost import Split
+from search.config.cost import Labelling, Split
 from search.fit.curve import DiversityCurve
 from search.fit.fit import Fit
 from search.fit.observations import Floats
@@ -32,7 +34,7 @@ PALE = 0.4
 def reward_by_size(fit: Fit, question: Question, base_reward: float | None, against: str) -> Figure:
     """Observed rewards with their standard errors, and the prediction for each k with its 95% band.
 
-    `against` is `diversity` or `prompts`: the paper's Figure 4c and 4a. Of the numbers of raters, only the
+    `against` is `diversity` or `prompts`: the paper's Figure 4c and 4a. Of the ways of labelling, only the
     first that the question allows is shown.
     """
     figure, axes = _canvas()
@@ -42,11 +44,11 @@ def reward_by_size(fit: Fit, question: Question, base_reward: float | None, agai
     else:
         sizes = x = _between(float(fit.observed.prompts.min()), float(fit.observed.prompts.max()))
         past = np.zeros(fit.observed.count, bool)
-    raters = question.known_raters(fit)[0]
+    labelling = question.known_labellings(fit)[0]
     for index, k in enumerate(fit.observed.levels):
         if fit.ensemble is not None:
-            _band(axes, fit, question, [Split(int(n), k, raters) for n in sizes], x, index)
-        _observed(axes, fit, Split(0, k, raters), index, against, past)
+            _band(axes, fit, question, [Split.of(int(n), k, labelling) for n in sizes], x, index)
+        _observed(axes, fit, Split.of(0, k, labelling), index, against, past)
     if against == "prompts":
         _log_axis(axes)
     axes.set_xlabel("prompts labelled (log scale)" if against == "prompts" else "diversity D of the prompts")
@@ -113,10 +115,10 @@ def reward_by_split(answer: Recommendation, base_reward: float | None) -> Figure
 
 
 def _shown(answer: Recommendation) -> list[Candidate]:
-    """The best split of each number of responses and raters, and the dearest of each where another."""
-    dearest: dict[tuple[int, int | None], Candidate] = {}
+    """The best split of each number of responses, labelled in each way, and the dearest where another."""
+    dearest: dict[tuple[int, Labelling], Candidate] = {}
     for split in answer.splits:
-        labels = split.responses, split.raters
+        labels = split.responses, split.labelling
         known = dearest.setdefault(labels, split)
         dearest[labels] = split if split.cost > known.cost else known
     chosen = {*answer.by_responses, *(split for split in dearest.values() if split.tried)}
@@ -126,12 +128,14 @@ def _shown(answer: Recommendation) -> list[Candidate]:
 def reward_by_raters(answer: Recommendation) -> Figure | None:
     """The best split within the budget for each number of raters, a line for each number of responses.
 
-    None where one number of raters was tried.
+    None where one number of raters was tried. Of the choices of responses, the recommended one is shown.
     """
     best: dict[int, list[Candidate]] = {}
+    how = replace(answer.best.labelling, raters=None)
     for split in answer.by_responses:
-        best.setdefault(split.responses, []).append(split)
-    if len({split.raters for split in answer.splits}) < 2:
+        if replace(split.labelling, raters=None) == how:
+            best.setdefault(split.responses, []).append(split)
+    if len({split.raters for splits in best.values() for split in splits}) < 2:
         return None
     figure, axes = _canvas()
     shift = 0.06 * (np.arange(len(best)) - (len(best) - 1) / 2)
@@ -144,10 +148,27 @@ def reward_by_raters(answer: Recommendation) -> Figure | None:
             x, y, ends, fmt=MARKERS[index % 7], linestyle=DASHES[index % 7], color=COLOURS[index % 7],
             linewidth=1.4, elinewidth=1, label=f"{k} responses",
         )  # fmt: skip
-    axes.set_xticks(sorted({split.raters for split in answer.splits if split.raters}))
+    axes.set_xticks(sorted({s.raters for splits in best.values() for s in splits if s.raters}))
     axes.set_xlabel("raters per response")
     axes.set_ylabel(f"predicted {REWARD}")
     _legend(axes)
+    return figure
+
+
+def reward_by(answer: Recommendation, what: Literal["response_choice", "labels"]) -> Figure | None:
+    """The best split within the budget for each value of a part of the labelling; None for one value."""
+    best: dict[str, Candidate] = {}
+    for split in sorted(answer.splits, key=lambda split: -split.predicted_reward):
+        best.setdefault(getattr(split.labelling, what), split)
+    if len(best) < 2:
+        return None
+    figure, axes = _canvas(height=1.3 + 0.42 * len(best), grid="x")
+    for row, split in enumerate(best.values()):
+        axes.plot(split.interval_95, (row, row), color=COLOURS[0], linewidth=1.6)
+        axes.plot(split.predicted_reward, row, "o", color=COLOURS[0])
+    axes.set_yticks(range(len(best)), [f"{name}: {split.split}" for name, split in best.items()])
+    axes.set_ylabel("")
+    axes.set_xlabel(f"predicted {REWARD}")
     return figure
 
 
@@ -159,9 +180,9 @@ def reward_by_budget(fit: Fit, question: Question) -> Figure | None:
     if fit.ensemble is None:
         return None
     figure, axes = _canvas()
-    budgets, raters = _budget_fractions(fit, question), question.known_raters(fit)[0]
+    budgets, labelling = _budget_fractions(fit, question), question.known_labellings(fit)[0]
     for index, k in enumerate(k for k in question.known(fit) if k in fit.observed.levels):
-        sizes = [(b, question.at(float(b)).largest(k, raters)) for b in budgets]
+        sizes = [(b, question.at(float(b)).largest(k, labelling)) for b in budgets]
         found = [(b, split) for b, split in sizes if split and split.prompts > 1]
         if found:
             _band(axes, fit, question, [s for _, s in found], np.array([b for b, _ in found]), index, label=k)
@@ -314,9 +335,9 @@ def _band(
 
 
 def _observed(axes: Axes, fit: Fit, labels: Split, index: int, against: str, past: NDArray[np.bool_]) -> None:
-    """The trials with as many responses and raters; hollow where prompts were chosen, pale where `past`."""
+    """The trials with as many responses, labelled so; hollow where prompts were chosen, pale where `past`."""
     observed, k = fit.observed, labels.responses
-    own = (observed.responses == k) & (observed.raters == (labels.raters or 0))
+    own = (observed.responses == k) & (observed.labelling == labels.labelling)
     noise = observed.noise_variance or 0.0
     colour, marker = COLOURS[index % 7], MARKERS[index % 7]
     for varied in (False, True):

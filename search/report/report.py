@@ -36,12 +36,13 @@ def write_report(folder: Path, study: StudyAnalysis) -> Path:
     assert fit is not None and recommendation is not None
     tried = fit.observed.levels
     best = recommendation.best
-    question = replace(study.question, responses=tuple(range(tried[0], tried[-1] + 1)), raters=(best.raters,))
+    within = tuple(range(tried[0], tried[-1] + 1))
+    question = replace(study.question, responses=within, labellings=(best.labelling,))
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     draw = _Pictures(folder / "plots")
     body = [
         _answer(study.name, recommendation, base_reward, _first_lines(study)),
-        markup.heading(f"Reward on diversity{_with_raters(fit, recommendation)}"),
+        markup.heading(f"Reward on diversity{_labelled(fit, recommendation)}"),
         markup.pictures(_by_size(draw, fit, question, base_reward)),
         *map(markup.paragraph, _readings(fit)),
         markup.heading("Splits of this budget"),
@@ -88,6 +89,18 @@ COST_CAPTION = (
 )
 
 
+CHOICE_CAPTION = (
+    "The best split within this budget for each way of choosing the responses that are labelled, with its "
+    "95% interval."
+)
+
+
+KIND_CAPTION = (
+    "The best split within this budget for each kind of labels (people's, a judge's, or mixed with this "
+    "share of people's), with its 95% interval."
+)
+
+
 class _Pictures:
     """Saves each figure beside the report and returns its HTML."""
 
@@ -123,9 +136,16 @@ def _answer(name: str, answer: Recommendation, base_reward: float | None, others
     )
 
 
-def _with_raters(fit: Fit, answer: Recommendation) -> str:
-    """What the pictures keep to where several numbers of raters were tried."""
-    return f" (raters per response: {answer.best.raters})" if fit.observed.varies_raters else ""
+def _labelled(fit: Fit, answer: Recommendation) -> str:
+    """What the pictures keep to where several ways of labelling were tried."""
+    how, parts = answer.best.labelling, list[str]()
+    if len(fit.observed.rater_levels) > 1:
+        parts.append(f"raters per response: {how.raters}")
+    if len(fit.observed.choices) > 1:
+        parts.append(f"choice of responses: {how.response_choice}")
+    if len(fit.observed.kinds) > 1:
+        parts.append(f"labels: {how.labels}")
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _by_size(draw: _Pictures, fit: Fit, question: Question, base_reward: float | None) -> list[str]:
@@ -161,6 +181,8 @@ def _by_split(
     return [
         draw.one(plots.reward_by_split(answer, base_reward), "reward_by_split", split),
         draw.one(plots.reward_by_raters(answer), "reward_by_raters", raters),
+        draw.one(plots.reward_by(answer, "response_choice"), "reward_by_choice", CHOICE_CAPTION),
+        draw.one(plots.reward_by(answer, "labels"), "reward_by_labels", KIND_CAPTION),
         draw.one(plots.reward_by_budget(fit, question), "reward_by_budget", over),
     ]
 
@@ -274,6 +296,8 @@ def _trial_table(records: Sequence[TrialRecord], fit: Fit, visits: float | None)
     uneven = visits is not None and len({record.prompts for record in records}) > 1
     elsewhere = any(record.earlier for record in records)
     rated = any(record.raters for record in records)
+    chosen = any(record.response_choice != "random" for record in records)
+    kinds = any(record.human_share is not None for record in records)
     baselines = sorted(fit.observed.baselines)
     noise = fit.observed.noise_variance
     head = [
@@ -281,6 +305,8 @@ def _trial_table(records: Sequence[TrialRecord], fit: Fit, visits: float | None)
         "prompts",
         "responses",
         *["raters"] * rated,
+        *["response choice"] * chosen,
+        *["labels"] * kinds,
         "selection",
         "cost",
         "diversity",
@@ -297,6 +323,8 @@ def _trial_table(records: Sequence[TrialRecord], fit: Fit, visits: float | None)
             f"{r.prompts:,}",
             str(r.responses),
             *[str(r.raters or "")] * rated,
+            *[r.response_choice] * chosen,
+            *[r.labelling.labels] * kinds,
             r.selection + (f" {r.strength:g}" if r.strength else ""),
             f"{r.cost:,.10g}",
             f"{r.diversity:.3f}",

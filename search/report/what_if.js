@@ -9,7 +9,7 @@
   const coefficients = floats(data.coefficients), misfit = floats(data.misfit), noise = floats(data.noise);
   const levels = data.responses, width = data.width, draws = data.draws, sizes = logSizes.length;
   const models = Math.max(...parts.model) + 1, NONE = { seeds: 0, reward: 0 };
-  const PRICES = ["per_prompt", "per_response", "per_annotation", "per_comparison", "per_generated"];
+  const PRICES = ["per_prompt", "per_response", "per_annotation", "per_comparison", "per_judged", "per_generated"];
 
   function comparisons(state, k) {
     if (k < 2) return 0;
@@ -19,7 +19,8 @@
   function costPerPrompt(state, k) {
     const rated = state.per_annotation * k + state.per_comparison * comparisons(state, k);
     const written = state.per_response * k + state.per_generated * Math.max(state.generated, k);
-    return state.per_prompt + written + state.raters * rated;
+    const judged = state.per_judged * (data.judged.chosen_by ? Math.max(state.generated, k) : data.judged.labels ? k : 0);
+    return state.per_prompt + written + data.judged.human * state.raters * rated + judged;
   }
 
   // For each number of responses the largest split within an amount of money, fewest responses first.

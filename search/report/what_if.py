@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 from scipy.stats import chi2, norm, qmc
 
+from pools.response_choice import BY_JUDGE
 from search.advice.recommendation import BEYOND, Recommendation
+from search.config.cost import Labelling
 from search.fit.ensemble import NEGLIGIBLE, Ensemble
 from search.fit.fit import Fit
 from search.fit.least_squares import Solution
 from search.fit.models import Points
-from search.fit.observations import Floats
+from search.fit.observations import Floats, labellings
 from search.fit.question import Question, fewest_prompts, points, tried_splits
 
 DRAWS = 4096  # a power of two, for Sobol's sequence
@@ -42,19 +44,19 @@ def panel(fit: Fit, question: Question, answer: Recommendation) -> str:
         "{{plot}}": _text("vendor/uPlot.iife.min.js"),
         "{{script}}": _text("what_if.js"),
         "{{unit}}": escape(question.cost_model.unit),
-        "{{raters}}": _raters(answer),
+        "{{labelling}}": _labelling(answer),
         "{{data}}": json.dumps(data).replace("<", "\\u003c"),
     }.items():
         page = page.replace(name, part)
     return page
 
 
-def _raters(answer: Recommendation) -> str:
-    """Whose labels these are, and that the panel keeps the recommended number of raters; "" for scores."""
-    if answer.best.raters is None:
+def _labelling(answer: Recommendation) -> str:
+    """Whose labels these are, and that the panel keeps the recommended way of labelling; "" for the plain."""
+    if not answer.labelling:
         return ""
-    kept = "Rewards here are those of the recommended number of raters; another changes the price alone."
-    return escape(f" {answer.raters} {kept}")
+    kept = "Rewards here are those of the recommended way of labelling; other raters change the price alone."
+    return escape(f" {answer.labelling} {kept}")
 
 
 def _text(name: str) -> str:
@@ -67,6 +69,7 @@ def _payload(fit: Fit, ensemble: Ensemble, question: Question, answer: Recommend
         "budget": answer.budget,
         "cost": question.cost_model.model_dump(mode="json")
         | ({} if answer.best.raters is None else {"raters": answer.best.raters}),
+        "judged": _judged(answer.best.labelling),
         "max_prompts": question.max_prompts,
         "margin": answer.margin,
         "bounds": [b if np.isfinite(b) else None for b in (fit.scale.low, fit.scale.high)],
@@ -76,26 +79,32 @@ def _payload(fit: Fit, ensemble: Ensemble, question: Question, answer: Recommend
             "prompts": float(fit.observed.prompts.max()),
             "fewest": float(fit.observed.prompts.min()),
             "fewest_by_responses": list(fewest_prompts(fit.observed, responses).values()),
-            "splits": _tried(fit, ensemble, question, responses, answer.best.raters),
+            "splits": _tried(fit, ensemble, question, responses, answer.best.labelling),
             "beyond": BEYOND,
             "diversity": float(fit.observed.diversity.max()),
             "responses": [int(k) for k in fit.observed.levels],
         },
         "sizes": _packed(np.log(sizes)),
         "diversity": _packed(np.array([question.curve.at(n) for n in sizes])),
-        **_models(ensemble, question, responses, sizes, answer.best.raters),
+        **_models(ensemble, question, responses, sizes, answer.best.labelling),
     }
 
 
+def _judged(labelling: Labelling) -> dict[str, Any]:
+    """What `CostModel.cost_per_prompt` needs of a labelling: people's share, and what a judge scores."""
+    share = 1 if labelling.human_share is None else labelling.human_share
+    return {"human": share, "labels": share < 1, "chosen_by": labelling.response_choice in BY_JUDGE}
+
+
 def _tried(
-    fit: Fit, ensemble: Ensemble, question: Question, responses: list[int], raters: int | None
+    fit: Fit, ensemble: Ensemble, question: Question, responses: list[int], labelling: Labelling
 ) -> list[list[float]]:
-    """[prompts, responses, seeds, reward] of every split tried with random prompts and `raters`, in order.
+    """[prompts, responses, seeds, reward] of every split tried with random prompts, labelled so, in order.
 
     Seeds are those that speak for the split beside the models, as in `Ensemble.forecast`.
     """
     tried = tried_splits(fit.observed)
-    splits = [split for split in tried if split.responses in responses and split.raters == raters]
+    splits = [split for split in tried if split.responses in responses and split.labelling == labelling]
     own = ensemble.own(points(splits, question.curve))
     return [[s.prompts, s.responses, *map(float, said)] for s, *said in zip(splits, *own, strict=True)]
 
@@ -108,7 +117,7 @@ def _sizes(fit: Fit, question: Question) -> Floats:
 
 
 def _models(
-    ensemble: Ensemble, question: Question, responses: list[int], sizes: Floats, raters: int | None
+    ensemble: Ensemble, question: Question, responses: list[int], sizes: Floats, labelling: Labelling
 ) -> dict[str, Any]:
     parts = list(_parts(ensemble))
     used = sorted({number for _, number, _ in parts})
@@ -122,7 +131,7 @@ def _models(
     for row, number in enumerate(used):
         for column, k in enumerate(responses):
             same = np.full(len(sizes), float(k))
-            at = Points(sizes, same, diversity, raters=np.full(len(sizes), float(raters or 0)))
+            at = Points(sizes, same, diversity, labelling=labellings([labelling] * len(sizes)))
             found = ensemble.members[number].model.design(at, ensemble.observed)
             designs[row, column, :, : found.shape[1]] = found
     chosen, coefficients, misfit = _draws(parts, weights, width)

@@ -158,6 +158,25 @@ def _notes(config: StudyConfig, pool: Pool) -> dict[str, str]:
         **({"further rewards": further} if further else {}),
         **dev,
         **_raters_note(config),
+        **_choices_note(config),
+        **_kinds_note(config),
+    }
+
+
+def _choices_note(config: StudyConfig) -> dict[str, str]:
+    """Which responses were labelled; nothing where they were drawn at random."""
+    choices = config.search.response_choices
+    return {} if choices == ("random",) else {"choices of responses": ", ".join(choices)}
+
+
+def _kinds_note(config: StudyConfig) -> dict[str, str]:
+    """Whose labels there were, and who judges; nothing where kinds of labels are not told apart."""
+    if not config.search.labels:
+        return {}
+    whose = "fitted" if config.reward.kind == "fitted" else "not fitted"
+    return {
+        "kinds of labels": f"{', '.join(config.search.labels)}; held-out answers are judged by "
+        f"{config.reward.source}, {whose} on people's scores"
     }
 
 

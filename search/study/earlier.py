@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from base.errors import ConfigError
+from search.config.cost import Labelling
 from search.config.hyperparameters import shown
 from search.config.study import StudyConfig
 from search.plan.space import Space
@@ -144,16 +145,24 @@ def refuse_other(source: Source, config: StudyConfig, pool_digest: str) -> None:
                 f"search.earlier: {source.name} was made with {field} = {then.get(field)!r}, "
                 f"not {now.get(field)!r}: use the same, {ADVICE}"
             )
-    if {record.raters is None for record in source.records} - {config.raters == (None,)}:
+    kinds = {_kind(record.labelling) for record in source.records}
+    if kinds - {_kind(labelling) for labelling in config.labellings}:
         raise ConfigError(
             f"search.earlier: the trials of {source.name} were trained on labels of another kind (the pool's "
-            f"scores, or those of single raters: see search.raters): {ADVICE}"
+            "scores, those of single raters, or told apart by kind: see search.raters and search.labels): "
+            f"{ADVICE}"
         )
     if source.pool != pool_digest:
         raise ConfigError(
             f"search.earlier: {source.name} was made with another pool (digest {source.pool or 'unknown'}, "
             f"not {pool_digest}): name the same prompts, responses and held-out prompts under pool, {ADVICE}"
         )
+
+
+def _kind(labelling: Labelling) -> tuple[bool, bool]:
+    """Whether people's labels are those of single raters, and whether kinds of labels are told apart."""
+    only_judge = labelling.human_share == 0
+    return labelling.raters is not None and not only_judge, labelling.human_share is not None
 
 
 def _adopted(record: TrialRecord, source: Source, space: Space) -> TrialRecord:

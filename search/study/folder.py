@@ -36,6 +36,8 @@ FREE = (
     "reward.force",
     "dev_reward.force",
 )
+# Fields that studies had not always; empty, they change nothing.
+NEWER = ("further_rewards", "cost.per_judged")
 # What trials train on, which stands in their design points.
 LABELS = ("search.agreement",)
 
@@ -216,8 +218,11 @@ def saved_policies(records: Iterable[TrialRecord]) -> list[tuple[str, str]]:
 
 
 def _free(name: str, before: Any, now: Any) -> bool:
-    """Whether a field may change from `before` to `now`; whether raters label at all may not."""
-    if name == "search.raters":
+    """Whether a field may change from `before` to `now`.
+
+    Whether raters label at all, and whether kinds of labels are told apart, may not.
+    """
+    if name in ("search.raters", "search.labels"):
         return bool(before) == bool(now)
     return name.startswith(FREE) and name not in LABELS
 
@@ -235,7 +240,7 @@ def study_identity(config: StudyConfig, pool_digest: str) -> str:
 def compared(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves of a configuration as studies are compared by them.
 
-    Without `further_rewards` where there are none, and `fit_head` where no layers are tuned, as studies were
+    Without those of NEWER where they are empty, and `fit_head` where no layers are tuned, as studies were
     before there could be any.
     """
     found = dict(tree)
@@ -246,7 +251,7 @@ def compared(tree: Mapping[str, Any]) -> dict[str, Any]:
         {name: value for name, value in _judging(one).items() if name != "force"}
         for one in found.get("further_rewards") or ()
     ]
-    return {name: value for name, value in flat(found).items() if name != "further_rewards" or value}
+    return {name: value for name, value in flat(found).items() if name not in NEWER or value}
 
 
 def _judging(reward: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from metrics.stored_tokens import store_tokens
 from metrics.tokens import TokenTable, tokenize
 from pools.across import Cluster
 from pools.raters import fewest_raters
+from pools.response_choice import BY_JUDGE, check_proxy, judge_agreement
 from pools.selection import Selection
 from pools.sources import load_pool
 from pools.stored import on_disk
@@ -26,7 +27,7 @@ from pools.types import Example, Pool, Prompt
 from search.cluster.connection import visited
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
-from search.plan.space import Space, check_raters, check_responses
+from search.plan.space import Space, check_choices, check_raters, check_responses
 from search.study.folder import StudyFolder
 from search.terminal.display import Display
 from search.trials.design_point import digest_of_list
@@ -87,6 +88,8 @@ def read_pool(config: StudyConfig, folder: StudyFolder, display: Display) -> tup
         )
     check_responses(config.search.responses, min(pool.train.sizes()))
     rated = _check_labels(config, pool, display)
+    _check_choices(config, pool, display)
+    _check_kinds(config, pool, display)
     widest = max(point.prompts for point in Space(config, max_prompts=len(pool.train)).grid())
     if (visits := config.trainer.visits(widest)) is not None and visits < widest:
         display.say(
@@ -109,10 +112,40 @@ def _check_labels(config: StudyConfig, pool: Pool, display: Display) -> bool:
     return False
 
 
+def _check_choices(config: StudyConfig, pool: Pool, display: Display) -> None:
+    """Raise where responses cannot be chosen as `search.response_choices` asks; say what they go by."""
+    choices = [choice for choice in config.search.response_choices if choice != "random"]
+    if not choices:
+        return
+    most = max(pool.train.sizes())
+    check_choices(choices, config.search.responses, most, config.cost)
+    if judged := [choice for choice in choices if choice in BY_JUDGE]:
+        with display.stage("comparing the judge's scores with the labels"):
+            share = check_proxy(pool.train, judged[0])
+        display.say(
+            f"  note: {' and '.join(judged)} go by judge_score, which orders {share:.0%} of the pairs, "
+            "unequal to both, as the scores do"
+        )
+
+
+def _check_kinds(config: StudyConfig, pool: Pool, display: Display) -> None:
+    """Raise where the pool lacks the judge's scores that `search.labels` asks for; say how good they are."""
+    if not {"judge", "mixed"} & set(config.search.labels):
+        return
+    with display.stage("comparing the judge's scores with people's"):
+        share = judge_agreement(pool.train)
+    display.say(f"  note: the judge orders {share:.0%} of the pairs, unequal to both, as people do")
+
+
 def _content(example: Example, rated: bool) -> dict[str, Any]:
     """All of an example that a trial may depend on: single raters' ratings only where they are the labels."""
     ratings = [[asdict(rating) for rating in response.ratings] for response in example.responses]
-    return example.to_dict() | ({"ratings": ratings} if rated else {})
+    judged = [(response.judge_score, response.judge_score_se) for response in example.responses]
+    return (
+        example.to_dict()
+        | ({"ratings": ratings} if rated else {})
+        | ({"judged": judged} if any(score is not None for score, _ in judged) else {})
+    )
 
 
 def tokenize_pool(model: str, pool: Pool, display: Display) -> TokenTable:

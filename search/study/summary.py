@@ -92,10 +92,14 @@ def trials_table(records: list[TrialRecord], base_reward: float) -> Table:
     caption = f"base model: reward {base_reward:.4f}"
     table = Table(title="best trials", caption=caption, box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     rated = any(record.raters for record in records)
+    chosen = any(record.response_choice != "random" for record in records)
+    kinds = any(record.human_share is not None for record in records)
     for column in (
         "prompts",
         "responses",
         *["raters"] * rated,
+        *["choice"] * chosen,
+        *["labels"] * kinds,
         "selection",
         "cost",
         "diversity",
@@ -111,6 +115,8 @@ def trials_table(records: list[TrialRecord], base_reward: float) -> Table:
             f"{record.prompts:,}",
             str(record.responses),
             *[str(record.raters or "-")] * rated,
+            *[record.response_choice] * chosen,
+            *[record.labelling.labels] * kinds,
             " ".join([record.selection, *shown(record.hyperparameters)]),
             f"{record.cost:g}",
             f"{record.diversity:.3f}",

@@ -299,11 +299,20 @@ def _unfinished(attempt: Attempt, study: str, dataset: Dataset) -> TrackedRun:
     )
 
 
+LABELLED = ("raters", "agreement", "human_share")
+
+
 def _tags(trial: Trial, study: str) -> dict[str, str]:
     point = trial.point
     words = {name: value for name, value in point.hyperparameters if isinstance(value, str)}
     transfer = {"transfer": point.transfer} if point.transfer else {}
-    return {"study": study, "selection": point.selection, **words, **transfer}
+    return {
+        "study": study,
+        "selection": point.selection,
+        "response_choice": point.response_choice,
+        **words,
+        **transfer,
+    }
 
 
 def _params(trial: Trial) -> dict[str, Scalar]:
@@ -317,7 +326,7 @@ def _params(trial: Trial) -> dict[str, Scalar]:
         "budget_fraction": point.budget_fraction or 0.0,
         "strength": point.strength,
         "seeds": len(trial.seeds),
-        **{k: v for k, v in (("raters", point.raters), ("agreement", point.agreement)) if v is not None},
+        **{name: value for name in LABELLED if (value := getattr(point, name)) is not None},
     }
 
 

@@ -114,6 +114,7 @@ def _shared(config: StudyConfig, inputs: Inputs, ledger: Ledger, board: Any) -> 
         dev_prompts=inputs.dev,
         dev_reward=config.dev_reward,
         checkpoints=config.checkpoints,
+        compare_people=bool(config.search.labels),
         policies=None if config.checkpoints.keep_policies == "none" else folder.policies,
     )
     return Shared(

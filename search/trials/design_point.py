@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
-from search.config.cost import Split
+from pools.response_choice import ResponseChoice
+from search.config.cost import PLAIN, Labelling, Split
 from search.config.hyperparameters import Scalar, shown
 
 Hyperparameters: TypeAlias = tuple[tuple[str, Scalar], ...]
@@ -23,6 +24,7 @@ class DesignPoint:
     setting, other than the study's own, that the point is trained under (`search.config.transfer`); else "".
     `raters` is how many judge each response; None: the pool's scores are taken as they are. `agreement` is
     what is assumed of one of them, None where the labels are those of the pool's own raters.
+    `response_choice` and `human_share` as in `search.config.cost.Labelling`.
     """
 
     prompts: int
@@ -34,6 +36,8 @@ class DesignPoint:
     transfer: str = ""
     raters: int | None = None
     agreement: float | None = None
+    response_choice: ResponseChoice = "random"
+    human_share: float | None = None
 
     @property
     def label(self) -> str:
@@ -45,7 +49,11 @@ class DesignPoint:
 
     @property
     def split(self) -> Split:
-        return Split(self.prompts, self.responses, self.raters)
+        return Split.of(self.prompts, self.responses, self.labelling)
+
+    @property
+    def labelling(self) -> Labelling:
+        return Labelling(self.raters, self.response_choice, self.human_share)
 
     @property
     def draw(self) -> tuple[str, float]:
@@ -54,7 +62,7 @@ class DesignPoint:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `from_dict` reads them; what a point has not is left out, so that keys stay."""
-        absent = {"transfer": "", "raters": None, "agreement": None}
+        absent = {"transfer": "", "agreement": None, **vars(PLAIN)}
         return {name: value for name, value in asdict(self).items() if absent.get(name, ...) != value}
 
     @classmethod

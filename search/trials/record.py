@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Any
 
-from search.config.cost import Split
+from pools.response_choice import ResponseChoice
+from search.config.cost import Labelling, Split
 from search.config.hyperparameters import Scalar
 from search.trials.design_point import DesignPoint
 from trainers.spec import SeedResult
@@ -49,6 +50,18 @@ class TrialRecord:
     @property
     def agreement(self) -> float | None:
         return self.point.agreement
+
+    @property
+    def response_choice(self) -> ResponseChoice:
+        return self.point.response_choice
+
+    @property
+    def human_share(self) -> float | None:
+        return self.point.human_share
+
+    @property
+    def labelling(self) -> Labelling:
+        return self.point.labelling
 
     @property
     def split(self) -> Split:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import InsufficientDataError
+from pools.response_choice import CHOICES, ResponseChoice
 from search.config.scale import ScaleName, guess_scale
 from search.trials.design_point import DesignPoint
 from search.trials.record import TrialRecord
@@ -19,6 +20,8 @@ from trainers.spec import SeedResult
 REQUIRED = ("prompts", "responses", "diversity", "reward")
 OPTIONAL = ("trial", "seed", "selection", "strength", "cost", "trained_tokens", "seconds")
 RATERS = ("raters", "agreement")  # written where the labels are those of so many raters
+CHOICE = ("response_choice",)  # written where any is not random
+KIND = ("human_share",)  # written where labels are told apart by kind
 EARLIER = ("earlier", "group")  # where a seed was trained, if elsewhere; written where any was
 BASELINE, DOMAIN, HYPERPARAMETER, FURTHER = "baseline:", "domain:", "hyperparameter:", "reward:"
 OF_TRIAL = ("trial", "prompts", "responses", "diversity", "selection", "strength", "cost", "seconds")
@@ -31,12 +34,16 @@ def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
     hyperparameters = sorted({name for record in records for name in record.hyperparameters})
     further = dict.fromkeys(name for r in records for result in r.results for name in result.further_rewards)
     raters = RATERS if any(record.raters for record in records) else ()
+    choice = CHOICE if any(record.response_choice != "random" for record in records) else ()
+    kind = KIND if any(record.human_share is not None for record in records) else ()
     earlier = EARLIER if any(record.earlier for record in records) else ()
     head = [
         *OPTIONAL[:2],
         *REQUIRED,
         *OPTIONAL[2:],
         *raters,
+        *choice,
+        *kind,
         *earlier,
         *(HYPERPARAMETER + s for s in hyperparameters),
         *(BASELINE + r for r in baselines),
@@ -47,12 +54,12 @@ def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
         writer = csv.DictWriter(file, head, restval="")
         writer.writeheader()
         for record in records:
-            writer.writerows(_rows(record))
+            writer.writerows(_rows(record, (*raters, *choice, *kind)))
 
 
-def _rows(record: TrialRecord) -> Iterable[dict[str, Any]]:
+def _rows(record: TrialRecord, labelling: Sequence[str]) -> Iterable[dict[str, Any]]:
     shared = {name: getattr(record, name) for name in OF_TRIAL}
-    shared |= {name: value for name in RATERS if (value := getattr(record, name)) is not None}
+    shared |= {name: value for name in labelling if (value := getattr(record, name)) is not None}
     shared |= {HYPERPARAMETER + name: value for name, value in record.hyperparameters.items()}
     shared |= {BASELINE + name: value for name, value in record.baselines.items()}
     for result in record.results:
@@ -91,7 +98,7 @@ def read_trials(path: Path) -> list[TrialRecord]:
 def _known(name: str) -> str:
     """A column's name, of one that is known whatever its case and the spaces around it."""
     plain = name.strip().lower()
-    return plain if plain in (*REQUIRED, *OPTIONAL, *RATERS, *EARLIER) else name.strip()
+    return plain if plain in (*REQUIRED, *OPTIONAL, *RATERS, *CHOICE, *KIND, *EARLIER) else name.strip()
 
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:
@@ -168,7 +175,8 @@ class _Row:
         )
 
     def identity(self) -> tuple[object, ...]:
-        shape = (self.text("group"), self.count("prompts"), self.count("responses"), self.text("raters"))
+        labelled = self.text("raters"), self.text("response_choice", "random"), self.text("human_share")
+        shape = (self.text("group"), self.count("prompts"), self.count("responses"), *labelled)
         if self.text("trial"):
             return (self.text("trial"), *shape)
         return (
@@ -176,6 +184,23 @@ class _Row:
             self.text("selection", "random"),
             self.number("strength", 0),
             self.number("diversity"),
+        )
+
+    def human_share(self) -> float | None:
+        if not self.text("human_share"):
+            return None
+        share = self.number("human_share")
+        if not 0 <= share <= 1:
+            raise InsufficientDataError(f"{self.where}, column human_share: {share:g} is not between 0 and 1")
+        return share
+
+    def response_choice(self) -> ResponseChoice:
+        found = self.text("response_choice", "random")
+        for choice in CHOICES:
+            if found == choice:
+                return choice
+        raise InsufficientDataError(
+            f"{self.where}, column response_choice: {found!r} is none of {', '.join(CHOICES)}"
         )
 
     def reward(self) -> float:
@@ -222,6 +247,8 @@ def _record(rows: Sequence[_Row], number: int) -> TrialRecord:
         hyperparameters=tuple(sorted(first.hyperparameters().items())),
         raters=first.count("raters") if first.text("raters") else None,
         agreement=first.number("agreement") if first.text("agreement") else None,
+        response_choice=first.response_choice(),
+        human_share=first.human_share(),
     )
     results = tuple(result for index, row in enumerate(rows) for result in row.results(index))
     sources = {

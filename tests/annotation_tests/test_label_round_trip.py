@@ -14,6 +14,7 @@ from annotation.labels.key import read_keys, response_id
 from annotation.labels.tools import read_ratings
 from pools.config import PoolConfig
 from pools.sources import load_pool
+from pools.subset import draw
 from search.cli import main
 
 HOSTILE = [
@@ -237,3 +238,33 @@ def test_lists_without_buckets_are_orders(tmp_path: Path) -> None:
     one, other = read_ratings(path)
     assert (one.rater, one.values) == ("7", {1: 1.0, 0: 2.0})
     assert (other.rater, other.values) == ("8", {})
+
+
+def test_the_chosen_responses_go_out_as_a_study_draws_them(pool: Path) -> None:
+    key = read_keys([exported(pool, "csv", "--response-choice", "spread") / "key.jsonl"]).values()
+    examples, _ = load_pool(PoolConfig(path=str(pool)), seed=0)
+    drawn = draw(examples.train, prompts=10, responses=4, seed=3, choice="spread")
+    asked = {each.prompt: {response_id(r.text) for r in each.responses} for each in drawn}
+    assert {shown.prompt: set(shown.responses) for shown in key} == {
+        prompt.key: names for prompt, names in asked.items()
+    }
+    with pytest.raises(SystemExit):
+        exported(pool, "csv", "--response-choice", "nearest")
+
+
+def test_a_choice_by_a_judge_needs_its_scores(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--split", "2x2", "--to", "csv", "--output", str(pool.parent / "far")]
+    assert main(["label", "export", str(pool), *options, "--response-choice", "far"]) == 2
+    assert "judge_score" in capsys.readouterr().err
+
+
+def test_scores_of_a_judge_stay_beside_those_of_people(pool: Path) -> None:
+    files = answer(exported(pool, "csv"), "csv", by_score(TRUE))
+    _, *rows = imported(pool, files, "--judge-scores")
+    kept = [each for row in rows[:10] for each in row["responses"]]
+    assert kept and all(each["judge_score"] == TRUE[each["text"]] for each in kept)
+    assert any(each["judge_score"] != each["score"] for each in kept)
+    again, _ = load_pool(PoolConfig(path=str(pool.parent / "scored.jsonl")), seed=0)
+    assert again.train[0].responses[0].judge_score is not None
+    _, *plain = imported(pool, files)
+    assert all("judge_score" not in each for row in plain[:10] for each in row["responses"])

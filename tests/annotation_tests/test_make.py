@@ -259,3 +259,24 @@ def test_ten_kills_change_no_text(model: Path, tmp_path: Path) -> None:
     assert sum(len(row["responses"]) for row in torn[1:]) == 1600
     keys = [record["key"] for record in rows_of(journal)]
     assert len(keys) == len(set(keys)) == whole[0]["pool"]["made"]["responses"]["drawn"]
+
+
+def test_a_judge_beside_leaves_scores_and_ratings_as_they_are(tmp_path: Path) -> None:
+    ratings = [{"rater": "ann", "rank": 1}, {"rater": "bob", "rating": 4}]
+    responses = [{"text": "all low", "score": 0.25, "ratings": ratings}, {"text": "Not So", "score": 0.75}]
+    rule = {"constraints": [{"kind": "lower"}]}
+    rows = [{"prompt": f"say {i}", "responses": responses, "meta": rule} for i in range(2)]
+    rows.append({"prompt": "held", "part": "held_out", "responses": responses})  # type: ignore[dict-item]
+    source, output = tmp_path / "people.jsonl", tmp_path / "both.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["pool", "judge", str(source), "--output", str(output), "--beside"]) == 0
+    before, _ = load_pool(PoolConfig(path=str(source)), seed=0)
+    after, _ = load_pool(PoolConfig(path=str(output)), seed=0)
+    for old, new in zip(before.train, after.train, strict=True):
+        assert [(r.text, r.score, r.ratings) for r in old.responses] == [
+            (r.text, r.score, r.ratings) for r in new.responses
+        ]
+        assert [r.judge_score for r in new.responses] == [1.0, 0.5]
+    assert after.held_out[0].responses == before.held_out[0].responses
+    head = rows_of(output)[0]["pool"]
+    assert "judge_scores" in head["made"] and "econd scores (judge_score) by verifier" in head["description"]

@@ -173,8 +173,9 @@ def test_the_digest_is_that_of_all_fields(folder: Path) -> None:
 
 
 def _all_but(example: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The fields of an example, without those named, and without the ratings of single raters."""
-    answers = [{k: v for k, v in each.items() if k != "ratings"} for each in example["responses"]]
+    """The fields of an example, without those named, and without what single raters and a judge said."""
+    plain = ("text", "score", "source")
+    answers = [{k: v for k, v in each.items() if k in plain} for each in example["responses"]]
     return {k: v for k, v in example.items() if k not in names} | {"responses": answers}
 
 

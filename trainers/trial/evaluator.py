@@ -11,8 +11,9 @@ from typing import Any
 
 from metrics.config import RewardConfig
 from metrics.reward.base import RewardModel
+from metrics.reward.people import agreement_with_people
 from metrics.reward.registry import load_reward_model
-from pools.types import Pool, Prompt
+from pools.types import Example, Pool, Prompt
 from trainers.models import load_tokenizer, resolve_model
 from trainers.spec import SeedResult, TrialSetup
 from trainers.trial.evaluate import Judged, judge
@@ -49,6 +50,10 @@ class Evaluator:
     def judge_dev(self, model: Any, *, sharded: bool) -> float:
         """The model's mean reward on the dev prompts."""
         return fmean(self._judge(model, self.setup.dev_prompts, self._dev, sharded).rewards)
+
+    def report_on_people(self, held_out: Sequence[Example]) -> dict[str, str]:
+        """How far the deciding reward model agrees with the scores of held-out responses, by name."""
+        return {"agreement with people": agreement_with_people(self._test, held_out)}
 
     def _judge(
         self,

@@ -15,7 +15,8 @@ from base.errors import CheckpointError, NonRetryableError, RewardError
 from metrics.config import RewardConfig
 from metrics.reward.report import check_is_reward
 from pools.subset import draw
-from pools.types import Pool
+from pools.two_kinds import ORDER, two_kinds
+from pools.types import Example, Pool
 from trainers.models import load_policy, resolve_model
 from trainers.spec import Prepared, SeedResult, TrialJob, TrialSetup
 from trainers.training.telemetry import release_memory, reset_peak_memory
@@ -46,15 +47,22 @@ def run_trial(job: TrialJob, pool: Pool, context: WorkerContext) -> list[SeedRes
             context.seed_ended(result)
         for seed in left:
             _report(checkpointer.results, context)
-            order = job.orders[seed]
-            examples = draw(pool.train, prompts=len(order), responses=job.responses, seed=seed, order=order)
-            if job.labels is not None:
-                examples = [job.labels.of(example, seed) for example in examples]
-            result = train_and_evaluate(examples, seed, evaluator, checkpointer, job)
+            result = train_and_evaluate(labelled(job, pool, seed), seed, evaluator, checkpointer, job)
             checkpointer.add_result(result, more=seed != left[-1])
             context.seed_ended(result)
             release_memory()
         return checkpointer.results
+
+
+def labelled(job: TrialJob, pool: Pool, seed: int) -> list[Example]:
+    """What the trial trains on with this seed: its prompts, the responses chosen, with their labels."""
+    order = job.orders[seed]
+    examples = draw(
+        pool.train, prompts=len(order), responses=job.responses, seed=seed, order=order, choice=job.choice
+    )
+    if job.human_share is not None:
+        return two_kinds(examples, job.human_share, job.labels or ORDER, seed)
+    return examples if job.labels is None else [job.labels.of(example, seed) for example in examples]
 
 
 def _report(results: Sequence[SeedResult], context: WorkerContext) -> None:
@@ -86,6 +94,8 @@ def prepare(setup: TrialSetup, pool: Pool, *, sample: FitSample | None, context:
     evaluator = Evaluator(replace(setup, reward_artifact=files), pool, context)
     model = load_policy(evaluator.path, dtype=setup.trainer.dtype).to(context.device)
     base = evaluator.result(-1, evaluator.judge(model, sharded=False))
+    if setup.compare_people and context.rank == 0:
+        report = (report or {}) | evaluator.report_on_people(pool.held_out)
     return Prepared(base=base, reward_report=report, reward_artifact=files)
 
 

@@ -14,6 +14,7 @@ from search.advice.analysis import StudyAnalysis, analyse
 from search.advice.carry_over import CarryOver, carry_over
 from search.config.cost import CostModel, Split
 from search.fit.question import Question
+from search.fit.target import believe_target
 from search.report.report import write_report
 from search.trials.record import TrialRecord
 
@@ -55,6 +56,20 @@ def judged(elsewhere: list[TrialRecord], *settings: str, recommended: Split | No
     assert study.fit is not None and study.recommendation is not None
     best = recommended or study.recommendation.best.split
     return carry_over(elsewhere, study.fit, study.question, best, asked=settings, margin=0.002, needed=0.975)
+
+
+def test_the_plan_and_the_report_find_the_same_probabilities() -> None:
+    """What ends a setting's trials stands in the report, whatever order its splits are named in."""
+    records, splits = under("algorithm sft", -0.004, noise=0.006), [Split(n, k) for n, k in CONTENDERS]
+    one = believe_target(records, splits, 0.002)
+    other = believe_target(records[::-1], [splits[0], splits[2], splits[1]], 0.002)
+    assert one is not None and other is not None
+    assert (one.splits, one.still_best, one.runner_up_better) == (
+        other.splits,
+        other.still_best,
+        other.runner_up_better,
+    )
+    assert one.forecast.mean[one.runner_up] == max(one.forecast.mean[1:])
 
 
 def test_the_same_order_carries_over() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from search.config.cost import CostModel, Split, feasible_splits, largest_split
+from search.config.cost import CostModel, Labelling, Split, feasible_splits, largest_split
 
 PRICES = st.floats(0.01, 100)
 
@@ -92,6 +92,9 @@ def test_a_split_says_how_many_raters_are_paid_for() -> None:
     model = CostModel(per_prompt=1, raters=2)
     assert model.of(Split(10, 4)) == 10 * (1 + 2 * 4)
     assert model.of(Split(10, 4, 3)) == 10 * (1 + 3 * 4)
-    assert largest_split(model, 130, 4, None, raters=3) == Split(10, 4, 3)
-    assert feasible_splits(model, 130, responses=(2, 4), raters=1) == [Split(43, 2, 1), Split(26, 4, 1)]
+    assert largest_split(model, 130, 4, None, Labelling(3)) == Split(10, 4, 3)
+    assert feasible_splits(model, 130, responses=(2, 4), labelling=Labelling(1)) == [
+        Split(43, 2, 1),
+        Split(26, 4, 1),
+    ]
     assert (str(Split(1200, 4)), str(Split(1200, 4, 2))) == ("1,200 x 4", "1,200 x 4 x 2")

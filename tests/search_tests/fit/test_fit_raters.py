@@ -77,7 +77,7 @@ def test_where_raters_were_not_varied_the_answer_says_so() -> None:
     assert fixed.recommendation is not None
     assert "raters were not varied: 3 a response" in fixed.recommendation.sentence()
     plain = study(trials(0.0, raters=(None,), agreement=None))
-    assert plain.recommendation is not None and plain.recommendation.raters == ""
+    assert plain.recommendation is not None and plain.recommendation.labelling == ""
     assert "how many raters give them was not varied" in " ".join(plain.recommendation.assumptions)
     assert "raters" not in plain.recommendation.to_dict()["recommended"]
 
@@ -112,7 +112,7 @@ def test_a_gain_that_is_not_one_of_doublings_is_seen_too() -> None:
     ]
     found = study(moved)
     assert found.fit and found.recommendation and found.recommendation.best.raters == 3
-    levels = sum(w for name, w in found.fit.to_dict()["weights"].items() if name.endswith("raters apart"))
+    levels = sum(w for name, w in found.fit.to_dict()["weights"].items() if name.endswith("labelling apart"))
     assert levels > 0.9
     two = Split(600, 4, 2)
     forecast = predict(found.fit, [two, Split(1200, 4, 1)], CURVE, own=False)

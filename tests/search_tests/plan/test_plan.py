@@ -348,3 +348,25 @@ def test_optuna_proposes_raters_where_several_are_tried() -> None:
     named.clear()
     plan().space.walk(lambda name, domain: named.append(name) or domain.middle)  # type: ignore[func-returns-value]
     assert "raters" not in named
+
+
+def chosen(trial: Trial, gain: float) -> float:
+    return rising(trial) + gain * (trial.point.response_choice == "spread")
+
+
+@pytest.mark.parametrize(("gain", "choice"), [(0.03, "spread"), (-0.03, "random")])
+def test_choices_of_responses_are_piloted_and_decided_at_equal_cost(gain: float, choice: str) -> None:
+    study = Study(plan(response_choices=["random", "spread"], trials=40), lambda trial: chosen(trial, gain))
+    stop = study.run()
+    spread = [point for point in study.points[:8] if point.response_choice == "spread"]
+    assert len(spread) == 2 and len({point.budget_fraction for point in spread}) == 2
+    assert isinstance(stop.belief, Belief) and stop.decided
+    assert stop.belief.best.response_choice == choice
+
+
+def test_optuna_proposes_choices_of_responses_where_several_are_tried() -> None:
+    space = plan(response_choices=["random", "spread"]).space
+    named: list[str] = []
+    space.walk(lambda name, domain: named.append(name) or domain.middle)  # type: ignore[func-returns-value]
+    assert "response_choice" in named and "raters" not in named
+    assert {point.response_choice for point in space.grid()} == {"random", "spread"}

@@ -9,13 +9,15 @@ import pytest
 from factories import planned
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from base.errors import ConfigError
+from search.config.cost import CostModel
 from search.config.hyperparameters import Choices, Domain, Numbers, applied
 from search.config.study import StudyConfig
 from search.plan.pilot import pilot
 from search.plan.plan import seeded
-from search.plan.space import Space, check_raters, check_responses
+from search.plan.space import Space, check_choices, check_raters, check_responses
 from search.trials.design_point import DesignPoint, Trial
 
 
@@ -225,3 +227,43 @@ def test_more_raters_than_a_pool_has_are_refused(fewest: int, said: str) -> None
     check_raters((1, 2), 2)
     with pytest.raises(ConfigError, match=said):
         check_raters((1, 3), fewest)
+
+
+def test_choices_of_responses_cost_alike_and_are_tried_in_both_sizes() -> None:
+    space = Space(search(response_choices=["far", "random"]))
+    assert [one.response_choice for one in space.labellings] == ["random", "far"]
+    points = space.grid()
+    for choice in ("random", "far"):
+        assert {p.prompts for p in points if p.response_choice == choice} == {p.prompts for p in points}
+    more = [point for point in pilot(space, ()) if point.response_choice == "far"]
+    assert len(more) == 2 and len({point.prompts for point in more}) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"search": {"response_choices": ["spread"]}}, "without random"),
+        ({"search": {"response_choices": ["random", "random"]}}, "twice: random, random"),
+        ({"search": {"response_choices": ["random", "near"]}}, "near"),
+        ({"search": {"response_choices": ["random", "far"], "prior": "studies"}}, "response choices"),
+        (
+            {"search": {"response_choices": ["random", "far"]}, "cost": {"per_generated": 0.01}},
+            "cost.generated how many candidates",
+        ),
+    ],
+)
+def test_choices_that_cannot_be_compared_or_paid_are_refused(changes: dict[str, Any], said: str) -> None:
+    tree = {"name": "s", "budget": 100, "pool": {"path": "demo"}, **changes}
+    with pytest.raises(ValidationError, match=said):
+        StudyConfig.model_validate(tree)
+
+
+def test_choices_need_responses_to_leave_out_and_pay_for_them() -> None:
+    check_choices(["spread"], (2, 4), 5, CostModel(per_generated=0.1, generated=5))
+    with pytest.raises(ConfigError, match="there is nothing to choose"):
+        check_choices(["spread"], (2,), 2, CostModel())
+    with pytest.raises(ConfigError, match="set cost.generated 8"):
+        check_choices(["far"], (2,), 8, CostModel(per_generated=0.1, generated=4))
+    with pytest.raises(ConfigError, match="set cost.generated 8"):
+        check_choices(["far"], (2,), 8, CostModel(per_judged=0.1))
+    check_choices(["spread"], (2,), 8, CostModel(per_judged=0.1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,25 @@ def test_the_page_answers_as_recommend_does(
         wanted = recommend(fit, question, seed=0)
         _same(found, wanted, setting)
     assert errors == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "labelling", [{"human_share": 0.25}, {"human_share": 0.0}, {"response_choice": "far"}]
+)
+def test_the_panel_pays_for_what_a_judge_scores(
+    browser: Any, tmp_path: Path, labelling: dict[str, Any]
+) -> None:
+    fit = fit_trials([replace(one, point=replace(one.point, **labelling)) for one in like_paper()])
+    curve, prices = like_paper_curve(), {"per_judged": 0.5, "generated": 6}
+    question = Question(BUDGET, CostModel(**prices), curve, fit.observed.levels, 400_000)
+    page = browser.new_page()
+    page.goto(write_report(tmp_path, analyse("judged", fit.records, question, seed=0)).as_uri())
+    for setting in ({"budget": 24_000}, {"budget": 30_000, "per_judged": 0.1, "raters": 2}):
+        found = page.evaluate("(setting) => whatIf.answer({...whatIf.own, ...setting})", setting)
+        cost = CostModel(**prices | {name: v for name, v in setting.items() if name != "budget"})
+        asked = Question(setting["budget"], cost, curve, fit.observed.levels, 400_000)
+        _same(found, recommend(fit, asked, seed=0), setting)
 
 
 def _same(found: dict[str, Any], wanted: Any, setting: dict[str, Any]) -> None:

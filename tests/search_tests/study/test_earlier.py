@@ -255,3 +255,16 @@ def test_trials_on_labels_of_another_kind_are_refused(tmp_path: Path) -> None:
         taken(tmp_path, path, search={"agreement": 0.75})
     with pytest.raises(ConfigError, match="labels of another kind"):
         taken(tmp_path, path, search={"raters": [1, 3]})
+    with pytest.raises(ConfigError, match="labels of another kind"):
+        taken(tmp_path, path, search={"labels": ["human"]})
+
+
+def test_choices_of_responses_come_along_with_earlier_trials(tmp_path: Path) -> None:
+    path, search = table(tmp_path / "theirs.csv", config()), {"response_choices": ["random", "spread"]}
+    assert {one.response_choice for one in taken(tmp_path, path, search=search)} == {"random"}
+    write_trials(path, [record(planned(24, 2, response_choice="spread"), 0.4, 0.5, key="s"), *trials()])
+    found = taken(tmp_path, path, search=search)
+    assert [one.response_choice for one in found] == ["spread", *["random"] * 4]
+    assert [one.point.budget_fraction for one in found][:2] == [0.5, 0.5]
+    # A study that asks for random responses alone keeps the others and does not answer with them.
+    assert len(taken(tmp_path, path)) == 5

@@ -84,6 +84,24 @@ def test_labels_of_another_kind_are_refused(folder: StudyFolder) -> None:
         folder.adopt(config(search={"agreement": 0.75}))
     with pytest.raises(ConfigError, match=r"search.raters = \[\], not \[1, 3\]"):
         folder.adopt(config(search={"raters": [1, 3]}))
+    with pytest.raises(ConfigError, match=r"search.labels = \[\], not \['human'\]"):
+        folder.adopt(config(search={"labels": ["human"]}))
+
+
+def test_other_choices_of_responses_may_be_asked_for_later(folder: StudyFolder) -> None:
+    folder.save(finished())
+    folder.adopt(config(search={"response_choices": ["random", "spread"]}))
+
+
+def test_a_study_from_before_there_were_judges_goes_on(folder: StudyFolder) -> None:
+    folder.save(finished())
+    written = folder.path / "config.yaml"
+    written.write_text(
+        "".join(line for line in written.read_text().splitlines(True) if "per_judged" not in line)
+    )
+    folder.adopt(config())
+    with pytest.raises(ConfigError, match=r"cost.per_judged"):
+        folder.adopt(config(cost={"per_judged": 0.1}))
 
 
 def test_trials_on_scores_keep_their_keys() -> None:
