@@ -15,7 +15,7 @@ from search.fit.fit import Fit
 from search.fit.forecast import Forecast, format_probability
 from search.fit.ladder import Rung, climb
 from search.fit.question import Question, predict
-from search.fit.target import believe_target
+from search.fit.target import believe_target, in_order
 from search.trials.record import TrialRecord
 
 Interval = tuple[float, float, float]  # expected, and its 95% interval
@@ -84,9 +84,9 @@ def ladder(
     if target is None or own is None:
         return None
     sizes = _sizes(records)
-    common = [
-        split for split in splits if all(split in {one.split for one in found} for found in sizes.values())
-    ]
+    common = in_order(
+        [split for split in splits if all(split in {one.split for one in found} for found in sizes.values())]
+    )
     if not sizes or len(common) < 2 or common[0] != splits[0]:
         return None
     contrast = np.eye(len(common))[1:] - np.eye(len(common))[:1]
@@ -104,7 +104,7 @@ def ladder(
         target=target,
         sizes=tuple(rung.parameters for rung in rungs),
         advised=common[0],
-        splits=tuple(common[1:]),
+        splits=common[1:],
         leads=_intervals(found_there.leads),
         responses=_intervals(found_there.gains)[0],
         prompts=_intervals(found_there.gains)[1],

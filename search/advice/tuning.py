@@ -59,9 +59,9 @@ class PerSplit:
 
     @property
     def advice_moved(self) -> bool:
-        """Whether the number of responses that is advised, or their labelling, is another."""
+        """Whether the number of responses (or raters) that is advised is another."""
         then = self.advised_once
-        return then is not None and _labels(then) != _labels(self.advised)
+        return then is not None and _labelled(then) != _labelled(self.advised)
 
     def sentences(self) -> list[str]:
         """Whether the best hyperparameters moved, and whether the advice did."""
@@ -149,5 +149,5 @@ def _advised(records: Sequence[TrialRecord], question: Question, seed: int, marg
         return None
 
 
-def _labels(split: Split) -> tuple[int, Labelling]:
+def _labelled(split: Split) -> tuple[int, Labelling]:
     return split.responses, split.labelling

@@ -157,10 +157,6 @@ class SearchConfig(Settings):
                 )
             if len(set(values)) < len(values):
                 raise ConfigError(f"search.{name} lists a value twice: {list(values)}")
-        if self.tune == "per_split" and (not self.space or self.plan == "grid"):
-            raise ConfigError(
-                'search.tune is "per_split", which needs fields in search.space and search.plan "adaptive"'
-            )
         if len(set(self.response_choices)) < len(self.response_choices):
             raise ConfigError(
                 f"search.response_choices lists a value twice: {', '.join(self.response_choices)}"
@@ -171,6 +167,10 @@ class SearchConfig(Settings):
             raise ConfigError(
                 f"search.response_choices is {', '.join(self.response_choices)}, without random: another is "
                 "recommended only where it is surely better than random, so add that"
+            )
+        if self.tune == "per_split" and (not self.space or self.plan == "grid"):
+            raise ConfigError(
+                'search.tune is "per_split", which needs fields in search.space and search.plan "adaptive"'
             )
         if self.max_cost and not self.price_per_hour:
             raise ConfigError(f"search.max_cost is {self.max_cost:g}, but search.price_per_hour is 0")

@@ -26,7 +26,7 @@ from search.plan.space import Space
 from search.trials.design_point import DesignPoint, Hyperparameters
 from search.trials.record import TrialRecord, pooled
 
-Labels: TypeAlias = tuple[int, Labelling]  # responses, and how they are labelled
+Labelled: TypeAlias = tuple[int, Labelling]  # responses, and how they are labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +61,10 @@ class SplitTuning:
         others = {k: self._space.point(k, self._space.fractions[k][0]) for k in levels}
         return {first.responses: first, **others}
 
-    def whole(self, labels: Labels) -> DesignPoint:
+    def whole(self, labelled: Labelled) -> DesignPoint:
         """Where a contender is tuned."""
-        responses, labelling = labels
-        return self._space.point(responses, self._space.whole(*labels), None, None, labelling)
+        responses, how = labelled
+        return self._space.point(responses, self._space.whole(responses, how), None, None, how)
 
     def best(self, site: DesignPoint) -> Hyperparameters | None:
         """The best of those compared at a site; None while fewer than asked for were."""
@@ -76,9 +76,9 @@ class SplitTuning:
     def _best(self) -> dict[DesignPoint, Hyperparameters | None]:
         return {}
 
-    def own(self, labels: Labels) -> Hyperparameters:
+    def own(self, labelled: Labelled) -> Hyperparameters:
         """The hyperparameters for so many responses, labelled so, as far as they are tuned."""
-        return self._steps(labels)[0]
+        return self._steps(labelled)[0]
 
     def fixed(self) -> dict[str, Scalar]:
         """The hyperparameters of every number of responses by the names that `Space.walk` calls them."""
@@ -96,7 +96,7 @@ class SplitTuning:
 
     def judging(self, record: TrialRecord) -> TrialRecord:
         """`record` without the seeds that chose, where it was trained at a site that is tuned."""
-        sites = [self.cheap.get(record.responses), self.whole(_labels(record))]
+        sites = [self.cheap.get(record.responses), self.whole(_labelled(record))]
         if not any(site and _same_split(record.point, site) and self.best(site) for site in sites):
             return record
         return replace(record, results=tuple(r for r in record.results if r.seed not in self._choosing))
@@ -109,7 +109,7 @@ class SplitTuning:
         kept = []
         for record in [*self._progress.earlier, *self._progress.finished]:
             used, at = self.judging(record), record.point.hyperparameters
-            steps = self._judged_steps(_labels(record))
+            steps = self._judged_steps(_labelled(record))
             if record.group or at == (steps or [self.once])[0]:
                 kept.append(used)
             elif at in steps:
@@ -127,26 +127,26 @@ class SplitTuning:
                 found.append(TunedAt(split=site.split, best=best, rewards=rewards, once=once))
         return found
 
-    def _steps(self, labels: Labels) -> list[Hyperparameters]:
-        """What is best by each site of so many responses, the last first, `once` at the end."""
-        nearest = min(self.cheap, key=lambda k: abs(log(k / labels[0])))
-        found = [self.best(self.whole(labels)), self.best(self.cheap[nearest]), self.once]
+    def _steps(self, labelled: Labelled) -> list[Hyperparameters]:
+        """What is best by each site of so many responses, labelled so, the last first, `once` at the end."""
+        nearest = min(self.cheap, key=lambda k: abs(log(k / labelled[0])))
+        found = [self.best(self.whole(labelled)), self.best(self.cheap[nearest]), self.once]
         return list(dict.fromkeys(one for one in found if one is not None))
 
-    def _judged_steps(self, labels: Labels) -> list[Hyperparameters]:
-        if labels not in self._judged:
-            self._judged[labels] = [one for one in self._steps(labels) if self._is_judged(labels, one)]
-        return self._judged[labels]
+    def _judged_steps(self, labelled: Labelled) -> list[Hyperparameters]:
+        if labelled not in self._judged:
+            self._judged[labelled] = [one for one in self._steps(labelled) if self._is_judged(labelled, one)]
+        return self._judged[labelled]
 
     @cached_property
-    def _judged(self) -> dict[Labels, list[Hyperparameters]]:
+    def _judged(self) -> dict[Labelled, list[Hyperparameters]]:
         return {}
 
-    def _is_judged(self, labels: Labels, hyperparameters: Hyperparameters) -> bool:
+    def _is_judged(self, labelled: Labelled, hyperparameters: Hyperparameters) -> bool:
         return any(
             self.judging(record).results
             for record in self._progress.known
-            if _labels(record) == labels and record.point.hyperparameters == hyperparameters
+            if _labelled(record) == labelled and record.point.hyperparameters == hyperparameters
         )
 
     def _at(self, site: DesignPoint, hyperparameters: Hyperparameters) -> list[TrialRecord]:
@@ -184,7 +184,7 @@ def _group(hyperparameters: Hyperparameters, point: DesignPoint) -> str:
     return f"{', '.join(shown(dict(hyperparameters)))} at {point.responses} responses{point.labelling}"
 
 
-def _labels(record: TrialRecord) -> Labels:
+def _labelled(record: TrialRecord) -> Labelled:
     return record.responses, record.point.labelling
 
 
