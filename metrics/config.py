@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator, model_validator
 
 from base.errors import ConfigError, known
@@ -60,6 +62,15 @@ class RewardConfig(Settings):
         ge=2,
         le=20,
         description="fitted: folds of the prompts, each scored by a head fitted on the others",
+    )
+    fit_head: Literal["best", "frozen"] = Field(
+        "best",
+        description="fitted: best tunes the last layers under the head as well and keeps whichever orders "
+        "more unseen pairs; frozen only reads them",
+    )
+    force: bool = Field(
+        False,
+        description="fitted: use the head even where length alone orders more of the unseen pairs",
     )
     timeout: float = Field(
         900,

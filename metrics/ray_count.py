@@ -50,7 +50,8 @@ def count_on_ray(
         Max("distinct", alias_name="distinct"), *(Sum(name, alias_name=name) for name in _SUMS)
     )
     found = codes.aggregate(*(Sum(name, alias_name=name) for name in ("distinct", *_SUMS)))
-    return Measured(**{name: int(value or 0) for name, value in found.items()})
+    prompts, tokens, total, distinct = (int(found[name] or 0) for name in (*_SUMS, "distinct"))
+    return Measured(prompts=prompts, tokens=tokens, total=total, distinct=distinct)
 
 
 class _Packer:

@@ -32,6 +32,11 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.better)
 
+    @property
+    def rows(self) -> Indices:
+        """The rows that are in some pair, in order."""
+        return np.union1d(self.better, self.worse)
+
     def where(self, mask: NDArray[np.bool_]) -> Pairs:
         """The pairs that `mask` [pairs] keeps."""
         return Pairs(self.better[mask], self.worse[mask], self.prompt[mask])
@@ -73,27 +78,44 @@ def fit(features: Matrix, pairs: Pairs, *, l2: float, start: Vector | None = Non
     return weights
 
 
-def cross_fit(
-    features: Matrix, pairs: Pairs, *, folds: int, rng: np.random.Generator
-) -> tuple[Vector, float]:
-    """Each row's value [N] by a head fitted on other prompts, and the penalty that predicts best.
+@dataclass(frozen=True)
+class Fold:
+    """A part of the prompts, the pairs of the others, and the weights fitted on those."""
+
+    rest: Pairs
+    left_out: Pairs
+    weights: Vector
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Each row's value [N] by a head fitted on other prompts (0 without a pair), and the best penalty."""
+
+    values: Vector
+    l2: float
+    folds: list[Fold]
+
+
+def cross_fit(features: Matrix, pairs: Pairs, *, folds: int, rng: np.random.Generator) -> CrossFit:
+    """Fit on all folds but one, for each of them in turn, and value the rows of that one.
 
     A fold's penalty is the one with the least log-loss on the other folds, so that its values do not
-    depend on its own scores. Rows without a pair get 0.
+    depend on its own scores. `l2` is the one with the least over all.
     """
-    values = np.zeros((len(_L2_GRID), len(features)))
     losses = np.zeros((len(_L2_GRID), folds))
     parts = []
     for fold, (rest, left_out) in enumerate(split_prompts(pairs, folds=folds, rng=rng)):
-        rows = np.union1d(left_out.better, left_out.worse)
-        values[:, rows] = _path(features, rest) @ features[rows].T
-        margins = values[:, left_out.better] - values[:, left_out.worse]
+        path = _path(features, rest)
+        margins = path @ (features[left_out.better] - features[left_out.worse]).T
         losses[:, fold] = np.logaddexp(0.0, -margins).sum(1)
-        parts.append(rows)
-    chosen = np.zeros(len(features))
-    for fold, rows in enumerate(parts):
-        chosen[rows] = values[(losses.sum(1) - losses[:, fold]).argmin(), rows]
-    return chosen, _L2_GRID[int(losses.sum(1).argmin())]
+        parts.append((rest, left_out, path))
+    values, found = np.zeros(len(features)), []
+    for fold, (rest, left_out, path) in enumerate(parts):
+        weights = path[(losses.sum(1) - losses[:, fold]).argmin()]
+        rows = left_out.rows
+        values[rows] = features[rows] @ weights
+        found.append(Fold(rest, left_out, weights))
+    return CrossFit(values, _L2_GRID[int(losses.sum(1).argmin())], found)
 
 
 def _path(features: Matrix, pairs: Pairs) -> Vector:

@@ -12,6 +12,7 @@ from search.advice.other_rewards import OtherReward, other_rewards
 from search.advice.prediction import Check, check_predictions
 from search.advice.recommend import recommend
 from search.advice.recommendation import Recommendation
+from search.advice.tuning import PerSplit
 from search.config.scale import ScaleName
 from search.fit.ensemble import Candidate
 from search.fit.fit import Fit, fit_trials
@@ -30,7 +31,9 @@ class StudyAnalysis:
     `checks` compare what earlier trials predicted with what came. `visits` to prompts are those of every
     training, where that is the same for all splits. `length` holds the length-controlled rewards, where
     answers are known, and `others` the advice by these and by further reward models. `carried` is what trials
-    under other settings say of the advice, None where no study stands behind the trials.
+    under other settings say of the advice, None where no study stands behind the trials. `reward_doubt` says
+    why what judged should not be called a reward, "" unless it was forced. `tuned` holds the
+    contenders' own best hyperparameters, None where they were tuned once or not at all.
     """
 
     name: str
@@ -46,6 +49,8 @@ class StudyAnalysis:
     length: LengthControl | None = None
     others: Sequence[OtherReward] = ()
     carried: CarryOver | None = None
+    reward_doubt: str = ""
+    tuned: PerSplit | None = None
 
     def not_above_base(self) -> list[str]:
         """A warning where the recommended split is not seen to beat the base model; else nothing."""
@@ -66,11 +71,13 @@ class StudyAnalysis:
         answer = {
             **self.recommendation.to_dict(),
             "base_reward": self.base_reward,
+            "reward_doubt": self.reward_doubt,
             "above_base": None if self.base_reward is None else not self.not_above_base(),
             "predictions": [check.to_dict() for check in self.checks],
             "length_control": self.length.to_dict() if self.length else None,
             "other_rewards": [other.to_dict() for other in self.others],
             "transfer": self.carried.to_dict() if self.carried else None,
+            "tuning": self.tuned.to_dict() if self.tuned else None,
         }
         return {"fit.json": self.fit.to_dict(), "recommendation.json": answer}
 

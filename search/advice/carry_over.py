@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from search.advice.ladder import Ladder, ladder
 from search.config.cost import Split
 from search.config.scale import RewardScale
 from search.config.transfer import AXES
@@ -80,11 +81,13 @@ class Carried:
 class CarryOver:
     """Every setting that the advice was tried under, and the names of what was not tested.
 
-    `advised` is the split among those tried there that is nearest to the recommended one.
+    `advised` is the split among those tried there that is nearest to the recommended one. `ladder` is the
+    forecast for a target size, None where none was asked for or too few sizes were tried.
     """
 
     tried: tuple[Carried, ...]
     not_tested: tuple[str, ...]
+    ladder: Ladder | None = None
 
     def line(self) -> str:
         """All of it in a line for the terminal; "" where nothing was tried."""
@@ -96,7 +99,11 @@ class CarryOver:
 
     def to_dict(self) -> dict[str, Any]:
         """As kept in recommendation.json."""
-        return {"tried": [one.to_dict() for one in self.tried], "not_tested": list(self.not_tested)}
+        return {
+            "tried": [one.to_dict() for one in self.tried],
+            "not_tested": list(self.not_tested),
+            "ladder": self.ladder.to_dict() if self.ladder else None,
+        }
 
 
 def carry_over(
@@ -107,6 +114,7 @@ def carry_over(
     *,
     asked: Sequence[str] = (),
     further_rewards: bool = False,
+    target_parameters: float | None = None,
     margin: float,
     needed: float,
     seed: int = 0,
@@ -115,7 +123,7 @@ def carry_over(
 
     `asked` are the settings that the study was to try: one without enough trials is not tested. `needed` is
     the probability that settles a setting either way; `further_rewards` says whether other reward models
-    judged too.
+    judged too; `target_parameters` as in `Ladder.target`.
     """
     found = []
     for setting in dict.fromkeys(record.point.transfer for record in records):
@@ -128,7 +136,13 @@ def carry_over(
     ]
     unfinished = [name for name in asked if name not in done]
     rewards = [] if further_rewards else ["another reward model"]
-    return CarryOver(tried=tuple(found), not_tested=(*unfinished, *missing, *rewards))
+    contenders = list(dict.fromkeys(record.split for record in records))
+    contenders.sort(key=lambda split: _distance(split, recommended))
+    return CarryOver(
+        tried=tuple(found),
+        not_tested=(*unfinished, *missing, *rewards),
+        ladder=ladder(records, fit, question, contenders, target_parameters, margin=margin, seed=seed),
+    )
 
 
 def _carried(

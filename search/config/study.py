@@ -98,10 +98,16 @@ class SearchConfig(Settings):
         description="none: these trials alone; studies: past studies are one more model of the fit",
     )
     trials: int = Field(24, ge=1, description="most trials of the study (trials)")
+    tune: Literal["once", "per_split"] = Field(
+        "once",
+        description="once: the fields in search.space are tuned at one split; per_split: also at the best "
+        "split and the runner-up, each of which is then judged at its own best by further seeds",
+    )
     hyperparameter_trials: int = Field(
         8,
         ge=1,
-        description="trials that Optuna spends on the fields in search.space, at one split (trials)",
+        description="trials that Optuna spends on the fields in search.space, at each split that is tuned "
+        "(trials)",
     )
     proposals: int = Field(
         2, ge=0, description="trials that Optuna proposes at the whole budget after the pilot (trials)"
@@ -161,6 +167,10 @@ class SearchConfig(Settings):
             raise ConfigError(
                 f"search.response_choices is {', '.join(self.response_choices)}, without random: another is "
                 "recommended only where it is surely better than random, so add that"
+            )
+        if self.tune == "per_split" and (not self.space or self.plan == "grid"):
+            raise ConfigError(
+                'search.tune is "per_split", which needs fields in search.space and search.plan "adaptive"'
             )
         if self.max_cost and not self.price_per_hour:
             raise ConfigError(f"search.max_cost is {self.max_cost:g}, but search.price_per_hour is 0")

@@ -65,6 +65,12 @@ class TransferConfig(Settings):
     steps: tuple[int, ...] = Field(
         (), description="other lengths of a training to try the advice with, matching steps (steps)"
     )
+    target_parameters: float | None = Field(
+        None,
+        gt=0,
+        description="size of the model that the advice is for, forecast where models of two sizes were tried "
+        "(parameters)",
+    )
     trials: int = Field(
         12, ge=3, description="most trials for each of these settings, three of them the first look (trials)"
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from trainers.spec import SeedResult
 
+BASE = "base model"  # the row of what precedes the first trial
 OF_TRIAL = ("seeds_done", "reward")  # what a row says of the whole trial; the rest is of the seed in training
 
 

@@ -17,6 +17,7 @@ from search.cluster.connection import ON_HEAD
 from search.config.cost import CostModel
 from search.config.hyperparameters import applied
 from search.config.transfer import MODEL
+from search.execution.board import BASE
 from search.execution.draw import choose_orders, mean_baselines, measure, selected
 from search.trials.design_point import DesignPoint, Trial
 from search.trials.record import TrialRecord
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from trainers.workers.worker_pool import WorkerPool
 
 WORK = "trial-"  # begins the name of a trial's work, the rest is its key
+PREPARE = "prepare-"  # and the work before the first trial, the rest is the study's identity
 _kept_pool: WorkerPool | None = None
 
 
@@ -163,8 +165,8 @@ def _judge_base(shared: Shared, sample: FitSample | None) -> Prepared:
     try:
         prepared: Prepared = workers.run(
             lambda context: _prepared(setup, ray.get(pool_ref), sample, context),
-            name=f"prepare-{shared.identity}",
-            label="base model",
+            name=PREPARE + shared.identity,
+            label=BASE,
         )
     finally:
         workers.close()

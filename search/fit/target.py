@@ -46,10 +46,9 @@ def believe_target(
     None unless the first and one other were trained, or while no split has two seeds, which tell the noise.
     """
     trained = {record.split for record in records if record.selection == "random"}
-    first, others = splits[0], sorted(trained.intersection(splits) - {splits[0]}, key=astuple)
-    if first not in trained or not others:
+    found = in_order([split for split in splits if split in trained])
+    if len(found) < 2 or found[0] != splits[0]:
         return None
-    found = (first, *others)
     tried = Points.at(found, [1.0] * len(found))  # whatever their diversity: only these trials are asked
     forecast = direct_forecast(Observations.from_records(records, scale), tried)
     if forecast is None:
@@ -64,3 +63,8 @@ def believe_target(
         runner_up=1 + runner_up,
         runner_up_better=float(np.mean(leads[:, runner_up] > margin)),
     )
+
+
+def in_order(splits: Sequence[Split]) -> tuple[Split, ...]:
+    """The first, then the others in one order, whatever order they are named in."""
+    return (*splits[:1], *sorted(set(splits[1:]) - set(splits[:1]), key=astuple))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
@@ -22,6 +22,7 @@ from search.plan.pilot import anchor, pilot
 from search.plan.progress import Progress
 from search.plan.space import Space
 from search.plan.step import Step, Stop, Train, Wait
+from search.plan.tuning import SplitTuning
 from search.trials.design_point import DesignPoint, Hyperparameters, Trial
 from search.trials.record import TrialRecord, pooled
 from trainers.config.trainer import TrainerConfig
@@ -49,6 +50,7 @@ class Plan:
     further: Sequence[Candidate] = ()
     _beliefs: dict[int, Belief | Undecided] = field(default_factory=dict)
     _trainers: dict[Hyperparameters, TrainerConfig] = field(default_factory=dict)
+    _tuning: tuple[Progress, SplitTuning] | None = None
 
     def __post_init__(self) -> None:
         self.config = self.space.config
@@ -77,9 +79,11 @@ class Plan:
             return self._grid(progress, belief)
         return (
             self._hyperparameter_trials(progress, propose)
+            or self._tune_cheaply(progress, propose)
             or self._pilot(progress)
             or self._verdict(belief, progress)
             or self._proposed(progress, propose, belief)
+            or self._tune_contenders(progress, propose, belief)
             or self._confirm(progress, belief)
         )
 
@@ -97,9 +101,27 @@ class Plan:
         return max(rewards, key=lambda found: (rewards[found], found == own), default=own)
 
     def records(self, progress: Progress) -> list[TrialRecord]:
-        """The trials that answer the question of the split: those with the best hyperparameters, pooled."""
+        """The trials that answer the question of the split: those with the best hyperparameters, pooled.
+
+        With `search.tune: per_split` those with a split's own best, as `SplitTuning.records` has them.
+        """
+        return self.tuning(progress).records() if self.per_split else self.records_once(progress)
+
+    def records_once(self, progress: Progress) -> list[TrialRecord]:
+        """The trials with the hyperparameters that were tuned at one split, pooled."""
         best, everything = self.hyperparameters(progress), [*progress.earlier, *progress.finished]
         return pooled(r for r in everything if r.group or r.point.hyperparameters == best)
+
+    @property
+    def per_split(self) -> bool:
+        """Whether the contenders' hyperparameters are tuned at their own splits."""
+        return self.search.tune == "per_split"
+
+    def tuning(self, progress: Progress) -> SplitTuning:
+        """What has been tuned split by split."""
+        if self._tuning is None or self._tuning[0] is not progress:
+            self._tuning = progress, SplitTuning(self.space, progress, self.hyperparameters(progress))
+        return self._tuning[1]
 
     def belief(self, progress: Progress) -> Belief | Undecided:
         """What is believed of the splits; computed once for each number of finished trials."""
@@ -142,27 +164,33 @@ class Plan:
         why = f"hyperparameters, {count + 1} of {self.search.hyperparameter_trials} at {point.split}"
         if not count:
             return Train(self._trial(point, progress), why)
+        proposed = propose(self._split_fixed(point))
+        return Train(self._trial(proposed, progress), f"{why}, proposed by Optuna")
+
+    def _split_fixed(self, point: DesignPoint) -> dict[str, Scalar]:
+        """The coordinates of `point` but its hyperparameters."""
         fixed: dict[str, Scalar] = {"responses": point.responses, "selection": point.selection}
         fixed[self.space.fraction_name(point.responses, point.labelling)] = point.budget_fraction or 0.0
         fixed |= self.space.coordinates(point.labelling)
-        proposed = propose(fixed | ({"strength": point.strength} if point.strength else {}))
-        return Train(self._trial(proposed, progress), f"{why}, proposed by Optuna")
+        return fixed | ({"strength": point.strength} if point.strength else {})
 
     def _pilot(self, progress: Progress) -> Step | None:
-        points = pilot(self.space, self.hyperparameters(progress))
+        points = [
+            self._at_own(point, progress) for point in pilot(self.space, self.hyperparameters(progress))
+        ]
         for number, point in enumerate(points, 1):
-            if point not in progress.settled:
+            if not self._is_settled(point, progress):
                 return Train(self._trial(point, progress), f"pilot, {number} of {len(points)}")
-        missing = [point for point in points if not progress.seeds_at(point)]
+        missing = [point for point in points if not self._judged(point, progress)]
         return Wait() if any(trial.point in missing for trial in progress.running) else None
 
     def _verdict(self, belief: Belief | Undecided, progress: Progress) -> Stop | None:
         """The end of the study, where the belief is sure enough and rests on trials of the whole budget."""
         if isinstance(belief, Undecided) or belief.runner_up is None:
             return None
-        if belief.prob_within_margin < self.needed:
+        if belief.prob_within_margin < self.needed or self._untuned(belief, progress):
             return None
-        if not all(progress.seeds_at(point) for point in self._required(belief, progress)):
+        if not all(self._judged(point, progress) for point in self._required(belief, progress)):
             return None
         if belief.prob_best >= self.needed:
             return Stop(f"decided: {belief.sentence()}", True, belief)
@@ -176,19 +204,100 @@ class Plan:
 
     def _proposed(self, progress: Progress, propose: Propose, belief: Belief | Undecided) -> Step | None:
         """Optuna's trials of the whole budget, informed by the pilot."""
-        best = self.hyperparameters(progress)
-        points = [trial.point for trial in progress.started if trial.point.hyperparameters == best]
-        beyond = len(points) - len(set(points) & set(pilot(self.space, best)))
-        if beyond >= self.search.proposals:
+        if (number := self._proposals(progress) + 1) > self.search.proposals:
             return None
-        fixed = dict(best)
+        once = dict(self.hyperparameters(progress))
+        fixed = self.tuning(progress).fixed() if self.per_split else once
         for labelled in self.space.labelled:
             fixed[self.space.fraction_name(*labelled)] = self.space.whole(*labelled)
         point = propose(fixed)
         if point in progress.given_up:
             return None
-        why = f"{belief.sentence()}; proposed by Optuna, {beyond + 1} of {self.search.proposals}"
+        why = f"{belief.sentence()}; proposed by Optuna, {number} of {self.search.proposals}"
         return Train(self._trial(point, progress), why, belief)
+
+    def _tune_contenders(
+        self, progress: Progress, propose: Propose, belief: Belief | Undecided
+    ) -> Step | None:
+        """Optuna's trials of the hyperparameters at the best split's and the runner-up's own budget."""
+        sites = self._untuned(belief, progress)
+        return self._tune_at(sites[0], progress, propose, belief) if sites else None
+
+    def _tune_cheaply(self, progress: Progress, propose: Propose) -> Step | None:
+        """Optuna's trials of the hyperparameters at each number of responses, as cheap as can be."""
+        if not self.per_split:
+            return None
+        tuning = self.tuning(progress)
+        sites = [site for site in tuning.cheap.values() if tuning.best(site) is None]
+        steps = [self._tune_at(site, progress, propose) for site in sites]
+        return next((step for step in steps if isinstance(step, Train)), Wait() if steps else None)
+
+    def _tune_at(
+        self,
+        site: DesignPoint,
+        progress: Progress,
+        propose: Propose,
+        belief: Belief | Undecided | None = None,
+    ) -> Step:
+        """The next trial that compares hyperparameters at a site: what is best elsewhere, then Optuna's."""
+        tuning = self.tuning(progress)
+        tried, count = tuning.tried(site), tuning.count
+        if len(tried) >= count:
+            return Wait()
+        so_far = f"{belief.sentence()}; " if belief else ""
+        why = f"{so_far}hyperparameters, {len(tried) + 1} of {count} at {site.split}"
+        for known in (tuning.once, tuning.own((site.responses, site.labelling))):
+            if known not in tried:
+                return Train(self._trial(replace(site, hyperparameters=known), progress), why, belief)
+        proposed = propose(self._split_fixed(site))
+        if proposed.hyperparameters in tried:  # of a few choices Optuna names some again
+            left = [one for one in self.space.combinations if one not in tried]
+            proposed = replace(site, hyperparameters=left[0]) if left else proposed
+        return Train(self._trial(proposed, progress), f"{why}, proposed by Optuna", belief)
+
+    def _untuned(self, belief: Belief | Undecided, progress: Progress) -> list[DesignPoint]:
+        """Where the best split's and the runner-up's hyperparameters are still to be compared."""
+        if not self.per_split or isinstance(belief, Undecided):
+            return []
+        tuning = self.tuning(progress)
+        pair = [tuning.whole((point.responses, point.labelling)) for point in self.pair(belief, progress)]
+        return [site for site in dict.fromkeys(pair) if tuning.best(site) is None]
+
+    def _at_own(self, point: DesignPoint, progress: Progress) -> DesignPoint:
+        """`point` with the best hyperparameters that are known for it."""
+        return replace(point, hyperparameters=self._own(point.responses, point.labelling, progress))
+
+    def _is_settled(self, point: DesignPoint, progress: Progress) -> bool:
+        """Whether a point is trained, in training, or given up; seeds that only chose do not count."""
+        if not self.per_split:
+            return point in progress.settled
+        running = {trial.point for trial in progress.running}
+        return bool(self._judged(point, progress)) or point in running | progress.given_up
+
+    def _judged(self, point: DesignPoint, progress: Progress) -> int:
+        """How often a point was trained to the end, by seeds that had no say in its hyperparameters."""
+        if not self.per_split:
+            return progress.seeds_at(point)
+        judging = self.tuning(progress).judging
+        return sum(len(judging(record).results) for record in progress.known if record.point == point)
+
+    def _proposals(self, progress: Progress) -> int:
+        """How many trials beyond the pilot's were started: Optuna's, and whatever followed them.
+
+        Where hyperparameters are tuned per split, of the whole budget, where nothing is tuned before.
+        """
+        best, points = self.hyperparameters(progress), [trial.point for trial in progress.started]
+        planned = pilot(self.space, best)
+        if self.per_split:
+            return self._at_whole(points) - self._at_whole(planned)
+        points = [point for point in points if point.hyperparameters == best]
+        return len(points) - len(set(points) & set(planned))
+
+    def _at_whole(self, points: Sequence[DesignPoint]) -> int:
+        """How many of the points are of the whole budget."""
+        return sum(
+            point.budget_fraction == self.space.whole(point.responses, point.labelling) for point in points
+        )
 
     def _confirm(self, progress: Progress, belief: Belief | Undecided) -> Step:
         """More seeds of the best split or the runner-up: whole budget first, then where most informative."""
@@ -216,7 +325,7 @@ class Plan:
         if isinstance(belief, Undecided):
             return [self._whole(*labelled, progress) for labelled in self.space.labelled]
         required = self._required(belief, progress)
-        if missing := [point for point in required if not progress.seeds_at(point)]:
+        if missing := [point for point in required if not self._judged(point, progress)]:
             return missing
         if len({(point.responses, point.labelling) for point in required}) == 1:
             return required
@@ -273,7 +382,7 @@ class Plan:
 
     def _nearest(self, split: Split, progress: Progress) -> DesignPoint:
         """The point with as many responses, labelled so, whose number of prompts is nearest."""
-        best = self.hyperparameters(progress)
+        best = self._own(split.responses, split.labelling, progress)
         points = [
             self.space.point(split.responses, fraction, None, best, split.labelling)
             for fraction in self.space.fractions_of(split.responses, split.labelling)
@@ -282,7 +391,14 @@ class Plan:
 
     def _whole(self, responses: int, labelling: Labelling, progress: Progress) -> DesignPoint:
         fraction = self.space.whole(responses, labelling)
-        return self.space.point(responses, fraction, None, self.hyperparameters(progress), labelling)
+        own = self._own(responses, labelling, progress)
+        return self.space.point(responses, fraction, None, own, labelling)
+
+    def _own(self, responses: int, labelling: Labelling, progress: Progress) -> Hyperparameters:
+        """The best hyperparameters known for so many responses, labelled so."""
+        if not self.per_split:
+            return self.hyperparameters(progress)
+        return self.tuning(progress).own((responses, labelling))
 
     def _trial(self, point: DesignPoint, progress: Progress) -> Trial:
         return seeded(self.config, point, progress.seeds.get(point, set()))

@@ -44,6 +44,8 @@ class Proposals:
         shape: dict[str, Any] = {name: str(domain) for name, domain in space.hyperparameters.items()} | {
             "budget_fractions": space.fractions
         }
+        if space.config.search.tune == "per_split":
+            shape["tune"] = "per_split"
         if len(space.labellings) > 1:
             shape["labelled"] = {f"{k}{how}": space.fractions_of(k, how) for k, how in space.labelled}
         self._name = f"{space.config.name} {digest({'study': identity, 'space': shape})}"
@@ -152,7 +154,7 @@ class Proposals:
 
     def _coordinates(self, point: DesignPoint) -> dict[str, tuple[Any, BaseDistribution]] | None:
         """The point's value and Optuna's distribution by name; None where the space does not hold it."""
-        values: dict[str, Any] = dict(point.hyperparameters)
+        values: dict[str, Any] = self.space.fixed_hyperparameters(point.hyperparameters)
         values |= {"responses": point.responses, "selection": point.selection, "strength": point.strength}
         values |= vars(point.labelling)
         found: dict[str, tuple[Any, BaseDistribution]] = {}

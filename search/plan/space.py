@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 from base.errors import ConfigError
@@ -123,6 +124,24 @@ class Space:
         how = "".join(f", {name} {value}" for name, value in self.coordinates(labelling).items())
         return f"budget_fraction at {responses} responses{how}"
 
+    def hyperparameter_name(self, name: str, responses: int) -> str:
+        """What `walk` calls a hyperparameter; each number of responses has its own if tuned per split."""
+        return f"{name} at {responses} responses" if self.config.search.tune == "per_split" else name
+
+    def fixed_hyperparameters(self, values: Hyperparameters) -> dict[str, Scalar]:
+        """These values by the names that `walk` calls them, whatever the number of responses."""
+        return {self.hyperparameter_name(name, k): value for name, value in values for k in self.fractions}
+
+    @cached_property
+    def combinations(self) -> list[Hyperparameters]:
+        """All hyperparameters, in order, where every one of them is a choice; else none."""
+        found = [
+            [(name, value) for value in domain.values]
+            for name, domain in sorted(self.hyperparameters.items())
+            if isinstance(domain, Choices)
+        ]
+        return list(product(*found)) if len(found) == len(self.hyperparameters) else []
+
     def grid(self) -> list[DesignPoint]:
         """Every point with the default hyperparameters, in an order that can be cut anywhere.
 
@@ -145,8 +164,11 @@ class Space:
         A coordinate whose values depend on another's has the other in its name, so that each name always
         stands for the same values and only points that can be had are ever reached.
         """
-        hyperparameters = {name: decide(name, domain) for name, domain in self.hyperparameters.items()}
         responses = decide("responses", Choices(tuple(self.fractions)))
+        hyperparameters = {
+            name: decide(self.hyperparameter_name(name, responses), domain)
+            for name, domain in self.hyperparameters.items()
+        }
         labelling = self._walk_labelling(decide)
         fractions = self.fractions_of(responses, labelling)
         fraction = decide(self.fraction_name(responses, labelling), Choices(fractions))

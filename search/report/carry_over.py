@@ -35,5 +35,6 @@ def carry_over_section(found: CarryOver | None, draw: Callable[[Figure | None, s
             if found.tried
             else []
         ),
+        *([markup.paragraph(found.ladder.sentence())] if found.ladder else []),
         *([markup.paragraph(missing)] if missing else []),
     ]

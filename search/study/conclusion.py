@@ -10,6 +10,7 @@ from base.errors import ApportionError
 from pools.types import Pool
 from search.advice.analysis import StudyAnalysis, analyse
 from search.advice.carry_over import CarryOver, carry_over
+from search.advice.tuning import PerSplit, per_split
 from search.config.study import StudyConfig
 from search.fit.question import Question
 from search.report.report import write_report
@@ -61,6 +62,8 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
         study,
         notes={**study.notes, **conductor.notes(study.recommendation.best.split), **compared},
         carried=_carried(study, config, ledger, conductor),
+        reward_doubt=ledger.reward_doubt,
+        tuned=_tuned(study, config, conductor),
     )
     for name, content in study.results().items():
         folder.write_json(name, content)
@@ -81,9 +84,26 @@ def _carried(
         study.recommendation.best.split,
         asked=[setting.name for setting in config.transfer.settings],
         further_rewards=bool(config.further_rewards),
+        target_parameters=config.transfer.target_parameters,
         margin=study.recommendation.margin,
         needed=conductor.plan.needed,
         seed=config.seed,
+    )
+
+
+def _tuned(study: StudyAnalysis, config: StudyConfig, conductor: Conductor) -> PerSplit | None:
+    """What was tuned split by split, and the advice without that."""
+    if study.fit is None or study.recommendation is None or not conductor.plan.per_split:
+        return None
+    return per_split(
+        conductor.tuned,
+        conductor.plan.hyperparameters(conductor.progress),
+        study.fit,
+        study.recommendation.best.split,
+        conductor.plan.records_once(conductor.progress),
+        study.question,
+        seed=config.seed,
+        margin=study.recommendation.margin,
     )
 
 

@@ -17,6 +17,7 @@ from search.plan.progress import Progress
 from search.plan.proposals import Proposals
 from search.plan.step import Step, Stop, Train, Wait
 from search.plan.transfer import TransferPlan
+from search.plan.tuning import TunedAt
 from search.study.ledger import Ledger
 from search.terminal.display import Display
 from search.terminal.live import Running, Standing
@@ -101,6 +102,11 @@ class Conductor:
         return self.plan.records(self.progress)
 
     @property
+    def tuned(self) -> list[TunedAt]:
+        """The splits that were tuned apart and judged."""
+        return self.plan.tuning(self.progress).found()
+
+    @property
     def reason(self) -> str:
         """Why the study stopped; empty while it runs."""
         return self.stopped.reason if self.stopped else ""
@@ -124,7 +130,13 @@ class Conductor:
                 "counts how far a split's own trials lie off the models, and compares only the responses "
                 "that were asked for"
             )
-        if best:
+        if best and self.plan.per_split:
+            notes["hyperparameters"] = (
+                f"{', '.join(shown(dict(best)))}, the best at one split, wherever no other is named; trials "
+                "with them at a number of responses with a best of its own count as a group that lies higher "
+                "or lower"
+            )
+        elif best:
             left = sum(record.point.hyperparameters != best for record in self.progress.finished)
             notes["hyperparameters"] = (
                 f"{', '.join(shown(dict(best)))}; the best at one split, and {left} trials with other "

@@ -33,6 +33,8 @@ FREE = (
     "pool.stream_above",
     "reward.timeout",
     "dev_reward.timeout",
+    "reward.force",
+    "dev_reward.force",
 )
 # Fields that studies had not always; empty, they change nothing.
 NEWER = ("further_rewards", "cost.per_judged")
@@ -238,9 +240,24 @@ def study_identity(config: StudyConfig, pool_digest: str) -> str:
 def compared(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves of a configuration as studies are compared by them.
 
-    Without those of NEWER where they are empty, as studies were before there could be any.
+    Without those of NEWER where they are empty, and `fit_head` where no layers are tuned, as studies were
+    before there could be any.
     """
-    return {name: value for name, value in flat(tree).items() if name not in NEWER or value}
+    found = dict(tree)
+    for name in ("reward", "dev_reward"):
+        if found.get(name):
+            found[name] = _judging(found[name])
+    found["further_rewards"] = [
+        {name: value for name, value in _judging(one).items() if name != "force"}
+        for one in found.get("further_rewards") or ()
+    ]
+    return {name: value for name, value in flat(found).items() if name not in NEWER or value}
+
+
+def _judging(reward: Mapping[str, Any]) -> dict[str, Any]:
+    """A reward model's fields, `fit_head` only where layers are tuned."""
+    tunes = reward.get("kind") == "fitted" and reward.get("fit_head") == "best"
+    return {name: value for name, value in reward.items() if name != "fit_head" or tunes}
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

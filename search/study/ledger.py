@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
+from metrics.reward.report import FittedReport, check_is_reward
 from search.config.study import StudyConfig
 from search.execution.trial import WORK
 from search.study.earlier import without
@@ -38,7 +37,7 @@ class Ledger:
         self.failures: dict[str, str] = {}
         self.base_reward: float | None = None
         self.base: SeedResult | None = None
-        self.reward_report: Mapping[str, Any] | None = None
+        self.reward_report: FittedReport | None = None
         self._read_base()
 
     @property
@@ -64,19 +63,26 @@ class Ledger:
 
     def _read_base(self) -> None:
         if kept := self.folder.base(self.identity):
-            self.base_reward, self.reward_report = kept["base"]["reward"], kept["reward_report"]
+            self.base_reward, report = kept["base"]["reward"], kept["reward_report"]
+            self.reward_report = FittedReport.from_dict(report) if report else None
             # What earlier trials tell of the base model is its reward alone.
             self.base = SeedResult.from_dict(kept["base"]) if "answers" in kept["base"] else None
 
     def reward_notes(self) -> dict[str, str]:
         """What a fitted reward model is worth, by name; nothing where none was fitted."""
-        return {
-            f"reward model {name.replace('_', ' ')}": f"{value:.3f}"
-            if isinstance(value, float)
-            else str(value)
-            for name, value in (self.reward_report or {}).items()
-            if value != ""
-        }
+        return self.reward_report.notes() if self.reward_report else {}
+
+    @property
+    def reward_doubt(self) -> str:
+        """Why the study's rewards should not be called so; "" unless a fitted model was forced to judge."""
+        doubt = self.reward_report.doubt if self.reward_report else ""
+        return f"Not a reward, but forced: {doubt}." if doubt else ""
+
+    def check_reward(self) -> None:
+        """Raise RewardError where a fitted model was once forced to be used, and no longer is."""
+        models = (self.config.reward, *self.config.further_rewards, self.config.dev_reward)
+        if self.reward_report:
+            check_is_reward(self.reward_report, force=any(one.force for one in models if one))
 
     @property
     def interrupted(self) -> list[Trial]:

@@ -53,6 +53,7 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
     identity, dataset = study_identity(config, pool_digest), _dataset(config.pool.path, pool, pool_digest)
     with stoppable() as arm, tracked(folder, config, identity, dataset) as (projection, attempts):
         ledger = Ledger(config, folder, display, projection, attempts)
+        ledger.check_reward()
         if earlier.trials:
             ledger.write_table()
         tokens = tokenize_pool(config.model.name, pool, display)

@@ -14,7 +14,7 @@ from pools.types import Pool
 from search.cluster.capacity import concurrent_trials
 from search.cluster.connection import ON_HEAD
 from search.config.study import StudyConfig
-from search.execution.trial import WORK, Shared, execute, judge_base
+from search.execution.trial import PREPARE, WORK, Shared, execute, judge_base
 from search.study.conductor import Conductor
 from search.study.inputs import Inputs
 from search.study.ledger import Ledger
@@ -96,6 +96,8 @@ def _judge_base(shared: Shared, pool: Pool, ledger: Ledger, *, seed: int) -> Non
     ledger.keep_base(judge_base(shared, sample))
     for name, value in ledger.reward_notes().items():
         ledger.display.say(f"  {name}: {value}")
+    with suppress(OSError):  # the stages of the fit, now in the study's folder
+        discard(shared.checkpoints, PREPARE + shared.identity)
 
 
 def _shared(config: StudyConfig, inputs: Inputs, ledger: Ledger, board: Any) -> Shared:

@@ -11,6 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from search.execution.board import BASE
+
 Row = Mapping[str, float]  # a running trial's latest figures, as on `search.execution.board`
 Rows = Mapping[str, Row]
 BAR = 16  # characters
@@ -64,8 +66,9 @@ def time_left(standing: Standing) -> str:
 
 
 def notes(standing: Standing, rows: Rows | None) -> dict[str, str]:
-    """A line for each running trial, by its label; without those that have reported nothing yet."""
+    """A line for each running trial, by its label, and for a reward model's fit, if they reported any."""
     found = {trial.label: _note(trial, _own(trial, rows or {})) for trial in standing.running}
+    found[BASE] = _preparing(rows or {})
     return {label: f"{label}: {note}" for label, note in found.items() if note}
 
 
@@ -73,6 +76,8 @@ def drawn(standing: Standing, rows: Rows | None) -> RenderableType:
     """The live view: the study's lines, then one with a bar for each running trial; `rows` may be unknown."""
     lines = facts(standing)
     lines[TRIALS] += time_left(standing)
+    if note := _preparing(rows or {}):
+        lines[BASE] = f"{BASE}: {note}"
     table = Table.grid(padding=(0, 2))
     for trial in standing.running:
         row = _own(trial, rows or {})
@@ -81,6 +86,12 @@ def drawn(standing: Standing, rows: Rows | None) -> RenderableType:
         note = _note(trial, row) or ("" if rows is None else "starting")
         table.add_row(Text(f"  {trial.label}"), bar, Text(f"{minutes}:{seconds:02}"), Text(note))
     return Group(*(Text(f"  {line}") for line in lines.values()), table)
+
+
+def _preparing(rows: Rows) -> str:
+    """How far the reward model's fit is; "" where none is being fitted."""
+    share = rows.get(BASE, {}).get("fitted", 1.0)
+    return f"fitting the reward model, {share:.0%}" if share < 1 else ""
 
 
 def _own(trial: Running, rows: Rows) -> Row:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from support.tiny_models import byte_tokenizer, tiny_llama
 
-from base.errors import RewardError
+from base.errors import NonRetryableError, RewardError
 from metrics.config import RewardConfig
-from metrics.reward.fitted import fit_sample
+from metrics.reward.fitted import RewardFit, fit_sample
 from pools.types import Example, MemoryExamples, Pool, Prompt, Response
 from search.execution.trial import setup_at
 from search.study.folder import StudyFolder
@@ -31,8 +31,12 @@ def setup(tmp_path: Path) -> TrialSetup:
         model=ModelConfig(name=str(tmp_path / "model"), max_prompt_tokens=32, max_response_tokens=16),
         trainer=TrainerConfig(dtype="fp32"),
         evaluation=EvaluationConfig(max_new_tokens=4),
-        reward=RewardConfig(kind="fitted"),
+        reward=RewardConfig(kind="fitted", fit_head="frozen", force=True),
     )
+
+
+def stored(folder: Path) -> LocalContext:
+    return LocalContext(checkpoints=folder / "checkpoints" / "prepare")
 
 
 def test_what_was_fitted_elsewhere_judges_here_and_after_a_restart(setup: TrialSetup, tmp_path: Path) -> None:
@@ -41,7 +45,7 @@ def test_what_was_fitted_elsewhere_judges_here_and_after_a_restart(setup: TrialS
         for n in range(12)
     )
     pool = Pool(name="counting", train=train, held_out=(Example(Prompt("Say more."), ()),))
-    prepared = prepare(setup, pool, sample=fit_sample(train, setup.reward, seed=0), context=LocalContext())
+    prepared = prepare(setup, pool, sample=fit_sample(train, setup.reward, seed=0), context=stored(tmp_path))
     assert set(prepared.reward_artifact) == {"head.json", "head.safetensors"}
     assert sum(map(len, prepared.reward_artifact.values())) < 10_000
 
@@ -65,7 +69,7 @@ def test_a_fitted_reward_reads_the_studys_model_whichever_is_trained(
         for n in range(12)
     )
     pool = Pool(name="counting", train=train, held_out=(Example(Prompt("Say more."), ()),))
-    prepared = prepare(setup, pool, sample=fit_sample(train, setup.reward, seed=0), context=LocalContext())
+    prepared = prepare(setup, pool, sample=fit_sample(train, setup.reward, seed=0), context=stored(tmp_path))
     tiny_llama(vocab_size=300, max_position_embeddings=512, hidden_size=48).save_pretrained(
         tmp_path / "other"
     )
@@ -79,3 +83,24 @@ def test_a_fitted_reward_reads_the_studys_model_whichever_is_trained(
     assert 0 <= judged.rewards[0] <= 1
     with pytest.raises(RewardError, match="another base model|features"):
         Evaluator(replace(there, reward_base=""), pool, LocalContext())
+
+
+def test_what_knows_less_than_length_is_refused_with_both_figures_and_not_fitted_again_where_forced(
+    setup: TrialSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = MemoryExamples(
+        Example(Prompt(f"Say {n}."), tuple(Response("same " * k, score=k) for k in (1, 2, 3)))
+        for n in range(12)
+    )
+    pool = Pool(name="counting", train=train, held_out=(Example(Prompt("Say more."), ()),))
+    blind = RewardConfig(kind="fitted", fit_folds=2, max_response_tokens=1)  # all answers look the same
+    sample, context = fit_sample(train, blind, seed=0), stored(tmp_path)
+    with pytest.raises(NonRetryableError, match=r"50.0% of unseen .* in 100.0%: .*reward.force: true"):
+        prepare(replace(setup, reward=blind), pool, sample=sample, context=context)
+    assert context.updates[0].keys() == {"fitted"} and 0 < context.updates[0]["fitted"] < 1
+
+    monkeypatch.setattr(RewardFit, "run", None)
+    forced = blind.model_copy(update={"force": True})
+    prepared = prepare(replace(setup, reward=forced), pool, sample=sample, context=context)
+    assert prepared.reward_report is not None and prepared.reward_report["length_accuracy"] == 1.0
+    assert prepared.base.rewards == (0.5,)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.memory_reward import MemoryReward
 from support.tiny_rewards import (
+    choose_tuned,
     examples_rewarding,
     save_base_model,
     save_decoder_reward,
@@ -40,7 +41,7 @@ RESPONSES = [
 
 
 @pytest.fixture(
-    scope="module", params=["memory", "verifier", "hf decoder", "hf plain", "hf encoder", "fitted"]
+    scope="module", params=["memory", "verifier", "hf decoder", "hf plain", "hf encoder", "fitted", "tuned"]
 )
 def reward(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RewardModel:
     folder = tmp_path_factory.mktemp("reward")
@@ -48,20 +49,24 @@ def reward(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         return MemoryReward({"yes": 1.0, "no.": 0.0})
     if request.param == "verifier":
         return load_reward_model(RewardConfig(), artifact=None, base_model="", device="cpu")
-    if request.param == "fitted":
-        return fitted(folder)
+    if request.param in ("fitted", "tuned"):
+        return fitted(folder, tuned=request.param == "tuned")
     save = {"hf decoder": save_decoder_reward, "hf encoder": save_encoder_reward}.get(request.param)
     path = save(folder) if save else save_decoder_reward(folder, chat=False)
     config = RewardConfig(kind="hf", model=str(path), batch_tokens=400)
     return load_reward_model(config, artifact=None, base_model="", device="cpu")
 
 
-def fitted(folder: Path) -> RewardModel:
-    base = str(save_base_model(folder / "base"))
-    config = RewardConfig(kind="fitted", fit_folds=2, batch_tokens=400)
-    artifact = folder / "head"
+def fitted(folder: Path, *, tuned: bool) -> RewardModel:
+    base, artifact = str(save_base_model(folder / "base", layers=5)), folder / "head"
+    config = RewardConfig(kind="fitted", fit_folds=2, batch_tokens=400, force=True)
+    if not tuned:
+        config = config.model_copy(update={"fit_head": "frozen"})
     sample = fit_sample(examples_rewarding("a", prompts=12), config, seed=0)
-    fit_reward_model(sample, base_model=base, directory=artifact, config=config, device="cpu")
+    if tuned:
+        choose_tuned(sample, artifact, config)
+    report = fit_reward_model(sample, base_model=base, directory=artifact, config=config, device="cpu")
+    assert report.head == ("tuned" if tuned else "frozen")
     return load_reward_model(config, artifact=artifact, base_model=base, device="cpu")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import numpy as np
 import torch
+from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.decoders import ByteLevel
 from tokenizers.processors import TemplateProcessing
@@ -19,6 +21,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from metrics.config import RewardConfig
+from metrics.reward.fitted import FitSample, stages
 from pools.types import Example, Prompt, Response
 
 _CHAT = (
@@ -66,6 +70,15 @@ def examples_rewarding(letter: str, *, prompts: int, responses: int = 4, seed: i
         Example(Prompt(f"Prompt {i}"), tuple(Response(text, text.count(letter) / len(text)) for text in row))
         for i, row in enumerate(texts)
     ]
+
+
+def choose_tuned(sample: FitSample, directory: Path, config: RewardConfig) -> None:
+    """Leave behind what folds of tuned layers find that order every unseen pair, so that these are chosen."""
+    scores = np.array([response.score for example in sample.examples for response in example.responses])
+    directory.mkdir(parents=True, exist_ok=True)
+    for stage in stages(config)[:-1]:
+        tensors = {"rows": np.arange(len(scores)), "values": scores}
+        save_file(tensors, directory / f"{stage}.safetensors")
 
 
 def _save(

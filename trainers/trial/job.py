@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from shutil import copyfile
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from base.errors import CheckpointError, NonRetryableError, RewardError
 from metrics.config import RewardConfig
+from metrics.reward.report import check_is_reward
 from pools.subset import draw
 from pools.two_kinds import ORDER, two_kinds
 from pools.types import Example, Pool
@@ -77,16 +81,16 @@ def fitted_config(setup: TrialSetup) -> RewardConfig | None:
 def prepare(setup: TrialSetup, pool: Pool, *, sample: FitSample | None, context: WorkerContext) -> Prepared:
     """What all trials need: the fitted reward model, where one is configured, and the base model's reward.
 
-    The head is fitted once, on rank 0, on the scores of `sample` (`metrics.reward.fitted`). Its files (a few
-    kilobytes) are returned, since trials may run on other machines.
+    The head is fitted once, on rank 0, on the scores of `sample` (`metrics.reward.fitted`), and resumes after
+    the last stage that was saved. Its files (a few kilobytes, with tuned layers about a megabyte) are
+    returned, since trials may run on other machines. Raises NonRetryableError on all workers where length
+    alone orders answers better than the head, and its use is not forced.
     """
     files: dict[str, bytes] = {}
     report: dict[str, Any] | None = None
     config = fitted_config(setup)
-    if config and sample and context.rank == 0:
-        files, report = _fit(config, setup.model.name, sample, context.device)
-    if config:
-        files = all_gather(files, context)[0]
+    if config and sample:
+        files, report = _fit(config, setup, sample, context)
     evaluator = Evaluator(replace(setup, reward_artifact=files), pool, context)
     model = load_policy(evaluator.path, dtype=setup.trainer.dtype).to(context.device)
     base = evaluator.result(-1, evaluator.judge(model, sharded=False))
@@ -96,17 +100,66 @@ def prepare(setup: TrialSetup, pool: Pool, *, sample: FitSample | None, context:
 
 
 def _fit(
-    config: RewardConfig, model: str, sample: FitSample, device: str
+    config: RewardConfig, setup: TrialSetup, sample: FitSample, context: WorkerContext
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The fitted reward model's files by name, and its report."""
-    from metrics.reward.fitted import fit_reward_model
+    """The fitted reward model's files by name, and its report: a collective, the work of rank 0."""
+    from metrics.reward.fitted import ARTIFACT, RewardFit, read_report, stages
 
-    with tempfile.TemporaryDirectory() as folder:
-        report = fit_reward_model(
+    with tempfile.TemporaryDirectory() as name, context.restored() as kept:
+        folder = Path(name)
+        _copy_files(kept, folder)
+        counted = _Counted(context)
+        fitting = RewardFit(
             sample,
-            base_model=resolve_model(model),
-            directory=Path(folder),
+            base_model=resolve_model(setup.model.name),
+            directory=folder,
             config=config,
-            device=device,
+            device=context.device,
+            progress=counted,
         )
-        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}, asdict(report)
+        counted.total = fitting.answers
+        for stage in stages(config):
+            if not fitting.done(stage):
+                if context.rank == 0:
+                    fitting.run(stage)
+                _save(stage, folder, setup, context)
+        files = {file: (folder / file).read_bytes() for file in ARTIFACT} if context.rank == 0 else {}
+        files = all_gather(files, context)[0]
+        for file, content in files.items():
+            (folder / file).write_bytes(content)
+        report = read_report(folder)
+    try:
+        check_is_reward(report, force=config.force)
+    except RewardError as error:  # on every worker, so that none waits for another
+        raise NonRetryableError(str(error)) from error
+    return files, asdict(report)
+
+
+def _save(stage: str, folder: Path, setup: TrialSetup, context: WorkerContext) -> None:
+    """Save the files of all stages so far as a checkpoint: a collective."""
+
+    def write(target: Path) -> None:
+        if context.rank == 0:
+            _copy_files(folder, target)
+
+    if setup.checkpoints.every:
+        with suppress(CheckpointError):  # a fit that cannot be resumed goes on
+            context.save(stage, write)
+
+
+def _copy_files(source: Path | None, target: Path) -> None:
+    """Copy the files of `source`, without folders in it; None has none."""
+    for path in source.iterdir() if source else ():
+        if path.is_file():
+            copyfile(path, target / path.name)
+
+
+class _Counted:
+    """Reports which share of the answers a fit has gone through."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context, self._done, self.total = context, 0, 1
+
+    def __call__(self, answers: int) -> None:
+        self._done += answers
+        self._context.progress({"fitted": min(self._done / self.total, 1.0)})

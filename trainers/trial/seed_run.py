@@ -150,9 +150,14 @@ class _SeedRun:
             history=training.history,
             best_step=self.best.step if self.best.reward is not None else None,
             dev_reward=self.best.reward,
-            telemetry=training.telemetry() | costs,
+            telemetry=training.telemetry() | costs | {"parameters": float(parameters_of(self.model))},
             notes=[f"no checkpoint could be written: {error}"] if error else [],
         )
+
+
+def parameters_of(model: torch.nn.Module) -> int:
+    """How many parameters the model has, over all workers where these share them (ZeRO-3)."""
+    return sum(getattr(one, "ds_numel", one.numel()) for one in model.parameters())
 
 
 def add_policy(result: SeedResult, model: Any, evaluator: Evaluator, job: TrialJob) -> SeedResult:

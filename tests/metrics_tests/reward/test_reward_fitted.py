@@ -17,10 +17,11 @@ from metrics.config import RewardConfig
 from metrics.reward.bradley_terry import Pairs, accuracy, cross_fit, fit, pairs_of, split_prompts
 from metrics.reward.dialogue import Window, encode
 from metrics.reward.features import Features
-from metrics.reward.fitted import FittedReport, FittedReward, fit_reward_model, fit_sample
+from metrics.reward.fitted import FittedReward, fit_reward_model, fit_sample
+from metrics.reward.report import FittedReport
 from pools.types import Example, Prompt, Response
 
-CONFIG = RewardConfig(kind="fitted", fit_folds=3)
+CONFIG = RewardConfig(kind="fitted", fit_folds=3, fit_head="frozen")
 
 
 @given(st.lists(st.lists(st.sampled_from([0.0, 0.5, 1.0]), max_size=5), max_size=5))
@@ -54,15 +55,15 @@ def test_the_penalty_shrinks_the_weights() -> None:
 
 def test_the_fit_recovers_a_linear_preference() -> None:
     features, pairs, truth = linear_ground(seed=1)
-    _, l2 = cross_fit(features, pairs, folds=3, rng=np.random.default_rng(0))
-    assert np.corrcoef(fit(features, pairs, l2=l2), truth)[0, 1] > 0.9
+    found = cross_fit(features, pairs, folds=3, rng=np.random.default_rng(0))
+    assert np.corrcoef(fit(features, pairs, l2=found.l2), truth)[0, 1] > 0.9
 
 
 def test_cross_fitted_values_owe_nothing_to_their_own_scores() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(400, 300))
     pairs = pairs_of(rng.random((100, 4)).tolist())
-    values, _ = cross_fit(features, pairs, folds=4, rng=rng)
+    values = cross_fit(features, pairs, folds=4, rng=rng).values
     assert accuracy(features @ fit(features, pairs, l2=0.01), pairs)[0] > 0.9
     share, error = accuracy(values, pairs)
     assert abs(share - 0.5) < 3 * error

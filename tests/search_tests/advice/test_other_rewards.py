@@ -57,6 +57,13 @@ def test_a_model_that_ranks_splits_the_other_way_is_the_first_thing_said(tmp_pat
     assert kept["other_rewards"][0]["changes"] and kept["other_rewards"][0]["name"] == OTHER
 
 
+def test_a_reward_that_should_not_be_called_one_is_doubted_in_the_first_line(tmp_path: Path) -> None:
+    study = replace(asked(records(reversed_=False)), reward_doubt="Not a reward, but forced: 60% & 70%.")
+    html = write_report(tmp_path, study).read_text()
+    assert "Not a reward, but forced: 60% &amp; 70%." in html[: html.index("Reward on diversity")]
+    assert study.results()["recommendation.json"]["reward_doubt"] == study.reward_doubt
+
+
 def test_a_model_that_agrees_is_reported_below(tmp_path: Path) -> None:
     study = asked(records(reversed_=False))
     (other,) = study.others

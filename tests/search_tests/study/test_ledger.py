@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,13 @@ from factories import record
 from rich.console import Console
 from support.tracked_studies import nowhere
 
+from base.errors import RewardError
+from metrics.config import RewardConfig
+from metrics.reward.report import FittedReport
 from search.config.study import StudyConfig
 from search.plan.plan import seeded
 from search.plan.space import Space
-from search.study.folder import StudyFolder
+from search.study.folder import StudyFolder, study_identity
 from search.study.ledger import Ledger
 from search.study.tracked import StudyRuns, open_study, tracked
 from search.terminal.display import Display
@@ -164,3 +168,27 @@ def test_the_base_reward_of_another_study_is_not_taken(book: Book) -> None:
     book.ledger.keep_base(Prepared(base=finished(0, 0.4, 0.6).results[0]))
     same, other = (book.opened(Attempts(book.folder.attempts, name)) for name in ("study", "another"))
     assert same.base_reward == 0.4 and other.base_reward is None
+
+
+BELOW = FittedReport(
+    prompts=40, pairs=200, accuracy=0.6, accuracy_se=0.02, length_accuracy=0.7, l2=1.0, warning=""
+)
+
+
+def test_a_study_that_was_forced_to_use_a_head_below_length_goes_on_only_where_it_still_is(
+    book: Book,
+) -> None:
+    base = finished(0, 0.4, 0.6).results[0]
+    book.ledger.keep_base(Prepared(base=base, reward_report=asdict(BELOW)))
+    with pytest.raises(RewardError, match=r"60.0% .* 70.0%.*reward.force"):
+        book.ledger.check_reward()
+    assert book.ledger.reward_doubt.startswith("Not a reward, but forced: the fitted reward ranks")
+    forced = CONFIG.model_copy(update={"reward": RewardConfig(kind="fitted", force=True)})
+    ledger = Ledger(
+        forced, book.folder, Display(book.console), nowhere(), Attempts(book.folder.attempts, "study")
+    )
+    ledger.check_reward()
+    assert "used all the same (reward.force)" in ledger.reward_notes()["reward model forced"]
+    assert study_identity(forced, "") == study_identity(
+        CONFIG.model_copy(update={"reward": RewardConfig(kind="fitted")}), ""
+    )

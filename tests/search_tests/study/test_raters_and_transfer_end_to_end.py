@@ -50,7 +50,7 @@ def flags(other: Path, judged: Path) -> list[str]:
         "--pool.path", str(judged),
         "--transfer.models", str(other), "--transfer.trials", "3",
         "--checkpoints.keep_policies", "all",
-        "--further-rewards", "[{kind: fitted, fit_prompts: 12, fit_folds: 2}]",
+        "--further-rewards", "[{kind: fitted, fit_prompts: 12, fit_folds: 2, force: true}]",
     ]  # fmt: skip
 
 

@@ -111,6 +111,14 @@ def test_the_view_holds_the_study_and_its_running_trials() -> None:
     assert len(lines) == 5
 
 
+def test_the_fit_of_a_reward_model_is_followed_until_it_is_done() -> None:
+    standing = replace(STANDING, running=[])
+    fitting: Rows = {"base model": {"fitted": 0.414}}
+    assert notes(standing, fitting) == {"base model": "base model: fitting the reward model, 41%"}
+    assert "fitting the reward model, 41%" in picture(standing, fitting)
+    assert not notes(standing, {"base model": {"fitted": 1.0}}) and not notes(standing, {})
+
+
 def test_nothing_is_said_of_what_is_not_known() -> None:
     fresh = Standing(
         finished=0, failed=0, trials=4, best=None, base_reward=0.5, belief="", running=[], seconds_left=None
