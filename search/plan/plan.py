@@ -48,7 +48,7 @@ class Plan:
     space: Space
     curve: DiversityCurve
     further: Sequence[Candidate] = ()
-    _beliefs: dict[int, Belief | Undecided] = field(default_factory=dict)
+    _beliefs: dict[tuple[object, ...], Belief | Undecided] = field(default_factory=dict)
     _trainers: dict[Hyperparameters, TrainerConfig] = field(default_factory=dict)
     _tuning: tuple[Progress, SplitTuning] | None = None
 
@@ -70,18 +70,25 @@ class Plan:
         return Wait() if isinstance(step, Stop) and progress.running else step
 
     def _next(self, progress: Progress, propose: Propose) -> Step:
-        belief = self.belief(progress)
         if limit := limit_reached(self.search, progress):
+            belief = self.belief(progress)
             return self._verdict(belief, progress) or Stop(f"{limit}; {belief.sentence()}", False, belief)
         if left := [trial for trial in progress.interrupted if trial not in progress.started]:
             return Train(left[0], "it was running when the study was stopped")
         if self.search.plan == "grid":
-            return self._grid(progress, belief)
+            return self._grid(progress, self.belief(progress))
         return (
             self._hyperparameter_trials(progress, propose)
             or self._tune_cheaply(progress, propose)
             or self._pilot(progress)
-            or self._verdict(belief, progress)
+            or self._after_pilot(progress, propose)
+        )
+
+    def _after_pilot(self, progress: Progress, propose: Propose) -> Step:
+        """What the belief says is next."""
+        belief = self.belief(progress)
+        return (
+            self._verdict(belief, progress)
             or self._proposed(progress, propose, belief)
             or self._tune_contenders(progress, propose, belief)
             or self._confirm(progress, belief)
@@ -124,17 +131,13 @@ class Plan:
         return self._tuning[1]
 
     def belief(self, progress: Progress) -> Belief | Undecided:
-        """What is believed of the splits; computed once for each number of finished trials."""
-        count = len(progress.finished)
-        if count not in self._beliefs:
-            found = believe(
-                self.records(progress),
-                self.question,
-                self.search.practical_margin,
-                further=self.further,
-            )
-            self._beliefs = {count: found}
-        return self._beliefs[count]
+        """What is believed of the splits; computed once for the same records."""
+        records = self.records(progress)
+        known = tuple((record.point, record.group, record.rewards) for record in records)
+        if known not in self._beliefs:
+            found = believe(records, self.question, self.search.practical_margin, further=self.further)
+            self._beliefs = {known: found}
+        return self._beliefs[known]
 
     def work(self, point: DesignPoint) -> float:
         """Responses that one training encodes, as far as they differ between points."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from factories import record
 
+from search.config.cost import PLAIN
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
 from search.plan.belief import Belief
@@ -122,7 +123,7 @@ def test_seeds_that_chose_do_not_judge(apart: Study) -> None:
         assert own and all(seed > 1 for r in own for seed in r.seeds)
         assert all(r.point.hyperparameters == found.best for r in own)
         assert len(found.rewards) == sum(len(r.seeds) for r in own) and len(found.once) == 2
-    assert dict(tuning.own((4, None)))[RATE] == 1e-4 and dict(tuning.own((3, None)))[RATE] == 1e-5
+    assert dict(tuning.own((4, PLAIN)))[RATE] == 1e-4 and dict(tuning.own((3, PLAIN)))[RATE] == 1e-5
 
 
 def test_trials_of_an_earlier_best_lie_higher_or_lower(apart: Study) -> None:
