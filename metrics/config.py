@@ -64,7 +64,7 @@ class RewardConfig(Settings):
         description="fitted: folds of the prompts, each scored by a head fitted on the others",
     )
     fit_head: Literal["best", "frozen"] = Field(
-        "best",
+        "frozen",
         description="fitted: best tunes the last layers under the head as well and keeps whichever orders "
         "more unseen pairs; frozen only reads them",
     )

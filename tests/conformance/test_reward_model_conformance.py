@@ -59,9 +59,9 @@ def reward(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def fitted(folder: Path, *, tuned: bool) -> RewardModel:
     base, artifact = str(save_base_model(folder / "base", layers=5)), folder / "head"
-    config = RewardConfig(kind="fitted", fit_folds=2, batch_tokens=400, force=True)
-    if not tuned:
-        config = config.model_copy(update={"fit_head": "frozen"})
+    config = RewardConfig(
+        kind="fitted", fit_folds=2, fit_head="best" if tuned else "frozen", batch_tokens=400, force=True
+    )
     sample = fit_sample(examples_rewarding("a", prompts=12), config, seed=0)
     if tuned:
         choose_tuned(sample, artifact, config)

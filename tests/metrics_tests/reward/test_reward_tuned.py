@@ -20,7 +20,7 @@ from metrics.reward.reading import Frozen, read_answers
 from metrics.reward.tuned import Below, Tuner
 from pools.types import Example, Prompt, Response
 
-CONFIG = RewardConfig(kind="fitted", fit_folds=2, batch_tokens=600)
+CONFIG = RewardConfig(kind="fitted", fit_folds=2, fit_head="best", batch_tokens=600)
 EXAMPLES = examples_rewarding("a", prompts=24)
 DEEP = 5  # of which three are read: one below two that are tuned
 
