@@ -94,8 +94,10 @@ class SeedResult:
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """What is known before the first trial: the base model's result (its `seed` is -1), and for a fitted
-    reward model its files by name and its report on unseen responses (none and None for other kinds)."""
+    reward model its files by name and its report on unseen responses (none and None for other kinds).
+    `agreement_with_people` is the deciding reward model's, in words, where a study asks for it."""
 
     base: SeedResult
     reward_report: Mapping[str, Any] | None = None
+    agreement_with_people: str = ""
     reward_artifact: Mapping[str, bytes] = field(default_factory=dict)

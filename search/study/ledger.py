@@ -38,6 +38,7 @@ class Ledger:
         self.base_reward: float | None = None
         self.base: SeedResult | None = None
         self.reward_report: FittedReport | None = None
+        self._agreement_with_people = ""
         self._read_base()
 
     @property
@@ -65,12 +66,17 @@ class Ledger:
         if kept := self.folder.base(self.identity):
             self.base_reward, report = kept["base"]["reward"], kept["reward_report"]
             self.reward_report = FittedReport.from_dict(report) if report else None
+            self._agreement_with_people = kept.get("agreement_with_people", "")
             # What earlier trials tell of the base model is its reward alone.
             self.base = SeedResult.from_dict(kept["base"]) if "answers" in kept["base"] else None
 
     def reward_notes(self) -> dict[str, str]:
-        """What a fitted reward model is worth, by name; nothing where none was fitted."""
-        return self.reward_report.notes() if self.reward_report else {}
+        """What a fitted reward model is worth, and how far the deciding one agrees with people, by name."""
+        people = self._agreement_with_people
+        return {
+            **(self.reward_report.notes() if self.reward_report else {}),
+            **({"agreement with people": people} if people else {}),
+        }
 
     @property
     def reward_doubt(self) -> str:

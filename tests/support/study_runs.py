@@ -23,7 +23,7 @@ def command(script: Path, model: Path, folder: Path, *more: str) -> list[str]:
 
 def run(script: Path, model: Path, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(script, model, folder, *more), cwd=script.parent, capture_output=True, text=True, timeout=380
+        command(script, model, folder, *more), cwd=script.parent, capture_output=True, text=True, timeout=580
     )
 
 

@@ -51,9 +51,9 @@ class Evaluator:
         """The model's mean reward on the dev prompts."""
         return fmean(self._judge(model, self.setup.dev_prompts, self._dev, sharded).rewards)
 
-    def report_on_people(self, held_out: Sequence[Example]) -> dict[str, str]:
-        """How far the deciding reward model agrees with the scores of held-out responses, by name."""
-        return {"agreement with people": agreement_with_people(self._test, held_out)}
+    def agreement_with_people(self, held_out: Sequence[Example]) -> str:
+        """How far the deciding reward model agrees with the scores of held-out responses, in words."""
+        return agreement_with_people(self._test, held_out)
 
     def _judge(
         self,

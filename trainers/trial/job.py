@@ -94,9 +94,9 @@ def prepare(setup: TrialSetup, pool: Pool, *, sample: FitSample | None, context:
     evaluator = Evaluator(replace(setup, reward_artifact=files), pool, context)
     model = load_policy(evaluator.path, dtype=setup.trainer.dtype).to(context.device)
     base = evaluator.result(-1, evaluator.judge(model, sharded=False))
-    if setup.compare_people and context.rank == 0:
-        report = (report or {}) | evaluator.report_on_people(pool.held_out)
-    return Prepared(base=base, reward_report=report, reward_artifact=files)
+    compared = setup.compare_people and context.rank == 0
+    people = evaluator.agreement_with_people(pool.held_out) if compared else ""
+    return Prepared(base=base, reward_report=report, reward_artifact=files, agreement_with_people=people)
 
 
 def _fit(

@@ -170,6 +170,13 @@ def test_the_base_reward_of_another_study_is_not_taken(book: Book) -> None:
     assert same.base_reward == 0.4 and other.base_reward is None
 
 
+def test_agreement_with_people_is_noted_of_any_reward_model(book: Book) -> None:
+    said = "0.700 of 10 held-out pairs"
+    book.ledger.keep_base(Prepared(base=finished(0, 0.4, 0.6).results[0], agreement_with_people=said))
+    again = book.opened(Attempts(book.folder.attempts, "study"))
+    assert again.reward_notes() == book.ledger.reward_notes() == {"agreement with people": said}
+
+
 BELOW = FittedReport(
     prompts=40, pairs=200, accuracy=0.6, accuracy_se=0.02, length_accuracy=0.7, l2=1.0, warning=""
 )

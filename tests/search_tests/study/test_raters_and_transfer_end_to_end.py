@@ -17,7 +17,7 @@ from annotation.pool_file import rows_beside
 from pools.config import PoolConfig
 from pools.sources import load_pool
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
