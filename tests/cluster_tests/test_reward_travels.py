@@ -93,7 +93,8 @@ def test_what_knows_less_than_length_is_refused_with_both_figures_and_not_fitted
         for n in range(12)
     )
     pool = Pool(name="counting", train=train, held_out=(Example(Prompt("Say more."), ()),))
-    blind = RewardConfig(kind="fitted", fit_folds=2, max_response_tokens=1)  # all answers look the same
+    # All answers look the same.
+    blind = RewardConfig(kind="fitted", fit_folds=2, fit_head="best", max_response_tokens=1)
     sample, context = fit_sample(train, blind, seed=0), stored(tmp_path)
     with pytest.raises(NonRetryableError, match=r"50.0% of unseen .* in 100.0%: .*reward.force: true"):
         prepare(replace(setup, reward=blind), pool, sample=sample, context=context)
