@@ -19,9 +19,8 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks._simulated import simulated
-from benchmarks.raters import BUDGET, FIRST, MARGIN, RESPONSES, Truth
-from benchmarks.search import DEVIATION, FRACTIONS, curve
+from benchmarks.raters import BUDGET, FIRST, MARGIN, RESPONSES, Truth, trials_of
+from benchmarks.search import FRACTIONS, curve
 from search.advice.recommend import recommend
 from search.config.cost import CostModel, Split
 from search.config.study import StudyConfig
@@ -29,7 +28,6 @@ from search.fit.decision import lead
 from search.fit.fit import fit_trials
 from search.fit.question import Question, predict
 from search.plan.space import Space
-from search.trials.record import TrialRecord
 
 GAINS = (0.0, 0.002, 0.005, 0.01)
 
@@ -54,14 +52,7 @@ def one_study(gain: float, seeds: int, number: int) -> dict[str, float]:
     def truth(split: Split) -> float:
         return plain(split) + gain * (split.response_choice == "spread")
 
-    def trained(space: Space) -> list[TrialRecord]:
-        noise = generator.normal(0, DEVIATION["PRO"], (len(space.grid()), seeds))
-        return [
-            simulated(point, np.clip(truth(point.split) + own, 0, 1), diversity=curve().at(point.prompts))
-            for point, own in zip(space.grid(), noise, strict=True)
-        ]
-
-    fit = fit_trials(trained(Space(config(seeds, number))))
+    fit = fit_trials(trials_of(truth, Space(config(seeds, number)), generator))
     question = Question(BUDGET, CostModel(), curve(), RESPONSES, None)
     answer = recommend(fit, question, seed=number, margin=MARGIN)
     highest = max(answer.splits, key=lambda split: split.predicted_reward)

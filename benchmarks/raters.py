@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -107,7 +107,9 @@ def config(flips: float, raters: tuple[int, ...], seeds: int, seed: int) -> Stud
     )
 
 
-def trials_of(truth: Truth, space: Space, generator: np.random.Generator) -> list[TrialRecord]:
+def trials_of(
+    truth: Callable[[Split], float], space: Space, generator: np.random.Generator
+) -> list[TrialRecord]:
     """Every point of the product's grid, trained once for each seed."""
     return [
         simulated(

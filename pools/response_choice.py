@@ -52,6 +52,11 @@ def judge_score(example: Example, index: int) -> float:
     return score
 
 
+def judge_scores(example: Example) -> list[float]:
+    """`judge_score` of every response."""
+    return [judge_score(example, index) for index in range(len(example.responses))]
+
+
 def judge_agreement(examples: Examples) -> float:
     """The share of pairs, unequal to both, that a judge's scores order as the pool's scores do.
 
@@ -59,7 +64,7 @@ def judge_agreement(examples: Examples) -> float:
     """
     same = pairs = 0
     for example in examples:
-        scores = [judge_score(example, index) for index in range(len(example.responses))]
+        scores = judge_scores(example)
         for a, b in combinations(range(len(scores)), 2):
             lead = (scores[a] - scores[b]) * (example.responses[a].score - example.responses[b].score)
             same, pairs = same + (lead > 0), pairs + (lead != 0)

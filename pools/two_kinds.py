@@ -14,7 +14,7 @@ from math import floor
 from statistics import NormalDist, fmean
 
 from pools.raters import RaterLabels
-from pools.response_choice import judge_score
+from pools.response_choice import judge_scores
 from pools.types import Example
 
 ORDER = RaterLabels(1, 0.0)
@@ -42,8 +42,8 @@ def two_kinds(
 
 def judged(example: Example, seed: int) -> Example:
     """The example with the judge's labels; a judge compares all responses, whatever people compared."""
-    scores = [judge_score(example, index) for index in range(len(example.responses))]
-    own = [replace(one, score=score) for one, score in zip(example.responses, scores, strict=True)]
+    judge = judge_scores(example)
+    own = [replace(one, score=score) for one, score in zip(example.responses, judge, strict=True)]
     return ORDER.of(Example(example.prompt, tuple(own)), seed)
 
 
@@ -59,7 +59,7 @@ def _sureness(examples: Sequence[Example]) -> list[float]:
 
 
 def _mean_sureness(example: Example, errors_known: bool) -> float:
-    scores = [judge_score(example, index) for index in range(len(example.responses))]
+    scores = judge_scores(example)
     found = []
     for a, b in combinations(range(len(scores)), 2):
         margin = abs(scores[a] - scores[b])

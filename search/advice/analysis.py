@@ -52,6 +52,12 @@ class StudyAnalysis:
     reward_doubt: str = ""
     tuned: PerSplit | None = None
 
+    def cautions(self) -> list[str]:
+        """What to know before the answer is believed: of the reward, the base model, the hyperparameters."""
+        doubt = [self.reward_doubt] if self.reward_doubt else []
+        tuned = self.tuned.sentences() if self.tuned else []
+        return [*doubt, *self.not_above_base(), *tuned]
+
     def not_above_base(self) -> list[str]:
         """A warning where the recommended split is not seen to beat the base model; else nothing."""
         if self.recommendation is None or self.base_reward is None:

@@ -94,8 +94,7 @@ def ladder(
     for size, found in sizes.items():
         there = believe_target(found, common, margin, scale=fit.scale)
         if there is not None:
-            order = np.eye(len(common))[[there.splits.index(split) for split in common]]
-            rungs.append(Rung(size, there.forecast.combine(contrast @ order)))
+            rungs.append(Rung(size, there.forecast.combine(contrast)))
     if len({rung.parameters for rung in rungs}) < 2:
         return None
     found_there = climb(common, own, rungs, target, fit.scale.high - fit.scale.low)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -67,4 +67,5 @@ def believe_target(
 
 def in_order(splits: Sequence[Split]) -> tuple[Split, ...]:
     """The first, then the others in one order, whatever order they are named in."""
-    return (*splits[:1], *sorted(set(splits[1:]) - set(splits[:1]), key=astuple))
+    others = set(splits[1:]) - set(splits[:1])
+    return (*splits[:1], *sorted(others, key=lambda s: (s.prompts, s.responses, s.labelling.rank)))

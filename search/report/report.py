@@ -41,7 +41,12 @@ def write_report(folder: Path, study: StudyAnalysis) -> Path:
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     draw = _Pictures(folder / "plots")
     body = [
-        _answer(study.name, recommendation, base_reward, _first_lines(study)),
+        _answer(
+            study.name,
+            recommendation,
+            base_reward,
+            [*study.cautions(), *reversals(study.carried), *headlines(study)],
+        ),
         markup.heading(f"Reward on diversity{_labelled(fit, recommendation)}"),
         markup.pictures(_by_size(draw, fit, question, base_reward)),
         *map(markup.paragraph, _readings(fit)),
@@ -73,13 +78,6 @@ def write_report(folder: Path, study: StudyAnalysis) -> Path:
     path = folder / "report.html"
     write_whole(path, markup.page(f"{study.name}: apportion", [part for part in body if part]))
     return path
-
-
-def _first_lines(study: StudyAnalysis) -> list[str]:
-    """What stands right beneath the answer."""
-    doubt = [study.reward_doubt] if study.reward_doubt else []
-    tuned = study.tuned.sentences() if study.tuned else []
-    return [*doubt, *study.not_above_base(), *tuned, *reversals(study.carried), *headlines(study)]
 
 
 MODELS_SHOWN, WEIGHTS_SHOWN, SPLITS_SHOWN = 16, 8, 24

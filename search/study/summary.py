@@ -62,9 +62,7 @@ def _answer(study: StudyAnalysis, most_checks: int) -> list[str]:
     others = [other.sentence() for other in study.others]
     line = study.carried.line() if study.carried else ""
     carried = [line] if line else []
-    doubt = [study.reward_doubt] if study.reward_doubt else []
-    tuned = study.tuned.sentences() if study.tuned else []
-    first = [*doubt, *study.not_above_base(), *tuned, *carried, *others]
+    first = [*study.cautions(), *carried, *others]
     return [study.recommendation.sentence(), *first, "", *predicted, *relation]
 
 

@@ -14,7 +14,7 @@ from search.advice.analysis import StudyAnalysis, analyse
 from search.advice.carry_over import CarryOver, carry_over
 from search.config.cost import CostModel, Split
 from search.fit.question import Question
-from search.fit.target import believe_target
+from search.fit.target import believe_target, in_order
 from search.report.report import write_report
 from search.trials.record import TrialRecord
 
@@ -70,6 +70,12 @@ def test_the_plan_and_the_report_find_the_same_probabilities() -> None:
         other.runner_up_better,
     )
     assert one.forecast.mean[one.runner_up] == max(one.forecast.mean[1:])
+
+
+def test_splits_of_people_and_of_a_judge_have_an_order() -> None:
+    first, judge = Split(9, 2), Split(24, 2, None, human_share=0.0)
+    people = Split(24, 2, 3, human_share=1.0)
+    assert in_order([first, judge, people]) == in_order([first, people, judge]) == (first, people, judge)
 
 
 def test_the_same_order_carries_over() -> None:
