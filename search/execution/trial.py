@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from base.errors import ApportionError, TrainingError
+from base.timeline import Timeline
 from metrics.embedding import embed_texts, embedding_baselines
 from pools.raters import RaterLabels
 from pools.types import Pool
@@ -50,6 +51,7 @@ class Shared:
     storage: str
     checkpoints: str
     logs: str
+    timeline: Timeline
     pool: Any
     tokens: Any
     vectors: Any
@@ -63,6 +65,7 @@ def execute(trial: Trial, shared: Shared) -> TrialRecord:
 
     from trainers.spec import TrialJob
 
+    shared.timeline.reach("trial's process up", trial.label)
     started, point, key = time.perf_counter(), trial.point, trial.key(shared.identity)
     pool, tokens = ray.get([shared.pool, shared.tokens])
     orders, pool_ref = choose_orders(pool, tokens, trial), shared.pool
@@ -161,6 +164,7 @@ def judge_base(shared: Shared, sample: FitSample | None) -> Prepared:
 def _judge_base(shared: Shared, sample: FitSample | None) -> Prepared:
     import ray
 
+    shared.timeline.reach("process up", BASE)
     setup, pool_ref, workers = shared.setup, shared.pool, _new_worker_pool(shared)
     try:
         prepared: Prepared = workers.run(
@@ -196,4 +200,5 @@ def _new_worker_pool(shared: Shared) -> WorkerPool:
         board=shared.board,
         keep_checkpoints=shared.setup.checkpoints.keep,
         logs=shared.logs,
+        timeline=shared.timeline,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base.timeline import Timeline
 from pools.subset import set_apart
 from pools.types import Pool
 from search.advice.analysis import StudyAnalysis
@@ -31,7 +32,9 @@ from search.terminal.display import Display
 from search.tracking.tracker import Dataset
 
 
-def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> StudyAnalysis:
+def run_study(
+    config: StudyConfig, folder: StudyFolder, display: Display, timeline: Timeline
+) -> StudyAnalysis:
     """Run every trial of `config` that `folder` does not hold yet, then write and print what they show.
 
     All that can be wrong with the input is found before Ray starts. When it is stopped (Ctrl-C, SIGTERM)
@@ -39,6 +42,7 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
     """
     check_models(config)
     pool, pool_digest = read_pool(config, folder, display)
+    timeline.reach("pool read")
     pool, dev = set_apart(pool, config.evaluation.dev_prompts, seed=config.seed)
     space = Space(config, max_prompts=len(pool.train))
     for note in space.notes():
@@ -60,14 +64,18 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
         check_selections(config.search.selections, pool, tokens)
         curve = diversity_curve(pool, tokens, seed=config.seed)
         folder.write_json("curve.json", curve.to_dict())
+        timeline.reach("prompts tokenised, diversity curve drawn")
         inputs = Inputs(pool=pool, dev=dev, tokens=tokens, curve=curve)
         conductor = open_plan(space, curve, ledger)
-        if conductor.look_ahead() or ledger.base_reward is None:
+        more = conductor.look_ahead()
+        timeline.reach("first trial planned")
+        if more or ledger.base_reward is None:
             with display.stage("starting Ray"):
                 start_ray(config.cluster, folder.logs / "ray.log")
+            timeline.reach("Ray up")
             try:
                 arm()
-                train_all(config, inputs, ledger, conductor)
+                train_all(config, inputs, ledger, conductor, timeline)
             finally:
                 stop_ray()
         else:

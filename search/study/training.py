@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from base.timeline import Timeline
 from pools.raters import rater_error
 from pools.types import Pool
 from search.cluster.capacity import concurrent_trials
@@ -24,7 +25,9 @@ from trainers.workers.store import RUNS, discard
 SEEDS_EVERY_S = 2.0
 
 
-def train_all(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Conductor) -> None:
+def train_all(
+    config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Conductor, timeline: Timeline
+) -> None:
     """Judge the base model, unless `ledger` knows its reward, then run the trials. Ray must be up."""
     import ray
 
@@ -35,7 +38,7 @@ def train_all(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Co
     display = ledger.display
     concurrent = concurrent_trials(config.cluster, config.resources, config.search.max_concurrent)
     board = ray.remote(num_cpus=0, resources=ON_HEAD)(Board).remote()
-    shared = _shared(config, inputs, ledger, board)
+    shared = _shared(config, inputs, ledger, board, timeline)
     with (
         _seeds_followed(board, ledger),
         display.watching(
@@ -44,6 +47,7 @@ def train_all(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Co
     ):
         if ledger.base_reward is None:
             _judge_base(shared, inputs.pool, ledger, seed=config.seed)
+            timeline.reach("base model judged")
         display.say(
             f"base model: reward {ledger.base_reward:.4f} on {len(inputs.pool.held_out)} held-out prompts; "
             f"up to {config.search.trials} trials of {config.search.seeds} seeds, {concurrent} at a time"
@@ -100,7 +104,7 @@ def _judge_base(shared: Shared, pool: Pool, ledger: Ledger, *, seed: int) -> Non
         discard(shared.checkpoints, PREPARE + shared.identity)
 
 
-def _shared(config: StudyConfig, inputs: Inputs, ledger: Ledger, board: Any) -> Shared:
+def _shared(config: StudyConfig, inputs: Inputs, ledger: Ledger, board: Any, timeline: Timeline) -> Shared:
     """What every trial needs, the large parts of it in Ray's object store."""
     import ray
 
@@ -126,6 +130,7 @@ def _shared(config: StudyConfig, inputs: Inputs, ledger: Ledger, board: Any) -> 
         storage=str(folder.ray),
         checkpoints=folder.checkpoints,
         logs=str(folder.logs),
+        timeline=timeline,
         pool=ray.put(inputs.pool),
         tokens=ray.put(inputs.tokens),
         vectors=_embed(config.diversity.embedding_model, inputs.pool),
