@@ -34,6 +34,5 @@ class Timeline:
         moment = datetime.fromtimestamp(now).isoformat(sep=" ", timespec="milliseconds")
         what = f"{of}: {milestone}" if of else milestone
         with suppress(OSError), self.path.open("a") as file:
-            file.write(
-                f"{moment} {now - self.began:8.2f} s  process {os.getpid()}, CPU {time.process_time():.2f} s  {what}\n"
-            )
+            used = f"process {os.getpid()}, CPU {time.process_time():.2f} s"
+            file.write(f"{moment} {now - self.began:8.2f} s  {used}  {what}\n")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from base.timeline import Timeline
 from pools.subset import set_apart
 from pools.types import Pool
-from search.advice.analysis import StudyAnalysis
 from search.cluster.connection import start_ray, stop_ray
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
 from search.plan.plan import Plan
 from search.plan.space import Space
-from search.study.conclusion import conclude
 from search.study.conductor import Conductor
 from search.study.earlier import earlier_trials, told
 from search.study.folder import StudyFolder, study_identity
@@ -30,6 +30,9 @@ from search.study.tracked import tracked
 from search.study.training import train_all
 from search.terminal.display import Display
 from search.tracking.tracker import Dataset
+
+if TYPE_CHECKING:
+    from search.advice.analysis import StudyAnalysis
 
 
 def run_study(
@@ -80,6 +83,9 @@ def run_study(
                 stop_ray()
         else:
             display.say("nothing is left to train")
+        # Plots and the statistics of the advice take two CPU seconds to load: not before the first trial.
+        from search.study.conclusion import conclude
+
         study = conclude(config, inputs, ledger, conductor)
     show_result(display, study, ledger)
     return study

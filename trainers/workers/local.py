@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class LocalContext:
     """The in-memory `WorkerContext`, for tests and notebooks.
 
-    `updates` holds every progress report, `milestones` what was reached. Without a folder `checkpoints` nothing is restored, and saving is
-    a programming error.
+    `updates` holds every progress report, `milestones` what was reached. Without a folder `checkpoints`
+    nothing is restored, and saving is a programming error.
     """
 
     rank: int = 0
