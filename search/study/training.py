@@ -41,23 +41,20 @@ def train_all(
     shared = _shared(config, inputs, ledger, board, timeline)
     ray.get(board.keep_reward_artifact.remote(ledger.folder.kept_reward_model()))
     announce = partial(_announce, ledger, len(inputs.pool.held_out), concurrent)
-    first = BaseFirst(
-        conductor, partial(_keep_base, shared, ledger, announce), known=ledger.base_reward is not None
-    )
+    judged = ledger.base_reward is not None
+    first = BaseFirst(conductor, partial(_keep_base, shared, ledger, announce), known=judged)
     with (
         _seeds_followed(board, ledger),
         ledger.display.watching(
             partial(conductor.standing, concurrent), lambda: ray.get(board.read.remote(), timeout=5)
         ),
     ):
-        if ledger.base_reward is not None:
+        if judged:
             announce()
         run_trials(
             partial(execute, shared=shared),
             first,
-            prepare=_judging(shared, inputs.pool, ledger, seed=config.seed)
-            if ledger.base_reward is None
-            else None,
+            prepare=None if judged else _judging(shared, inputs.pool, ledger, seed=config.seed),
             closing=partial(stop_workers, board),
             concurrent=concurrent,
             storage=shared.storage,
