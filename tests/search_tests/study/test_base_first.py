@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -84,10 +85,8 @@ def test_a_preparation_that_fails_or_loses_its_process_ends_the_search() -> None
     for end in ("told", "lost"):
         first, conductor, _ = base_first()
         ended: list[str] = []
-        search, relay = (
-            PlannedSearch(first, closing=lambda ended=ended: ended.append("closed")),
-            _Relay(first),
-        )
+        search = PlannedSearch(first, closing=partial(ended.append, "closed"))
+        relay = _Relay(first)
         search.suggest("a")
         if end == "told":
             relay.on_trial_complete(0, [], of_tune(PREPARATION, failure="no such model"))
