@@ -3,8 +3,8 @@
 The peer is a plain Ray Tune grid whose trials are `TorchTrainer`s of one worker that run TRL's `SFTTrainer`
 on the best of k responses, padded and otherwise as it comes, and answer held-out prompts with transformers'
 `generate`, batch by batch in arrival order. Ours is `python search/run.py` with the same splits, seeds,
-steps, batches, learning rate, precision and held-out prompts of the demo pool, one trial at a time. Both judge
-answers by the demo's verifier. The peer judges no base model, fits nothing and reports nothing but rewards.
+steps, batches, learning rate, precision and held-out prompts of the demo pool, one trial at a time. Both
+judge answers by the demo's verifier. The peer judges no base model, fits nothing and reports rewards alone.
 
     wall_s      from the command to its end: Ray's start, the trainings, and ours the base model and report
     trials_s    from the first trial's start to the last one's end
