@@ -23,12 +23,12 @@ from statistics import median
 import psutil
 
 AIM = {"new": 25.0, "resumed": 15.0}
-STEP = re.compile(r" +([\d.]+) s  process \d+, CPU [\d.]+ s  .*: first training step done")
+STEP = re.compile(r" +([\d.]+) s  process \d+, CPU [\d.]+ s  .*: first training step begins")
 LONGEST_S = 330
 
 
 def first_step(folder: Path) -> tuple[float, float]:
-    """Seconds until the study in `folder` has taken a step, and the CPU seconds of its processes by then."""
+    """Seconds until the study in `folder` begins its first step, and the CPU seconds of its processes by then."""
     log = folder / "logs" / "timeline.log"
     log.unlink(missing_ok=True)
     study = subprocess.Popen(
