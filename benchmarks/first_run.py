@@ -1,7 +1,7 @@
 """What a study takes from its command to the first training step: `python -m benchmarks.first_run [--quick]`.
 
-The smallest study (`configs/smoke.yaml`), stopped at its first step: `new`, in an empty folder, and `resumed`
-in the same folder again, its base model judged. Two rounds, with `--quick` one. Seconds are from the
+The smallest study (`configs/smoke.yaml`), stopped when that step begins: `new`, in an empty folder, and
+`resumed`, in the same folder again, its base model judged. Two rounds, with `--quick` one. Seconds are from the
 study's own `logs/timeline.log`, which is printed; CPU seconds are of all its processes. The last line is one
 JSON object; the baseline of its ratios is what was aimed at.
 """
@@ -28,7 +28,7 @@ LONGEST_S = 330
 
 
 def first_step(folder: Path) -> tuple[float, float]:
-    """Seconds until the study in `folder` begins its first step, and the CPU seconds of its processes by then."""
+    """Seconds until the study in `folder` begins its first step, and CPU seconds of its processes by then."""
     log = folder / "logs" / "timeline.log"
     log.unlink(missing_ok=True)
     study = subprocess.Popen(
