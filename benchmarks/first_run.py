@@ -2,8 +2,8 @@
 
 The smallest study (`configs/smoke.yaml`), stopped when that step begins: `new`, in an empty folder, and
 `resumed`, in the same folder again, its base model judged. Two rounds, with `--quick` one. Seconds are from
-the study's own `logs/timeline.log`, which is printed; CPU seconds are of all its processes. The last line is one
-JSON object; the baseline of its ratios is what was aimed at.
+the study's own `logs/timeline.log`, which is printed; CPU seconds are of all its processes. The last line is
+one JSON object; the baseline of its ratios is what was aimed at.
 """
 
 from __future__ import annotations
