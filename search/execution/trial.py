@@ -63,7 +63,6 @@ def execute(trial: Trial, shared: Shared) -> TrialRecord:
 
     from trainers.spec import TrialJob
 
-    shared.timeline.reach("trial's process up", trial.label)
     started, point, key = time.perf_counter(), trial.point, trial.key(shared.identity)
     pool, tokens = ray.get([shared.pool, shared.tokens])
     orders, pool_ref = choose_orders(pool, tokens, trial), shared.pool
@@ -151,7 +150,6 @@ def judge_base(shared: Shared, sample: FitSample | None) -> Prepared:
     """
     import ray
 
-    shared.timeline.reach("process up", BASE)
     setup, pool_ref = shared.setup, shared.pool
     prepared: Prepared = _worker_pool(shared).run(
         lambda context: _prepared(setup, ray.get(pool_ref), sample, context),
@@ -171,6 +169,7 @@ def _worker_pool(shared: Shared) -> WorkerPool:
     """The workers of this process, which Tune keeps from one trial to the next: they stay as well."""
     global _kept_pool
     if _kept_pool is None:
+        shared.timeline.reach("a trial's process up")
         from trainers.workers.worker_pool import WorkerPool
 
         _kept_pool = WorkerPool(
