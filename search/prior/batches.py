@@ -75,10 +75,10 @@ class TopUp:
         return found | rater_fields(self.have, self.to)
 
     def __str__(self) -> str:
-        more = self.to.responses - self.have.responses
-        what = _count(self.raters, "more rater") if self.raters else _count(more, "more response")
-        have = str(self.have)
+        more, have = self.to.responses - self.have.responses, str(self.have)
+        what = f"{more} more responses"
         if self.have.raters is not None:
+            what = _count(self.raters, "more rater") if self.raters else _count(more, "more response")
             have = f"{_count(self.have.responses, 'response')} with {_count(self.have.raters, 'rater')}"
         return f"{what} for {self.prompts:,} prompts that have {have}"
 
