@@ -83,11 +83,11 @@ class TopUp:
         return f"{what} for {self.prompts:,} prompts that have {have}"
 
 
-def rater_fields(have: Labels | None, to: Labels) -> dict[str, int]:
+def rater_fields(have: Labels, to: Labels) -> dict[str, int]:
     """The raters that a prompt's responses have and get, as output names them; none where nobody asks."""
     if to.raters is None:
         return {}
-    return {"have_raters": (have and have.raters) or 0, "to_raters": to.raters}
+    return {"have_raters": have.raters or 0, "to_raters": to.raters}
 
 
 def _count(number: int, what: str) -> str:

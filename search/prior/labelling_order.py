@@ -43,7 +43,7 @@ def _rows(
     batch: Batch, examples: Sequence[Example], seed: int, raters: int | None
 ) -> Iterator[dict[str, Any]]:
     ordered = [examples[index] for index in order(examples, seed)]
-    chosen: list[tuple[Example, Labels | None, Labels]] = []
+    chosen: list[tuple[Example, Labels, Labels]] = []
     if batch.top_up is not None:
         have, to = batch.top_up.have, batch.top_up.to
         having = [example for example in ordered if labels_of(example, raters) == have]
@@ -51,9 +51,9 @@ def _rows(
     if batch.new is not None:
         to = Labels(batch.new.responses, batch.new.raters)
         bare = [example for example in ordered if not example.responses]
-        chosen += [(example, None, to) for example in bare[: batch.new.prompts]]
-    for rank, (example, had, to) in enumerate(chosen, 1):
-        yield {"rank": rank, **_prompt(example.prompt), **_wanted(example, had, to)}
+        chosen += [(example, Labels(0), to) for example in bare[: batch.new.prompts]]
+    for rank, (example, have, to) in enumerate(chosen, 1):
+        yield {"rank": rank, **_prompt(example.prompt), **_wanted(example, have, to)}
 
 
 def _prompt(prompt: Prompt) -> dict[str, Any]:
@@ -61,10 +61,9 @@ def _prompt(prompt: Prompt) -> dict[str, Any]:
     return row | ({"meta": dict(prompt.meta)} if prompt.meta else {})
 
 
-def _wanted(example: Example, have: Labels | None, to: Labels) -> dict[str, Any]:
-    responses = have.responses if have else 0
-    row: dict[str, Any] = {"have": responses, "label": to.responses - responses}
-    if have and have.raters:
+def _wanted(example: Example, have: Labels, to: Labels) -> dict[str, Any]:
+    row: dict[str, Any] = {"have": have.responses, "label": to.responses - have.responses}
+    if have.raters:
         row["labelled"] = [response.text for response in example.responses]
         row["rated_by"] = sorted({each.rater for one in example.responses for each in one.ratings})
     return row | rater_fields(have, to)
