@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -32,7 +31,7 @@ from benchmarks.prior import GROUNDS, family
 from search.config.cost import Split, feasible_splits, largest_split
 from search.fit.fit import fit_trials
 from search.fit.question import predict
-from search.prior.batches import Predict, bought, next_batch, options
+from search.prior.batches import Holding, Labels, Predict, bought, next_batch, options
 from search.prior.hierarchy import Prior, learn_prior
 from search.prior.past_studies import past_studies
 from search.trials.design_point import DesignPoint
@@ -51,7 +50,7 @@ class Replay:
     prior: Prior
     drift: float
     generator: np.random.Generator
-    labelled: dict[int, int] = field(default_factory=dict)
+    labelled: Holding = field(default_factory=dict)
     records: list[TrialRecord] = field(default_factory=list)
 
     def at(self, split: Split) -> float:
@@ -61,7 +60,7 @@ class Replay:
         """Trials on subsets of the labels at hand; those with fewer responses use part of the labels."""
         shift = self.generator.normal(0, self.drift) if self.drift else 0.0
         for k in self.ground.responses:
-            most = sum(prompts for have, prompts in self.labelled.items() if have >= k)
+            most = sum(prompts for have, prompts in self.labelled.items() if have.responses >= k)
             for size in sorted({int(share * most) for share in SUBSETS} - {0}):
                 point = DesignPoint(prompts=size, responses=k)
                 noise = self.generator.normal(shift, self.ground.deviation, SEEDS)
@@ -78,15 +77,12 @@ class Replay:
             return self.prior.forecast
         return lambda splits: predict(fit, splits, search.curve())
 
-    def worth(self, labelled: Mapping[int, int]) -> float:
+    def worth(self, labelled: Holding) -> float:
         """True reward of the labels: as they are, or any equal part of them."""
         total = sum(labelled.values())
-        mixed = sum(p / total * self.at(Split(total, k)) for k, p in labelled.items() if p)
-        equal = [
-            self.at(Split(sum(p for have, p in labelled.items() if have >= k), k))
-            for k in self.ground.responses
-            if any(have >= k and p for have, p in labelled.items())
-        ]
+        mixed = sum(p / total * self.at(has.of(total)) for has, p in labelled.items() if p)
+        most = {k: sum(p for has, p in labelled.items() if has.responses >= k) for k in self.ground.responses}
+        equal = [self.at(Split(prompts, k)) for k, prompts in most.items() if prompts]
         return max([mixed, *equal])
 
     def best(self) -> float:
@@ -101,7 +97,7 @@ class Replay:
         ground, each = self.ground, self.ground.budget / BATCHES
         first = largest_split(ground.cost, each, max(ground.responses), None)
         assert first is not None
-        self.labelled = {first.responses: first.prompts}
+        self.labelled = {Labels(first.responses): first.prompts}
         left, stopped, wrong = ground.budget - each, False, False
         while left > each / 2 and not stopped:
             self.train()
@@ -129,7 +125,7 @@ class Replay:
         }
 
     def truly_addable(self, left: float) -> float:
-        can = options(self.labelled, left, self.ground.cost, sorted(self.ground.responses), None)
+        can = options(self.labelled, left, self.ground.cost, self.ground.responses, (None,), None)
         return max(self.worth(after) for *_, after in can) - self.worth(self.labelled)
 
 

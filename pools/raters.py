@@ -100,6 +100,12 @@ def fewest_raters(examples: Examples) -> int:
     return min((len(said_by(example)) for example in examples), default=0)
 
 
+def raters_each(example: Example) -> int:
+    """The fewest raters that any one of the responses has; 0 where one was rated by nobody."""
+    rated = ({rating.rater for rating in response.ratings} for response in example.responses)
+    return min(map(len, rated), default=0)
+
+
 def rater_error(examples: Examples, agreement: float) -> float:
     """The error at which one rater orders a share `agreement` of unequal pairs as the pool's scores do.
 

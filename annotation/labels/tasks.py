@@ -39,6 +39,14 @@ def label_split(text: str) -> LabelSplit:
     return LabelSplit(prompts, responses, raters)
 
 
+class Asked(NamedTuple):
+    """A prompt with the responses that so many raters are to judge, none of them one of `not_by`."""
+
+    example: Example
+    raters: int
+    not_by: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True)
 class Task:
     """What one rater judges at once: a prompt, and responses in the order in which they are `shown`.
@@ -57,7 +65,7 @@ def rater_names(given: Sequence[str], count: int) -> list[str]:
     """The names given, or rater-1, rater-2, ...; PoolError where too few, doubled or no file names."""
     names = list(given) or [f"rater-{number}" for number in range(1, count + 1)]
     if len(names) < count:
-        raise PoolError(f"--raters names {', '.join(names)}, but the split asks for {count} a response")
+        raise PoolError(f"--raters names {', '.join(names)}, but {count} are asked for a response")
     if len({name.casefold() for name in names}) < len(names):
         raise PoolError(f"--raters names one twice: {', '.join(names)}")
     if odd := [name for name in names if not re.fullmatch(r"\w[\w.@-]{0,63}", name)]:
@@ -65,22 +73,33 @@ def rater_names(given: Sequence[str], count: int) -> list[str]:
     return names
 
 
-def plan_tasks(
-    chosen: Sequence[Example], *, kind: Kind, raters: Sequence[str], each: int, seed: int
-) -> list[Task]:
-    """The tasks of all raters: every prompt goes to `each` of them, who get equally many.
+def enough_names(asked: Sequence[Asked]) -> list[str]:
+    """The first of rater-1, rater-2, ... that are enough for every prompt."""
+    names = rater_names([], max(one.raters for one in asked))
+    while any(len(set(names) - one.not_by) < one.raters for one in asked):
+        names = rater_names([], len(names) + 1)
+    return names
+
+
+def plan_tasks(asked: Sequence[Asked], *, kind: Kind, raters: Sequence[str], seed: int) -> list[Task]:
+    """The tasks of all raters: every prompt goes to as many of them as it asks for, who get equally many.
 
     Orders depend on seed, rater and texts alone. A prompt is one task, or one for each pair where the
-    kind is pairwise; the pairs of a prompt stay together.
+    kind is pairwise; the pairs of a prompt stay together. PoolError where too few may judge a prompt.
     """
     load = dict.fromkeys(raters, 0)
     tasks: list[Task] = []
-    for rank, example in enumerate(chosen, 1):
-        guard = example.prompt.guard
-        drawn = {name: digest(seed, f"{guard}:{name}") for name in raters}
-        for rater in sorted(raters, key=lambda name: (load[name], drawn[name]))[:each]:
+    for rank, one in enumerate(asked, 1):
+        guard = one.example.prompt.guard
+        drawn = {name: digest(seed, f"{guard}:{name}") for name in raters if name not in one.not_by}
+        if len(drawn) < one.raters:
+            raise PoolError(
+                f"--raters names {', '.join(raters)}, but {one.raters} are asked to judge "
+                f"{one.example.prompt.text[:60]!r} besides {', '.join(sorted(one.not_by))}, who did"
+            )
+        for rater in sorted(drawn, key=lambda name: (load[name], drawn[name]))[: one.raters]:
             load[rater] += 1
-            tasks += _tasks_of(example, rank, rater, kind, seed)
+            tasks += _tasks_of(one.example, rank, rater, kind, seed)
     return tasks
 
 

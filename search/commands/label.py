@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rich.console import Console
 
@@ -16,7 +17,10 @@ from pools.response_choice import CHOICES
 from search.commands.options import add_selection_options, add_tokenizer_option, tokenizer_of
 
 if TYPE_CHECKING:
-    from annotation.labels.tasks import LabelSplit, Task
+    from annotation.labels.tasks import Asked, Task
+    from pools.types import Example
+
+    Ask: TypeAlias = Callable[[Sequence[Example]], list[Asked]]
 
 _TO = ("label-studio", "argilla", "csv", "page")
 _KINDS = ("ranking", "pairwise", "rating")
@@ -36,8 +40,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _configure_export(action: argparse.ArgumentParser) -> None:
     action.add_argument("pool", metavar="POOL", help="pool with responses, scored or not, or demo")
-    action.add_argument(
-        "--split", required=True, metavar="NxKxR", help="prompts x responses x raters, as in 1200x4x2"
+    what = action.add_mutually_exclusive_group(required=True)
+    what.add_argument("--split", metavar="NxKxR", help="prompts x responses x raters, as in 1200x4x2")
+    what.add_argument(
+        "--batch",
+        type=Path,
+        metavar="FILE",
+        help="what `plan --after ... --output FILE` wrote: prompts, responses and raters, in its order",
     )
     action.add_argument("--to", required=True, choices=_TO, help="the tool that raters use")
     action.add_argument(
@@ -50,7 +59,7 @@ def _configure_export(action: argparse.ArgumentParser) -> None:
         "--raters",
         default="",
         metavar="NAME,NAME",
-        help="who judges; with more names than the split has raters, each gets a part (default rater-1, ...)",
+        help="who judges; with more names than a prompt has raters, each gets a part (default rater-1, ...)",
     )
     add_selection_options(action, default="random")
     action.add_argument(
@@ -116,20 +125,39 @@ def run(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     """Write the folder; a summary to standard output."""
-    from annotation.labels.choose import choose
     from annotation.labels.key import KEY
-    from annotation.labels.tasks import label_split, plan_tasks, rater_names
+    from annotation.labels.tasks import enough_names, plan_tasks, rater_names
     from annotation.labels.tools import write_tasks
     from annotation.pool_file import read_responses
 
-    split = label_split(args.split)
-    raters = rater_names([name.strip() for name in args.raters.split(",") if name.strip()], split.raters)
+    names = [name.strip() for name in args.raters.split(",") if name.strip()]
+    ask = _split_asks(args, names) if args.batch is None else _batch_asks(args, names)
     _check_folder(args.output, overwrite=args.overwrite)
     with _busy("reading the pool"):
         pool, _ = read_responses(args.pool)
     with _busy("choosing prompts"):
+        asked = ask(pool.train)
+        most = max(one.raters for one in asked)
+        raters = rater_names(names, most) if names else enough_names(asked)
+        tasks = plan_tasks(asked, kind=args.kind, raters=raters, seed=args.seed)
+    with _busy("writing"):
+        write_tasks(args.output, args.to, tasks, args.kind, _about(args, pool.name))
+    print("\n".join(_export_lines(args, asked, tasks)))
+    print(f"keep {args.output / KEY}: `apportion label import` needs it", file=sys.stderr)
+    return 0
+
+
+def _split_asks(args: argparse.Namespace, names: Sequence[str]) -> Ask:
+    """What --split asks for, of the examples of a pool."""
+    from annotation.labels.choose import choose
+    from annotation.labels.tasks import Asked, label_split, rater_names
+
+    split = label_split(args.split)
+    rater_names(names, split.raters)  # before the pool is read
+
+    def ask(examples: Sequence[Example]) -> list[Asked]:
         chosen = choose(
-            pool.train,
+            examples,
             split,
             selection=args.selection,
             strength=args.strength,
@@ -137,25 +165,44 @@ def _export(args: argparse.Namespace) -> int:
             response_choice=args.response_choice,
             tokenizer=lambda: tokenizer_of(args.tokenizer),
         )
-        tasks = plan_tasks(chosen, kind=args.kind, raters=raters, each=split.raters, seed=args.seed)
-    about = {"pool": pool.name, "split": args.split, "selection": args.selection, "seed": args.seed}
-    if args.response_choice != "random":
-        about["response_choice"] = args.response_choice
-    with _busy("writing"):
-        write_tasks(args.output, args.to, tasks, args.kind, about)
-    print("\n".join(_export_lines(args, split, tasks)))
-    print(f"keep {args.output / KEY}: `apportion label import` needs it", file=sys.stderr)
-    return 0
+        return [Asked(example, split.raters) for example in chosen]
+
+    return ask
 
 
-def _export_lines(args: argparse.Namespace, split: LabelSplit, tasks: Sequence[Task]) -> Iterator[str]:
-    from annotation.labels.tasks import by_rater
+def _batch_asks(args: argparse.Namespace, names: Sequence[str]) -> Ask:
+    """What --batch asks for, of the examples of a pool."""
+    from annotation.labels.next_batch import choose_batch, raters_unsaid, read_batch
 
-    prompts, responses, raters = split
-    yield (
-        f"{args.output}: {prompts:,} prompts x {responses} responses x {raters} raters "
-        f"({prompts * responses * raters:,} annotations) in {len(tasks):,} tasks"
-    )
+    rows = read_batch(args.batch)
+    if args.selection != "random":
+        raise PoolError(
+            f"--selection {args.selection} is for --split: --batch {args.batch} has its own order"
+        )
+    if raters_unsaid(rows) and not names:
+        raise PoolError(
+            f"--batch {args.batch} asks for further raters and does not say who has judged: name those who "
+            "have not with --raters"
+        )
+    return partial(choose_batch, rows=rows, seed=args.seed, response_choice=args.response_choice)
+
+
+def _about(args: argparse.Namespace, pool: str) -> dict[str, Any]:
+    """What the key says of the export."""
+    what = {"split": args.split} if args.batch is None else {"batch": args.batch.name}
+    about = {"pool": pool, **what, "selection": args.selection, "seed": args.seed}
+    return about | ({} if args.response_choice == "random" else {"response_choice": args.response_choice})
+
+
+def _export_lines(args: argparse.Namespace, asked: Sequence[Asked], tasks: Sequence[Task]) -> Iterator[str]:
+    from annotation.labels.tasks import by_rater, label_split
+
+    annotations = sum(len(one.example.responses) * one.raters for one in asked)
+    what = f"{len(asked):,} prompts"
+    if args.batch is None:
+        _, responses, raters = label_split(args.split)
+        what += f" x {responses} responses x {raters} raters"
+    yield f"{args.output}: {what} ({annotations:,} annotations) in {len(tasks):,} tasks"
     for rater, own in by_rater(tasks).items():
         yield f"  {rater}: {len(own):,} tasks"
 

@@ -15,7 +15,7 @@ from search.commands.cost_options import add_cost_options, cost_model_of
 from search.config.cost import CostModel
 from search.config.scale import RewardScale, ScaleName, reward_scale
 from search.prior.answer import answer
-from search.prior.batches import Predict, next_batch
+from search.prior.batches import Holding, Predict, next_batch
 from search.prior.hierarchy import learn_prior_on
 from search.prior.past_studies import PastStudy, learn, past_studies
 
@@ -115,56 +115,63 @@ def _tried(studies: Sequence[PastStudy]) -> list[int]:
 
 
 def _after(args: argparse.Namespace) -> int:
-    holding = _holding(args)
-    scale = holding.scale
+    at_hand = _at_hand(args)
+    scale = at_hand.scale
     batch = next_batch(
-        holding.predict,
-        holding.labelled,
+        at_hand.predict,
+        at_hand.labelled,
         left=_positive("--left", args.left),
-        cost_model=holding.cost_model,
-        responses=_responses(args.responses) or holding.responses,
+        cost_model=at_hand.cost_model,
+        responses=_responses(args.responses) or at_hand.responses,
+        raters=at_hand.raters,
         new_prompts=args.max_prompts,
         margin=scale.margin if args.margin is None else args.margin,
-        doubt=holding.doubt,
+        doubt=at_hand.doubt,
         scale=scale,
     )
     if args.json:
-        print(json.dumps({"basis": holding.basis, **batch.to_dict()}, indent=1))
+        print(json.dumps({"basis": at_hand.basis, **batch.to_dict()}, indent=1))
     else:
-        print(f"{holding.basis}\n{batch.text()}")
+        print(f"{at_hand.basis}\n{batch.text()}")
     if args.output is not None and not batch.stop:
         from search.prior.labelling_order import write_order
 
-        written = write_order(args.output, batch, holding.examples, args.seed)
+        written = write_order(args.output, batch, at_hand.examples, args.seed, at_hand.raters_unsaid)
         print(f"{written:,} prompts of the pool, in labelling order: {args.output}", file=sys.stderr)
     return 0
 
 
 @dataclass(frozen=True)
-class _Holding:
-    """Labels at hand, and what predicts the worth of more of them."""
+class _AtHand:
+    """Labels at hand, and what predicts the worth of more of them.
+
+    `raters` are the numbers tried, None alone where they were not varied; where they were, `raters_unsaid`
+    is how many a response has of which the pool does not say.
+    """
 
     basis: str
     predict: Predict
-    labelled: dict[int, int]
+    labelled: Holding
     examples: Sequence[Example]
     responses: Sequence[int]
     cost_model: CostModel
     scale: RewardScale
     doubt: Predict | None = None
+    raters: Sequence[int | None] = (None,)
+    raters_unsaid: int | None = None
 
 
-def _holding(args: argparse.Namespace) -> _Holding:
+def _at_hand(args: argparse.Namespace) -> _AtHand:
     folder = Path(args.after)
     return _study(args, folder) if (folder / "trials.csv").exists() else _pool(args)
 
 
-def _pool(args: argparse.Namespace) -> _Holding:
+def _pool(args: argparse.Namespace) -> _AtHand:
     """A pool without trials: past studies predict."""
     studies = _studies(args.task, args.scale)
     examples = _examples(args.after, args.seed)
     names = "; ".join(study.name for study in studies)
-    return _Holding(
+    return _AtHand(
         f"prior only, from {len(studies)} studies: {names}",
         learn_prior_on(args.scale, studies).forecast,
         _counts(examples),
@@ -175,7 +182,7 @@ def _pool(args: argparse.Namespace) -> _Holding:
     )
 
 
-def _study(args: argparse.Namespace, folder: Path) -> _Holding:
+def _study(args: argparse.Namespace, folder: Path) -> _AtHand:
     """A study's folder: its trials predict, its pool says what is labelled."""
     from search.commands.recommend import read_study
     from search.fit.fit import fit_trials
@@ -184,16 +191,26 @@ def _study(args: argparse.Namespace, folder: Path) -> _Holding:
     study = read_study(folder)
     fit = fit_trials(study.records, study.scale)
     examples = _examples(_pool_path(folder), args.seed)
-    return _Holding(
+    cost_model, levels = cost_model_of(args, study.cost), fit.observed.rater_levels
+    varied = len(levels) > 1
+    raters_unsaid = cost_model.raters if varied else None
+    return _AtHand(
         f"from the {fit.observed.count} trials of {study.name}",
         lambda splits: predict(fit, splits, study.curve),
-        _counts(examples),
+        _counts(examples, raters_unsaid),
         examples,
         range(fit.observed.levels[0], fit.observed.levels[-1] + 1),
-        cost_model_of(args, study.cost),
+        cost_model,
         fit.scale,
-        _doubt(args.task, study.scale, study.records),
+        _doubt(args.task, study.scale, _of_raters(study.records, levels[0]) if varied else study.records),
+        levels if varied else (None,),
+        raters_unsaid,
     )
+
+
+def _of_raters(records: Sequence[TrialRecord], raters: int | None) -> list[TrialRecord]:
+    """Those with so many raters: past studies would take what further raters add for that of the split."""
+    return [record for record in records if record.raters == raters]
 
 
 def _doubt(task: str, scale: ScaleName, records: Sequence[TrialRecord]) -> Predict | None:
@@ -219,10 +236,10 @@ def _examples(path: str, seed: int) -> Sequence[Example]:
     return load_pool(PoolConfig(path=path, min_responses=0), seed=seed)[0].train
 
 
-def _counts(examples: Sequence[Example]) -> dict[int, int]:
+def _counts(examples: Sequence[Example], raters_unsaid: int | None = None) -> Holding:
     from search.prior.labelling_order import labelled_counts
 
-    return labelled_counts(examples)
+    return labelled_counts(examples, raters_unsaid)
 
 
 def _positive(name: str, value: float | None) -> float:

@@ -11,7 +11,7 @@ import pytest
 from support.browser import chromium
 
 from annotation.labels.page import page
-from annotation.labels.tasks import Task, plan_tasks
+from annotation.labels.tasks import Asked, Task, plan_tasks
 from annotation.labels.tools import read_ratings
 from pools.types import Example, Message, Prompt, Response
 
@@ -30,6 +30,10 @@ def examples(count: int) -> list[Example]:
         )
         for n, prompt in enumerate(prompts)
     ]
+
+
+def asked(count: int) -> list[Asked]:
+    return [Asked(example, 1) for example in examples(count)]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +88,7 @@ class Opened:
 
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path) -> Iterator[Opened]:
-    tasks = plan_tasks(examples(6), kind="ranking", raters=["ann"], each=1, seed=0)
+    tasks = plan_tasks(asked(6), kind="ranking", raters=["ann"], seed=0)
     made = Opened(browser, tmp_path, tasks)
     yield made
     assert made.problems == []
@@ -98,7 +102,7 @@ def ranks_of(task: Task) -> list[int]:
 
 @pytest.mark.slow
 def test_fifty_tasks_by_keyboard_with_a_reload_between(browser: Any, tmp_path: Path) -> None:
-    tasks = plan_tasks(examples(50), kind="ranking", raters=["ann"], each=1, seed=0)
+    tasks = plan_tasks(asked(50), kind="ranking", raters=["ann"], seed=0)
     opened = Opened(browser, tmp_path, tasks)
     for number, task in enumerate(tasks):
         if number == 25:
@@ -191,8 +195,8 @@ def test_every_control_has_a_name_and_the_page_fits_a_phone(opened: Opened) -> N
 
 
 def test_another_export_begins_anew(browser: Any, tmp_path: Path) -> None:
-    first = plan_tasks(examples(4), kind="ranking", raters=["ann"], each=1, seed=0)
-    second = plan_tasks(examples(4), kind="ranking", raters=["ann"], each=1, seed=1)
+    first = plan_tasks(asked(4), kind="ranking", raters=["ann"], seed=0)
+    second = plan_tasks(asked(4), kind="ranking", raters=["ann"], seed=1)
     opened = Opened(browser, tmp_path, first)
     opened.press("1", "2", "3", "4", "Enter")
     opened.path.write_text(page("ann", second))

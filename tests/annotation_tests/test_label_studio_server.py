@@ -22,7 +22,7 @@ import pytest
 from support.scripted_rater import results, texts_shown
 
 from annotation.labels.label_studio import CONFIG
-from annotation.labels.tasks import Kind, plan_tasks
+from annotation.labels.tasks import Asked, Kind, plan_tasks
 from annotation.labels.tools import read_ratings, write_tasks
 from pools.types import Example, Prompt, Response
 
@@ -113,7 +113,7 @@ def test_what_is_annotated_there_is_read_here(server: Server, tmp_path: Path, ki
     examples = [
         Example(Prompt(f"prompt {n}"), tuple(Response(t, 0.0) for t in own)) for n, own in enumerate(texts)
     ]
-    tasks = plan_tasks(examples, kind=kind, raters=["ann"], each=1, seed=0)
+    tasks = plan_tasks([Asked(one, 1) for one in examples], kind=kind, raters=["ann"], seed=0)
     write_tasks(tmp_path / "out", "label-studio", tasks, kind, {})
     config = (tmp_path / "out" / CONFIG).read_text()
     project = server.call("/api/projects", {"title": kind, "label_config": config})["id"]

@@ -1,4 +1,4 @@
-"""The next batch: new prompts, more responses, or no more; sunk labels are used and never bought again."""
+"""The next batch: new prompts, more responses or raters, or no more; nothing is bought twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from base.errors import InsufficientDataError
 from search.cli import main
 from search.config.cost import CostModel, Split
 from search.fit.forecast import Forecast
-from search.prior.batches import next_batch
+from search.prior.batches import Labels, next_batch
 from search.trials.trials_csv import write_trials
 
 
@@ -35,49 +35,53 @@ ASK = {"cost_model": CostModel(), "responses": (2, 3, 4), "new_prompts": None, "
 
 
 def test_new_prompts_where_prompts_count() -> None:
-    batch = next_batch(certain(lambda s: 0.02 * np.log2(s.prompts)), {2: 1_000}, left=2_000, **ASK)
+    batch = next_batch(certain(lambda s: 0.02 * np.log2(s.prompts)), {Labels(2): 1_000}, left=2_000, **ASK)
     assert batch.new == Split(1_000, 2) and batch.top_up is None
     assert batch.cost == 2_000 and not batch.stop
     assert batch.gain == pytest.approx(0.02)
 
 
 def test_topping_up_where_responses_count() -> None:
-    batch = next_batch(certain(lambda s: 0.05 * s.responses), {2: 1_000}, left=2_000, **ASK)
-    assert batch.top_up is not None and (batch.top_up.have, batch.top_up.to) == (2, 4)
+    batch = next_batch(certain(lambda s: 0.05 * s.responses), {Labels(2): 1_000}, left=2_000, **ASK)
+    assert batch.top_up is not None and (batch.top_up.have, batch.top_up.to) == (Labels(2), Labels(4))
     assert batch.top_up.prompts == 1_000 and batch.new is None
     assert batch.cost == 2_000  # the two responses that each prompt has are not paid again
     assert batch.gain == pytest.approx(0.1)
 
 
 def test_unequal_labels_count_as_the_mean_over_their_prompts() -> None:
-    batch = next_batch(certain(lambda s: 0.1 * s.responses), {2: 1_000}, left=1_000, **ASK)
+    batch = next_batch(certain(lambda s: 0.1 * s.responses), {Labels(2): 1_000}, left=1_000, **ASK)
     assert batch.top_up is not None and batch.top_up.prompts in (500, 1_000)
     assert batch.gain == pytest.approx(0.1)  # 500 with four, or all with three
 
 
 def test_it_stops_where_more_would_not_pay() -> None:
-    batch = next_batch(certain(lambda s: 0.5 + 1e-4 * s.responses), {2: 1_000}, left=2_400, **ASK)
+    batch = next_batch(certain(lambda s: 0.5 + 1e-4 * s.responses), {Labels(2): 1_000}, left=2_400, **ASK)
     assert batch.stop
     assert batch.text().startswith("stop: another 2,400 annotations are expected to add 0.0002 (95% interval")
 
 
 def test_it_goes_on_while_a_gain_above_the_margin_is_possible() -> None:
     """The same small expected gain, known badly, is no reason to stop."""
-    batch = next_batch(certain(lambda s: 0.5 + 1e-4 * s.responses, 0.01), {2: 1_000}, left=2_400, **ASK)
+    batch = next_batch(
+        certain(lambda s: 0.5 + 1e-4 * s.responses, 0.01), {Labels(2): 1_000}, left=2_400, **ASK
+    )
     assert not batch.stop
 
 
 def test_prompts_that_cannot_be_had_are_not_advised() -> None:
     limited = {**ASK, "new_prompts": 100}
-    batch = next_batch(certain(lambda s: 0.02 * np.log2(s.prompts)), {2: 1_000}, left=2_000, **limited)
+    batch = next_batch(
+        certain(lambda s: 0.02 * np.log2(s.prompts)), {Labels(2): 1_000}, left=2_000, **limited
+    )
     assert batch.new is not None and batch.new.prompts == 100
 
 
 def test_nothing_labelled_or_nothing_affordable_is_said() -> None:
     with pytest.raises(InsufficientDataError, match="no prompt has 2 labelled responses"):
-        next_batch(certain(lambda s: 0.5), {1: 50}, left=100, **ASK)
+        next_batch(certain(lambda s: 0.5), {Labels(1): 50}, left=100, **ASK)
     with pytest.raises(InsufficientDataError, match="buys neither"):
-        next_batch(certain(lambda s: 0.5), {2: 50}, left=0.5, **ASK)
+        next_batch(certain(lambda s: 0.5), {Labels(2): 50}, left=0.5, **ASK)
 
 
 def pool(path: Path, labelled: int, bare: int) -> Path:
