@@ -19,7 +19,7 @@ from search.study.conductor import Conductor
 from search.study.inputs import Inputs
 from search.study.ledger import Ledger
 from trainers.spec import TrialSetup
-from trainers.workers.store import RUNS, discard
+from trainers.workers.store import discard
 
 SEEDS_EVERY_S = 2.0
 
@@ -57,8 +57,6 @@ def train_all(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Co
             storage=shared.storage,
             max_failures=config.resources.max_failures,
         )
-    with suppress(OSError):  # a few files at most, which nothing reads again
-        discard(shared.checkpoints, RUNS)
 
 
 @contextmanager
