@@ -60,6 +60,8 @@ SHM = Path("/dev/shm")
 LINGER_S = 90.0
 # The share of the trials by which all faults should have come.
 NEARLY = 0.9
+# The least that lies between two faults on the average (s).
+CLOSEST_S = 3.0
 DISK_SIZE = "128m"
 REWARD = '''"""Any other answer has another reward."""
 
@@ -165,7 +167,7 @@ def disturbed(scene: Scene, kinds: Sequence[str], minutes: float, trials: int) -
         left = minutes * 60 - spent
         if done:
             left = min(left, spent * (trials * NEARLY - done) / done)
-        scene.pass_time(scene.rng.uniform(0, 2) * max(left, 0) / (len(kinds) + 1 - number))
+        scene.pass_time(scene.rng.uniform(0, 2) * max(left / (len(kinds) + 1 - number), CLOSEST_S))
         if not scene.pass_time(STILL_S, until=partial(FAULTS[kind].possible, scene)):
             if scene.study.finished:
                 break
