@@ -51,7 +51,8 @@ def table(folder: Path) -> dict[str, Any]:
 
 
 def _recommendation(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "recommendation.json").read_text())
+    path = folder / "recommendation.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return found
 
 
