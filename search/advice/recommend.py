@@ -55,7 +55,6 @@ def _answer(
     candidates = _candidates(fit, question, decision)
     best, second = candidates[0], decision.runner_up
     flags = _flags(fit, question, candidates, decision)
-    larger = [k for k in question.responses if k > best.responses]
     largest = question.largest(best.responses, best.labelling)
     return Recommendation(
         budget=question.budget,
@@ -72,7 +71,7 @@ def _answer(
         training_length=training_length(fit.records, best.split, visits),
         flags=flags,
         more_seeds=more_seeds(fit, decision.forecast, 0, second) if second and flags["undecided"] else None,
-        try_responses=(min(larger) if larger else best.responses + 1) if flags["edge"] else None,
+        try_responses=_more_responses(question, best.responses) if flags["edge"] else None,
         cost_models=tuple(compare_costs(fit, best.split, question)),
         max_prompts=question.max_prompts,
         trials=fit.observed.count,
@@ -81,6 +80,13 @@ def _answer(
         assumptions=_assumptions(fit),
         labelling=told_of_labelling(fit, decision),
     )
+
+
+def _more_responses(question: Question, responses: int) -> int | None:
+    """The next larger number of responses that can be had; None where there is none."""
+    larger = min((k for k in question.responses if k > responses), default=responses + 1)
+    most = question.most_responses
+    return larger if most is None or larger <= most else None
 
 
 def _flags(

@@ -235,7 +235,7 @@ class Recommendation:
         """One sentence for each thing to know before acting."""
         found = [*self._better(), *([self.training_length] if self.training_length else [])]
         if self.flags["edge"]:
-            advice = f": try {self.try_responses}" if self.try_responses else ""
+            advice = f": try {self.try_responses}" if self.try_responses else ", and of what the pool has"
             found.append(f"Responses sit at the edge of what was tried{advice}.")
         if self.flags.get("raters_edge"):
             found.append("Raters sit at the edge of what was tried.")

@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         study.curve,
         study.responses,
         args.max_prompts or study.max_prompts,
+        most_responses=study.most_responses,
     )
     seed = args.seed if args.seed is not None else study.seed
     found = analyse(
@@ -104,6 +105,7 @@ class FinishedStudy:
     records: Sequence[TrialRecord]
     curve: DiversityCurve
     responses: tuple[int, ...]
+    most_responses: int | None = None
     cost: Mapping[str, Any] = field(default_factory=dict)
     budget: float | None = None
     max_prompts: int | None = None
@@ -145,6 +147,7 @@ def _folder(path: Path) -> FinishedStudy:
             cost=dict(study["cost"]),
             budget=float(study["budget"]),
             responses=tuple(int(k) for k in study["responses"]),
+            most_responses=max(map(int, study["responses"])),
             max_prompts=study["max_prompts"],
             base_reward=study["base_reward"],
             seed=int(study["seed"]),

@@ -25,7 +25,8 @@ SMALLER = 6
 class Question:
     """Which split of `budget`? `responses` and `max_prompts` (None: no limit) are what can be had.
 
-    So are `labellings`; None: every way of labelling that was tried.
+    So are `labellings`; None: every way of labelling that was tried. `most_responses` is how many a prompt can
+    have at all; None: not known.
     """
 
     budget: float
@@ -34,6 +35,7 @@ class Question:
     responses: tuple[int, ...]
     max_prompts: int | None
     labellings: tuple[Labelling, ...] | None = None
+    most_responses: int | None = None
 
     def at(self, budget: float, cost_model: CostModel | None = None) -> Question:
         """The same for another budget, at the same or other prices."""

@@ -28,12 +28,10 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
     Raises ApportionError where no trial has finished.
     """
     pool, folder, records = inputs.pool, ledger.folder, conductor.records
+    most = min(pool.train.sizes())
+    responses = tuple(range(1, most + 1))
     question = Question(
-        config.budget,
-        config.cost,
-        inputs.curve,
-        tuple(range(1, min(pool.train.sizes()) + 1)),
-        len(pool.train),
+        config.budget, config.cost, inputs.curve, responses, len(pool.train), most_responses=most
     )
     folder.note_study(**_study_json(config, question, ledger), **conductor.to_dict())
     if not records:

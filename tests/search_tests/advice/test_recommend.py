@@ -28,6 +28,7 @@ def asked(
     fit = fit_trials(records)
     asked_for = {
         "curve": DiversityCurve.from_trials(records), "responses": fit.observed.levels, "max_prompts": None,
+        "most_responses": None,
     }  # fmt: skip
     given: dict[str, Any] = {name: more.pop(name, default) for name, default in asked_for.items()}
     question = Question(budget, cost_model or CostModel(), **given)
@@ -41,6 +42,12 @@ def test_the_papers_points_say_four_responses_at_the_edge(algorithm: str, budget
     assert answer.best.split == Split(budget // 4, 4)
     assert answer.flags["edge"] and answer.try_responses == 5 and not answer.flags["extrapolated"]
     assert "edge of what was tried: try 5" in answer.sentence()
+
+
+def test_no_more_responses_are_advised_than_a_prompt_can_have() -> None:
+    answer = asked(paper_trials("PRO"), 24_000, most_responses=4)
+    assert answer.flags["edge"] and answer.try_responses is None
+    assert "edge of what was tried, and of what the pool has." in answer.sentence()
 
 
 @pytest.mark.parametrize("algorithm", ["PRO", "SFT"])

@@ -170,5 +170,5 @@ def test_a_setting_that_cannot_be_tried_is_refused(changes: dict[str, Any], said
 def test_the_shipped_configuration_tries_two_algorithms_and_a_learning_rate() -> None:
     config = load_config("transfer.yaml")
     names = [setting.name for setting in config.transfer.settings]
-    assert names == ["algorithm sft", "algorithm dpo", "learning rate 5e-05"]
+    assert names == ["algorithm dpo", "algorithm pro", "learning rate 5e-05"]
     assert config.trainer.algorithm.pairing == "best_worst"
