@@ -36,6 +36,7 @@ def main() -> None:
         examples = [_fewer(example, args.responses) for example in pool.train]
         config = RewardConfig(
             kind="fitted",
+            fit_head="best",
             fit_prompts=QUICK if args.quick else args.prompts,
             fit_folds=args.folds,
             max_prompt_tokens=args.max_prompt_tokens,

@@ -7,6 +7,7 @@ import importlib
 import os
 import re
 import sys
+import time
 from collections.abc import Sequence
 
 from base.errors import ApportionError, did_you_mean
@@ -28,6 +29,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (2: bad input, 130: Ctrl-C, 1: a closed pipe)."""
+    began = time.time()
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="apportion", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments[:1] == [name]:
             module = importlib.import_module(f"search.commands.{name.replace('-', '_')}")
             module.configure(command)
-            command.set_defaults(run=module.run, options=command.format_help)
+            command.set_defaults(run=module.run, options=command.format_help, began=began)
     args, unknown = parser.parse_known_args(arguments)
     if unknown:
         parser.error(_not_options(unknown, args.options()))

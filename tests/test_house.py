@@ -89,6 +89,11 @@ def test_the_driver_starts_without_torch_ray_or_deepspeed() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+def test_a_study_begins_without_what_only_its_end_needs() -> None:
+    code = "import sys, search.study.run, search.commands.study; assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 @pytest.mark.parametrize("script", ["search/run.py", "copied"])
 def test_the_script_runs_from_anywhere(script: str, tmp_path: Path) -> None:
     path = ROOT / "search" / "run.py"

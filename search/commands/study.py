@@ -38,10 +38,12 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config_option or args.config or DEFAULT, given(args, StudyConfig))
     if args.fresh and args.resume:
         raise ConfigError("--fresh starts a study over and --resume resumes it: give one of them")
-    return _run(config, args.output_dir or Path("runs") / config.name, fresh=args.fresh, resume=args.resume)
+    path = args.output_dir or Path("runs") / config.name
+    return _run(config, path, args.began, fresh=args.fresh, resume=args.resume)
 
 
-def _run(config: StudyConfig, path: Path, *, fresh: bool, resume: bool) -> int:
+def _run(config: StudyConfig, path: Path, began: float, *, fresh: bool, resume: bool) -> int:
+    from base.timeline import Timeline
     from search.cluster.connection import how_to_see
     from search.study.folder import StudyFolder
     from search.study.mirror import Mirror, mirrored
@@ -62,8 +64,11 @@ def _run(config: StudyConfig, path: Path, *, fresh: bool, resume: bool) -> int:
             raise ConfigError(
                 f"there is no study in {folder.path} to resume: leave --resume out to start one"
             )
+        timeline = Timeline(folder.logs / "timeline.log", began)
+        folder.logs.mkdir(exist_ok=True)
+        timeline.reach("configuration read", "resumed study" if folder.begun else "new study")
         try:
-            study = run_study(config, folder, display)
+            study = run_study(config, folder, display, timeline)
         except KeyboardInterrupt:
             show_stopped(display, folder)
             raise

@@ -52,7 +52,7 @@ class TransferConfig(Settings):
     """Settings under which the best splits are trained again, one changed at a time; none by default."""
 
     models: tuple[str, ...] = Field(
-        (), description="other base models to try the advice with: hub ids or local directories"
+        (), description="other base models to try the advice with: hub ids, local directories or GGUF files"
     )
     algorithms: tuple[str, ...] = Field(
         (), description=f"other algorithms to try the advice with: {', '.join(LOSSES)}"

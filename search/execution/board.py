@@ -12,12 +12,24 @@ OF_TRIAL = ("seeds_done", "reward")  # what a row says of the whole trial; the r
 
 
 class Board:
-    """How far each running trial is, by label: the latest of every figure that it reported."""
+    """How far each running trial is, by label: the latest of every figure that it reported.
+
+    And the files of the fitted reward model by name, once there is one, which each trial needs.
+    """
 
     def __init__(self) -> None:
+        self._reward_artifact: Mapping[str, bytes] = {}
         self._rows: dict[str, dict[str, float]] = {}
         self._worker_pools: list[Any] = []
         self._ended_seeds: list[tuple[str, SeedResult]] = []
+
+    def keep_reward_artifact(self, files: Mapping[str, bytes]) -> None:
+        """Keep the files of the fitted reward model."""
+        self._reward_artifact = files
+
+    def reward_artifact(self) -> Mapping[str, bytes]:
+        """Those files; none where no reward model is fitted."""
+        return self._reward_artifact
 
     def enlist(self, mailbox: Any) -> None:
         """Note the mailbox of a group of workers."""

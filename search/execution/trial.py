@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from base.errors import ApportionError, TrainingError
+from base.timeline import Timeline
 from metrics.embedding import embed_texts, embedding_baselines
 from pools.raters import RaterLabels
 from pools.types import Pool
-from search.cluster.connection import ON_HEAD
 from search.config.cost import CostModel
 from search.config.hyperparameters import applied
 from search.config.transfer import MODEL
@@ -51,6 +50,7 @@ class Shared:
     storage: str
     checkpoints: str
     logs: str
+    timeline: Timeline
     pool: Any
     tokens: Any
     vectors: Any
@@ -67,6 +67,7 @@ def execute(trial: Trial, shared: Shared) -> TrialRecord:
     started, point, key = time.perf_counter(), trial.point, trial.key(shared.identity)
     pool, tokens = ray.get([shared.pool, shared.tokens])
     orders, pool_ref = choose_orders(pool, tokens, trial), shared.pool
+    artifact = ray.get(shared.board.reward_artifact.remote())
     if pool.train.folder:
         pool, tokens, orders = selected(pool, tokens, orders)
         pool_ref = ray.put(pool)
@@ -80,7 +81,7 @@ def execute(trial: Trial, shared: Shared) -> TrialRecord:
         "diversity": f"{score:.3f}",
     }
     job = TrialJob(
-        setup=setup_at(point, shared.setup),
+        setup=replace(setup_at(point, shared.setup), reward_artifact=artifact),
         responses=point.responses,
         orders=orders,
         choice=point.response_choice,
@@ -143,34 +144,19 @@ def _work(
 
 
 def judge_base(shared: Shared, sample: FitSample | None) -> Prepared:
-    """Fit the reward model on `sample`, where there is one, and judge the base model, on the head node.
+    """Fit the reward model on `sample`, where there is one, and judge the base model, before the first trial.
 
-    Raises TrainingError with the worker's own message.
+    By the workers that run trials in this process afterwards. Raises TrainingError with the worker's own
+    message.
     """
     import ray
 
-    task = ray.remote(num_cpus=0, resources=ON_HEAD)(_judge_base)
-    try:
-        prepared: Prepared = ray.get(task.remote(shared, sample))
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ApportionError):
-            raise TrainingError(str(error.cause)) from error
-        raise
-    return prepared
-
-
-def _judge_base(shared: Shared, sample: FitSample | None) -> Prepared:
-    import ray
-
-    setup, pool_ref, workers = shared.setup, shared.pool, _new_worker_pool(shared)
-    try:
-        prepared: Prepared = workers.run(
-            lambda context: _prepared(setup, ray.get(pool_ref), sample, context),
-            name=PREPARE + shared.identity,
-            label=BASE,
-        )
-    finally:
-        workers.close()
+    setup, pool_ref = shared.setup, shared.pool
+    prepared: Prepared = _worker_pool(shared).run(
+        lambda context: _prepared(setup, ray.get(pool_ref), sample, context),
+        name=PREPARE + shared.identity,
+        label=BASE,
+    )
     return prepared
 
 
@@ -184,17 +170,15 @@ def _worker_pool(shared: Shared) -> WorkerPool:
     """The workers of this process, which Tune keeps from one trial to the next: they stay as well."""
     global _kept_pool
     if _kept_pool is None:
-        _kept_pool = _new_worker_pool(shared)
+        shared.timeline.reach("a trial's process up")
+        from trainers.workers.worker_pool import WorkerPool
+
+        _kept_pool = WorkerPool(
+            shared.resources,
+            storage=shared.checkpoints,
+            board=shared.board,
+            keep_checkpoints=shared.setup.checkpoints.keep,
+            logs=shared.logs,
+            timeline=shared.timeline,
+        )
     return _kept_pool
-
-
-def _new_worker_pool(shared: Shared) -> WorkerPool:
-    from trainers.workers.worker_pool import WorkerPool
-
-    return WorkerPool(
-        shared.resources,
-        storage=shared.checkpoints,
-        board=shared.board,
-        keep_checkpoints=shared.setup.checkpoints.keep,
-        logs=shared.logs,
-    )

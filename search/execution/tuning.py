@@ -11,15 +11,21 @@ from ray.tune.search import Searcher
 from base.errors import ApportionError
 from search.cluster.connection import ON_HEAD
 from search.execution.trial import TUNE
-from search.plan.step import Step, Stop, Train
+from search.plan.step import Prepare, Step, Stop, Train
 from search.trials.design_point import Trial
 from search.trials.record import TrialRecord
+
+PREPARATION = {"preparation": True}  # in place of a trial's configuration
 
 
 class Conductor(Protocol):
     """Decides what is trained and follows it (`search.study.conductor`); called in the driver."""
 
     def next(self) -> Step: ...
+
+    def prepared(self, found: Any) -> None: ...
+
+    def unprepared(self, reason: str) -> None: ...
 
     def started(self, trial: Trial) -> None: ...
 
@@ -43,6 +49,8 @@ class PlannedSearch(Searcher):
         if isinstance(step, Stop):
             self._closing()
             return Searcher.FINISHED
+        if isinstance(step, Prepare):
+            return PREPARATION
         return step.trial.to_dict() if isinstance(step, Train) else None
 
     def on_trial_complete(
@@ -67,22 +75,32 @@ class _Relay(tune.Callback):
         return {}  # Tune pickles its callbacks for a restore that this project does itself
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._conductor.started(Trial.from_dict(trial.config))
+        if trial.config != PREPARATION:
+            self._conductor.started(Trial.from_dict(trial.config))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if failure := trial.last_result.get("failure"):
-            self._conductor.failed(Trial.from_dict(trial.config), failure)
+            self._failed(trial, failure)
+        elif trial.config == PREPARATION:
+            self._conductor.prepared(trial.last_result["found"])
         else:
-            self._conductor.finished(trial.last_result["record"])
+            self._conductor.finished(trial.last_result["found"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._conductor.failed(Trial.from_dict(trial.config), _reason(trial))
+        self._failed(trial, _reason(trial))
+
+    def _failed(self, trial: Any, reason: str) -> None:
+        if trial.config == PREPARATION:
+            self._conductor.unprepared(reason)
+        else:
+            self._conductor.failed(Trial.from_dict(trial.config), reason)
 
 
 def run_trials(
     work: Callable[[Trial], TrialRecord],
     conductor: Conductor,
     *,
+    prepare: Callable[[], Any] | None = None,
     concurrent: int,
     storage: str,
     max_failures: int,
@@ -90,12 +108,13 @@ def run_trials(
 ) -> None:
     """Do the `work` of each trial that `conductor` asks for, until it stops, and report each outcome to it.
 
+    Where it asks for a preparation, `prepare` is called, in a process that runs trials afterwards.
     A trial whose work raises an error of ours has failed and leaves the others alone; one that loses its
     process is started again, at most `max_failures` times. `closing` is called when no further trial will
     be started, before processes are ended.
     """
     # A trial's own process only waits for its workers; a CPU for it would leave a machine one worker short.
-    trainable = tune.with_resources(tune.with_parameters(_trainable, work=work), ON_HEAD)
+    trainable = tune.with_resources(tune.with_parameters(_trainable, work=work, prepare=prepare), ON_HEAD)
     tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -114,11 +133,16 @@ def run_trials(
     ).fit()
 
 
-def _trainable(config: dict[str, Any], work: Callable[[Trial], TrialRecord]) -> None:
+def _trainable(
+    config: dict[str, Any], work: Callable[[Trial], TrialRecord], prepare: Callable[[], Any] | None
+) -> None:
     try:
-        tune.report({"record": work(Trial.from_dict(config))})
+        if config == PREPARATION and prepare is not None:
+            tune.report({"found": prepare()})
+        else:
+            tune.report({"found": work(Trial.from_dict(config))})
     except ApportionError as error:
-        # Reported as a result without a record: raised, it would reach the terminal as Tune's traceback.
+        # Reported as a result: raised, it would reach the terminal as Tune's traceback.
         tune.report({"failure": str(error)})
 
 

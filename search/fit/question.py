@@ -25,8 +25,8 @@ SMALLER = 6
 class Question:
     """Which split of `budget`? `responses` and `max_prompts` (None: no limit) are what can be had.
 
-    So are `labellings`; None: every way of labelling that was tried. `most_responses` is how many a prompt can
-    have at all; None: not known.
+    So are `labellings`; None: every way of labelling that was tried. `most_responses` is how many a prompt
+    can have at all; None: not known.
     """
 
     budget: float

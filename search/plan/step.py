@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Prepare:
+    """Do what must precede the first trial."""
+
+
+@dataclass(frozen=True)
 class Train:
     """Run `trial` next, and why."""
 
@@ -37,4 +42,4 @@ class Stop:
     belief: Belief | Undecided | None = None
 
 
-Step: TypeAlias = Train | Wait | Stop
+Step: TypeAlias = Prepare | Train | Wait | Stop

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from base.timeline import Timeline
 from pools.subset import set_apart
 from pools.types import Pool
-from search.advice.analysis import StudyAnalysis
 from search.cluster.connection import start_ray, stop_ray
 from search.config.study import StudyConfig
 from search.fit.curve import DiversityCurve
 from search.plan.plan import Plan
 from search.plan.space import Space
-from search.study.conclusion import conclude
 from search.study.conductor import Conductor
 from search.study.earlier import earlier_trials, told
 from search.study.folder import StudyFolder, study_identity
@@ -30,8 +31,13 @@ from search.study.training import train_all
 from search.terminal.display import Display
 from search.tracking.tracker import Dataset
 
+if TYPE_CHECKING:
+    from search.advice.analysis import StudyAnalysis
 
-def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> StudyAnalysis:
+
+def run_study(
+    config: StudyConfig, folder: StudyFolder, display: Display, timeline: Timeline
+) -> StudyAnalysis:
     """Run every trial of `config` that `folder` does not hold yet, then write and print what they show.
 
     All that can be wrong with the input is found before Ray starts. When it is stopped (Ctrl-C, SIGTERM)
@@ -39,6 +45,7 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
     """
     check_models(config)
     pool, pool_digest = read_pool(config, folder, display)
+    timeline.reach("pool read")
     pool, dev = set_apart(pool, config.evaluation.dev_prompts, seed=config.seed)
     space = Space(config, max_prompts=len(pool.train))
     for note in space.notes():
@@ -60,20 +67,27 @@ def run_study(config: StudyConfig, folder: StudyFolder, display: Display) -> Stu
         check_selections(config.search.selections, pool, tokens)
         curve = diversity_curve(pool, tokens, seed=config.seed)
         folder.write_json("curve.json", curve.to_dict())
+        timeline.reach("prompts tokenised, diversity curve drawn")
         inputs = Inputs(pool=pool, dev=dev, tokens=tokens, curve=curve)
         conductor = open_plan(space, curve, ledger)
-        if conductor.look_ahead() or ledger.base_reward is None:
+        more = conductor.look_ahead()
+        timeline.reach("first trial planned")
+        if more or ledger.base_reward is None:
             with display.stage("starting Ray"):
                 start_ray(config.cluster, folder.logs / "ray.log")
+            timeline.reach("Ray up")
             try:
                 arm()
-                train_all(config, inputs, ledger, conductor)
+                train_all(config, inputs, ledger, conductor, timeline)
             finally:
                 stop_ray()
         else:
             display.say("nothing is left to train")
         conductor.mend()
         ledger.discard_leftovers()
+        # Plots and the statistics of the advice take two CPU seconds to load: not before the first trial.
+        from search.study.conclusion import conclude
+
         study = conclude(config, inputs, ledger, conductor)
     show_result(display, study, ledger)
     return study

@@ -75,7 +75,7 @@ def tracked(
     """Track the study while the block runs; it ends as FINISHED, FAILED or, when interrupted, KILLED."""
     attempts = settle(folder, identity)
     open_study(folder, config.tracking, identity, dataset)
-    projection = follow(folder, config)
+    projection = follow(folder, config, held=True)
     projection.changed()
     status: Status = "FAILED"
     try:
@@ -221,10 +221,10 @@ def settle(folder: StudyFolder, identity: str) -> Attempts:
     return attempts
 
 
-def follow(folder: StudyFolder, config: StudyConfig) -> Projection:
+def follow(folder: StudyFolder, config: StudyConfig, *, held: bool = False) -> Projection:
     """Bring the tracker in line with the study in `folder`, which `open_study` has noted, from now on.
 
-    Returns at once: MLflow is imported in a background thread.
+    Returns at once: MLflow is imported in a background thread, by a `held` projection not before its release.
     """
     if config.tracking.uri == "none":
         memory = MemoryTracker()
@@ -248,6 +248,7 @@ def follow(folder: StudyFolder, config: StudyConfig) -> Projection:
         where=where_to_look(uri),
         samples=partial(samples, folder.samples),
         note=partial(write, log),
+        held=held,
         retry="Resuming the study brings them there; so does: "
         + shlex.join(["apportion", "sync", str(folder.path)]),
     )

@@ -13,6 +13,7 @@ from search.tracking.config import redact
 from search.tracking.tracker import Rejected, StepPoint, TrackedRun, Tracker, UploadFailed
 
 UPLOAD_ATTEMPTS = 5
+HELD_S = 60.0  # how long a held projection waits for its release
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)  # s between attempts while a service does not answer
 
 
@@ -22,7 +23,8 @@ class Projection:
     `read` is a pure function of the folder, so that whatever was missed is made up for: by the next round,
     the next run of the study, or `apportion sync`. `samples` gives the machine's samples from a step on.
     `connect` is called in the thread, again after each failure. `note` receives, a line each, the runs that
-    the service refused and why a round failed.
+    the service refused and why a round failed. One that is `held` connects when it is released, when
+    somebody waits for it, or after HELD_S seconds.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Projection:
         samples: Callable[[int], Sequence[StepPoint]] = lambda after: (),
         note: Callable[[str], None] = lambda text: None,
         retry: str = "",
+        held: bool = False,
     ) -> None:
         self._read, self._connect, self._samples, self._note = read, connect, samples, note
         self.target, self._where, self._retry = target, where, retry
@@ -44,7 +47,7 @@ class Projection:
         self._trouble = ""
         self._late = 0
         self._wanted = self._done = 0  # how often something changed, and which of that is shown
-        self._closing = False
+        self._closing, self._held = False, held
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
         self._thread.start()
@@ -55,8 +58,15 @@ class Projection:
             self._wanted += 1
             self._news.notify_all()
 
+    def release(self) -> None:
+        """Connect from now on; returns at once."""
+        with self._news:
+            self._held = False
+            self._news.notify_all()
+
     def flush(self, timeout_s: float) -> bool:
         """Wait at most `timeout_s` seconds until all that the folder holds is shown; whether it is."""
+        self.release()
         with self._news:
             return self._news.wait_for(lambda: self._done == self._wanted, timeout_s)
 
@@ -84,6 +94,8 @@ class Projection:
 
     def _run(self) -> None:
         failures = 0
+        with self._news:
+            self._news.wait_for(lambda: self._closing or not self._held, HELD_S)
         while not self._closing:
             with self._news:
                 self._news.wait_for(lambda: self._closing or self._done != self._wanted)

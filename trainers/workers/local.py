@@ -19,20 +19,26 @@ if TYPE_CHECKING:
 class LocalContext:
     """The in-memory `WorkerContext`, for tests and notebooks.
 
-    `updates` holds every progress report. Without a folder `checkpoints` nothing is restored, and saving is
-    a programming error.
+    `updates` holds every progress report, `milestones` what was reached. Without a folder `checkpoints`
+    nothing is restored, and saving is a programming error.
     """
 
     rank: int = 0
     world_size: int = 1
     device: str = "cpu"
     updates: list[dict[str, float]] = field(default_factory=list)
+    milestones: list[str] = field(default_factory=list)
     results: list[SeedResult] = field(default_factory=list)
     checkpoints: Path | None = None
 
     def progress(self, update: Mapping[str, float]) -> None:
         """See `WorkerContext.progress`."""
         self.updates.append(dict(update))
+
+    def reach(self, milestone: str) -> None:
+        """See `WorkerContext.reach`."""
+        if milestone not in self.milestones:
+            self.milestones.append(milestone)
 
     def seed_ended(self, result: SeedResult) -> None:
         """See `WorkerContext.seed_ended`."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import ApportionError, NonRetryableError, TrainingError
+from base.timeline import Timeline
 from trainers.config.trainer import ResourcesConfig
 from trainers.spec import SeedResult
 from trainers.workers.context import Writer
@@ -53,7 +54,9 @@ class _Failure:
 class RayContext:
     """A worker that Ray Train started; progress goes to the study's board, an actor, without waiting."""
 
-    def __init__(self, checkpoints: Checkpoints, board: Any, task: _Task) -> None:
+    def __init__(
+        self, checkpoints: Checkpoints, board: Any, task: _Task, timeline: Timeline | None = None
+    ) -> None:
         import ray.train
         import ray.train.torch
 
@@ -61,12 +64,18 @@ class RayContext:
         self.rank, self.world_size = train.get_world_rank(), train.get_world_size()
         self.device = str(ray.train.torch.get_device())
         self._checkpoints, self._board, self._task = checkpoints, board, task
+        self._timeline = timeline
 
     def progress(self, update: Mapping[str, float]) -> None:
         """See `WorkerContext.progress`."""
         if self.rank == 0 and self._board is not None:
             with contextlib.suppress(Exception):  # a display must never end a trial
                 self._board.update.remote(self._task.label, dict(update))
+
+    def reach(self, milestone: str) -> None:
+        """See `WorkerContext.reach`."""
+        if self.rank == 0 and self._timeline is not None:
+            self._timeline.reach(milestone, self._task.label)
 
     def seed_ended(self, result: SeedResult) -> None:
         """See `WorkerContext.seed_ended`."""
@@ -101,10 +110,12 @@ class WorkerPool:
         board: Any = None,
         keep_checkpoints: int = 1,
         logs: str | None = None,
+        timeline: Timeline | None = None,
     ) -> None:
         """`storage` is where checkpoints are kept, a folder that all machines share or a URI.
 
-        What a worker and its libraries print goes to one file per task in the folder `logs`.
+        What a worker and its libraries print goes to one file per task in the folder `logs`, and what the
+        first worker has reached to the `timeline`.
         """
         import ray
 
@@ -114,6 +125,7 @@ class WorkerPool:
             keep=keep_checkpoints,
             board=board,
             logs=logs,
+            timeline=timeline,
             threads=max(1, int(resources.cpus_per_worker)),
             idle_timeout_s=IDLE_TIMEOUT_S,
         )
@@ -216,6 +228,7 @@ class _WorkerOptions:
     keep: int
     board: Any
     logs: str | None
+    timeline: Timeline | None
     threads: int
     idle_timeout_s: float
 
@@ -269,7 +282,8 @@ def _perform(task: _Task, options: _WorkerOptions) -> _Success | _Failure:
     import ray
 
     checkpoints = Checkpoints(options.storage, task.name, keep=options.keep)
-    context = RayContext(checkpoints, options.board, task)
+    context = RayContext(checkpoints, options.board, task, options.timeline)
+    context.reach("worker up")
     try:
         with captured(_log(options.logs, task.name, context.rank)):
             return _Success(ray.get(task.work[0])(context))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -57,6 +58,19 @@ def test_every_trial_reports_diversity_and_its_rivals(study: tuple[Path, str]) -
         )
     report = (study[0] / "report.html").read_text()
     assert "vendi_score" in report and "compression_ratio" in report
+
+
+def test_its_log_tells_how_long_the_first_step_took(study: tuple[Path, str]) -> None:
+    log = (study[0] / "logs" / "timeline.log").read_text()
+    lines = [re.fullmatch(r".* s  process (\d+), CPU .* s  (.*)", line) for line in log.splitlines()]
+    reached = {line[2]: line[1] for line in lines if line}
+    assert list(reached)[0] == "new study: configuration read"
+    driver = ["pool read", "first trial planned", "Ray up", "a trial's process up", "base model judged"]
+    base = [f"base model: {one}" for one in ("worker up", "code imported", "model loaded")]
+    assert reached.keys() >= {*driver, *base}
+    first = [of for of in reached if of.endswith("first training step done")]
+    # The workers that judged the base model train the first trial.
+    assert reached["base model: worker up"] in {reached[of] for of in first}
 
 
 def test_mlflow_holds_one_parent_and_one_child_a_trial(study: tuple[Path, str]) -> None:

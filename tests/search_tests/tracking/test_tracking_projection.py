@@ -126,6 +126,25 @@ def test_a_service_that_cannot_be_reached_is_tried_until_it_can(track: Track) ->
     assert shown.pending() == "" and shown.where() == "here"
 
 
+def test_one_that_is_held_connects_when_it_is_released_or_waited_for(track: Track) -> None:
+    for start in (Projection.release, lambda shown: shown.flush(60)):
+        service, connected = Service(), threading.Event()
+        shown = track(Folder("a"), lambda: connected.set() or service, held=True)  # noqa: B023
+        assert not connected.wait(0.1)
+        start(shown)
+        assert connected.wait(60)
+        assert shown.close(60) and service.puts == [STUDY, "a"]
+
+
+def test_one_that_nobody_releases_connects_all_the_same(
+    track: Track, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projection, "HELD_S", 0.1)
+    connected = threading.Event()
+    track(Folder("a"), lambda: connected.set() or Service(), held=True)
+    assert connected.wait(60)
+
+
 def test_the_reason_is_told_without_the_secret(track: Track) -> None:
     def connect() -> Service:
         raise ConnectionError("http://user:hunter2@host refused\nand more")
