@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 WORK = "trial-"  # begins the name of a trial's work, the rest is its key
 PREPARE = "prepare-"  # and the work before the first trial, the rest is the study's identity
+TUNE = "tune"  # where Ray Tune keeps files of its own
 _kept_pool: WorkerPool | None = None
 
 

@@ -10,6 +10,7 @@ from ray.tune.search import Searcher
 
 from base.errors import ApportionError
 from search.cluster.connection import ON_HEAD
+from search.execution.trial import TUNE
 from search.plan.step import Prepare, Step, Stop, Train
 from search.trials.design_point import Trial
 from search.trials.record import TrialRecord
@@ -123,7 +124,7 @@ def run_trials(
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            name="tune",
+            name=TUNE,
             storage_path=storage,
             callbacks=[_Relay(conductor)],
             failure_config=tune.FailureConfig(max_failures=max_failures),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import optuna
@@ -33,7 +34,7 @@ class Proposals:
     """Every trial of the study, told to Optuna, and the points that Optuna would try next.
 
     The database is a projection of the folder's trials, made anew where it differs from them. One that fails
-    later is left alone: the history goes on in memory, and the next run mends it.
+    later is left alone: the history goes on in memory, until `mend` or the next run brings them in line.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Proposals:
         self._numbers: dict[str, int] = {}
         self._log: dict[str, tuple[Trial, float | None]] = {}
         self._asked: tuple[DesignPoint, Any] | None = None
+        self._failed = False
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             self._study = self._open(_storage(url))
@@ -87,6 +89,14 @@ class Proposals:
         if reward is not None:
             self._log[key] = (trial, reward)
         self._do(lambda: self._finish(key, reward))
+
+    def mend(self) -> None:
+        """Bring the database, if it has failed, in line with the history; leave it if it fails again."""
+        if self._failed:
+            with suppress(StorageInternalError, SQLAlchemyError):
+                self._study = self._open(_storage(self._url))
+                self._restore()
+                self._failed = False
 
     def _restore(self) -> None:
         held = [
@@ -191,8 +201,9 @@ class Proposals:
     def _to_memory(self, error: Exception) -> None:
         self._warn(
             f"Optuna's database {self._url.rpartition('@')[2]} failed ({_cause(error)}): its "
-            "history goes on in memory and is mended in the database by the next run of this study"
+            "history goes on in memory and is mended in the database at the end of this run, or by the next"
         )
+        self._failed = True
         self._study, self._asked, self._numbers = self._open(InMemoryStorage()), None, {}
         self._fill()
 

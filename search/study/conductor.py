@@ -178,6 +178,10 @@ class Conductor:
             self._display.say(f"the study stops: {step.reason}")
         self.stopped = step
 
+    def mend(self) -> None:
+        """The study has ended: bring Optuna's database in line where it has failed meanwhile."""
+        self._proposals.mend()
+
     def started(self, trial: Trial) -> None:
         """The trial has begun."""
         self._running[trial.key(self._ledger.identity)] = trial, time.monotonic()

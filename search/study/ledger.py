@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 
 from metrics.reward.report import FittedReport, check_is_reward
 from search.config.study import StudyConfig
-from search.execution.trial import WORK
+from search.execution.trial import PREPARE, TUNE, WORK
 from search.study.earlier import without
 from search.study.folder import StudyFolder
 from search.terminal.display import Display
@@ -16,7 +17,7 @@ from search.trials.design_point import Trial
 from search.trials.record import TrialRecord, pooled
 from search.trials.trials_csv import write_trials
 from trainers.spec import Prepared, SeedResult
-from trainers.workers.store import discard
+from trainers.workers.store import RUNS, discard, names_in
 
 
 class Ledger:
@@ -148,6 +149,15 @@ class Ledger:
             discard(checkpoints, f"{WORK}{record.trial}")
         except OSError as error:
             self.display.say(f"  its checkpoints could not be deleted from {checkpoints}: {error}")
+
+    def discard_leftovers(self) -> None:
+        """Delete what the study needs no more once it has ended: also what its runs left that were killed."""
+        done = self.finished_trials.keys() | self.transferred.keys()
+        unneeded = {RUNS, PREPARE + self.identity, *(f"{WORK}{key}" for key in done)}
+        with suppress(OSError):  # nothing reads any of it again
+            discard(str(self.folder.ray), TUNE)
+            for name in unneeded & names_in(self.folder.checkpoints):
+                discard(self.folder.checkpoints, name)
 
 
 def _result(record: TrialRecord) -> str:

@@ -61,8 +61,8 @@ def run_study(
     with stoppable() as arm, tracked(folder, config, identity, dataset) as (projection, attempts):
         ledger = Ledger(config, folder, display, projection, attempts)
         ledger.check_reward()
-        if earlier.trials:
-            ledger.write_table()
+        if ledger.records:
+            ledger.write_table()  # also where the last run ended between a trial's record and its row
         tokens = tokenize_pool(config.model.name, pool, display)
         check_selections(config.search.selections, pool, tokens)
         curve = diversity_curve(pool, tokens, seed=config.seed)
@@ -83,6 +83,8 @@ def run_study(
                 stop_ray()
         else:
             display.say("nothing is left to train")
+        conductor.mend()
+        ledger.discard_leftovers()
         # Plots and the statistics of the advice take two CPU seconds to load: not before the first trial.
         from search.study.conclusion import conclude
 

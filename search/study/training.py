@@ -21,7 +21,7 @@ from search.study.conductor import Conductor
 from search.study.inputs import Inputs
 from search.study.ledger import Ledger
 from trainers.spec import Prepared, TrialSetup
-from trainers.workers.store import RUNS, discard
+from trainers.workers.store import discard
 
 SEEDS_EVERY_S = 2.0
 
@@ -62,8 +62,6 @@ def train_all(
         )
     if first.failure:
         raise TrainingError(first.failure)
-    with suppress(OSError):  # a few files at most, which nothing reads again
-        discard(shared.checkpoints, RUNS)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import InsufficientDataError
+from base.files import write_whole
 from pools.response_choice import CHOICES, ResponseChoice
 from search.config.scale import ScaleName, guess_scale
 from search.trials.design_point import DesignPoint
@@ -50,11 +52,12 @@ def write_trials(path: Path, records: Sequence[TrialRecord]) -> None:
         *(DOMAIN + d for d in domains),
         *(FURTHER + f for f in further),
     ]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, head, restval="")
-        writer.writeheader()
-        for record in records:
-            writer.writerows(_rows(record, (*raters, *choice, *kind)))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, head, restval="")
+    writer.writeheader()
+    for record in records:
+        writer.writerows(_rows(record, (*raters, *choice, *kind)))
+    write_whole(path, text.getvalue())
 
 
 def _rows(record: TrialRecord, labelling: Sequence[str]) -> Iterable[dict[str, Any]]:

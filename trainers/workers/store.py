@@ -75,6 +75,15 @@ def discard(storage: str, name: str) -> None:
         filesystem.delete_dir(folder)
 
 
+def names_in(storage: str) -> set[str]:
+    """The names of all runs with files in `storage`, a folder or a URI."""
+    from pyarrow.fs import FileSelector, FileSystem
+
+    filesystem, root = FileSystem.from_uri(storage)
+    found = filesystem.get_file_info(FileSelector(root, allow_not_found=True))
+    return {info.base_name for info in found}
+
+
 class Checkpoints:
     """The newest `keep` checkpoints of the run `name` in `storage`, a folder or a URI.
 

@@ -152,10 +152,29 @@ def test_a_database_that_fails_ends_nothing_and_is_mended_by_the_next_run(
         proposals.start(other, points[other])
         proposals.finish(other, 0.6)
         assert proposals.propose({}) in of.grid()
+        proposals.mend()
     assert len(said) == 1 and "locked" in said[0] and "mended" in said[0]
     again = opened(path, of)
     again.restore({one: (points[one], 0.5), other: (points[other], 0.6)})
     assert states(again) == {"COMPLETE": 2}
+
+
+def test_a_database_that_has_failed_is_mended_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.plan.proposals.LOCKED_S", 0.2)
+    of, path = space(), tmp_path / "optuna.db"
+    proposals = opened(path, of)
+    proposals.restore({})
+    points = trained(of, 3)
+    with sqlite3.connect(path) as blocker:
+        blocker.execute("begin exclusive")
+        for key, trial in points.items():
+            proposals.start(key, trial)
+            proposals.finish(key, 0.5)
+    assert not states(opened(path, of))
+    proposals.mend()
+    assert states(opened(path, of)) == {"COMPLETE": 3}
 
 
 def test_passwords_stay_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

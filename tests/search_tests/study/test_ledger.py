@@ -98,6 +98,17 @@ def test_a_finished_trial_is_in_the_folder_the_table_and_the_tracker(book: Book)
     assert all(float(value) >= 0 for value in run.params.values())
 
 
+def test_a_study_that_has_ended_keeps_nothing_that_only_a_running_one_reads(book: Book) -> None:
+    with book.study_run():
+        book.ledger.started(trial(0))
+        book.ledger.finished(finished(0, 0.4, 0.6))
+    kept, done = trial(1).key("study"), finished(0, 0.4, 0.6).trial
+    for name in ("runs/1", "tune/of a killed run", "prepare-study/1", f"trial-{done}/1", f"trial-{kept}/1"):
+        (book.folder.ray / name).mkdir(parents=True)
+    book.ledger.discard_leftovers()
+    assert [path.name for path in book.folder.ray.iterdir()] == [f"trial-{kept}"]
+
+
 def test_what_still_ran_when_the_study_was_stopped_is_killed(book: Book) -> None:
     with pytest.raises(KeyboardInterrupt), book.study_run():
         book.ledger.started(trial(0))

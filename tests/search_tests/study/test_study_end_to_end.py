@@ -85,15 +85,23 @@ def test_mlflow_holds_one_parent_and_one_child_a_trial(study: tuple[Path, str]) 
     assert logged == parents.keys()
 
 
-def test_the_same_command_again_trains_nothing_twice(
+def test_the_same_command_again_trains_nothing_twice_and_makes_up_for_a_kill_at_the_end(
     study: tuple[Path, str], script: Path, model: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in (study[0] / "trials").iterdir()}
+    table, ray = study[0] / "trials.csv", study[0] / "ray"
+    assert not list(ray.iterdir())
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(lines[:-1]))  # killed between the last trial's record and its row
+    (ray / f"trial-{min(before).stem}" / "step1").mkdir(parents=True)
+    (ray / "tune" / "of a killed run").mkdir(parents=True)
     done = run(script, model, study[0])
     assert done.returncode == 0, done.stderr[-3000:]
     assert "4 finished trials of an earlier run are kept" in done.stdout
     assert "nothing is left to train" in done.stdout and "starting Ray" not in done.stdout
     assert {path: path.stat().st_mtime_ns for path in (study[0] / "trials").iterdir()} == before
+    assert sorted(table.read_text().splitlines(keepends=True)) == sorted(lines)
+    assert not list(ray.iterdir())
 
 
 def test_a_changed_field_is_refused_before_ray_starts(
