@@ -105,10 +105,11 @@ class FittedReport:
 def check_is_reward(report: FittedReport, *, force: bool) -> None:
     """Raise RewardError, naming both figures, where length alone does better, unless that is forced."""
     if report.doubt and not force:
+        tune = "" if report.tuned_accuracy else "tune its last layers too (reward.fit_head: best), "
         raise RewardError(
-            f"{report.doubt}: it is not called a reward. Give it more scored prompts "
-            "(reward.fit_prompts) or longer windows (reward.max_response_tokens), choose reward.kind hf or "
-            "verifier, or force it with reward.force: true, which the report will say"
+            f"{report.doubt}: it is not called a reward. Give it more scored prompts (reward.fit_prompts) or "
+            f"longer windows (reward.max_response_tokens), {tune}choose reward.kind hf or verifier, or force "
+            "it with reward.force: true, which the report will say"
         )
 
 
