@@ -19,12 +19,14 @@ from pools.config import PoolConfig
 from pools.raters import raters_each
 from pools.sources import load_pool
 from search.cli import main
+from search.commands import plan
 from search.config.cost import CostModel, Split
 from search.fit.fit import fit_trials
 from search.fit.forecast import Forecast
 from search.fit.question import predict
 from search.prior.batches import Batch, Labels, Predict, TopUp, next_batch, options
 from search.prior.labelling_order import labelled_counts
+from search.trials.record import TrialRecord
 from search.trials.trials_csv import write_trials
 
 ASK: dict[str, Any] = {
@@ -185,6 +187,17 @@ def test_labelled_responses_go_to_further_raters_and_come_back(
         one.prompt.content: 3 if one.prompt.content in topped else 1 for one in train
     }
     assert labelled_counts(train, raters=1) == {Labels(4, 3): 10, Labels(4, 1): 10}
+
+
+def test_past_studies_hear_of_the_fewest_raters_alone(
+    candidates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = imported(candidates, exported(candidates, "batch-1", "--split", "20x4x1"))
+    heard: list[TrialRecord] = []
+    monkeypatch.setattr(plan, "_doubt", lambda task, scale, records: heard.extend(records))
+    study = study_folder(tmp_path / "runs", scored, gain=0.03)
+    assert main(["plan", "--after", str(study), "--left", "80"]) == 0
+    assert heard and {record.raters for record in heard} == {1}
 
 
 def test_further_responses_are_shown_with_the_labelled_ones(candidates: Path, tmp_path: Path) -> None:
