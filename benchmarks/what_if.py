@@ -3,8 +3,8 @@
     python -m benchmarks.what_if [--rounds 10] [--browser /usr/bin/chromium]
 
 The report of the published PRO trials in headless Chromium (playwright's own, or `--browser`): milliseconds
-to the first contentful paint, beside those of a page that holds one word, and of each redraw after a change of
-the budget; and the file's size. The last line is one JSON object.
+to the first contentful paint, beside those of a page that holds one word, and of each redraw after a change
+of the budget; and the file's size. The last line is one JSON object.
 """
 
 from __future__ import annotations

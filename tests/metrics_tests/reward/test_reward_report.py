@@ -34,7 +34,8 @@ REPORT = FittedReport(
 def test_a_head_below_length_is_refused_with_both_figures_unless_forced() -> None:
     check_is_reward(REPORT, force=False)
     worse = replace(REPORT, accuracy=0.707)
-    with pytest.raises(RewardError, match=r'70.7% of .* "longer is better" .* 73.9%.*reward.force: true') as refused:
+    said = r'70.7% of .* "longer is better" .* 73.9%.*reward.force: true'
+    with pytest.raises(RewardError, match=said) as refused:
         check_is_reward(worse, force=False)
     assert "fit_head" not in str(refused.value)
     with pytest.raises(RewardError, match="tune its last layers too"):
