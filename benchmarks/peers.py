@@ -26,7 +26,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,7 +33,7 @@ from torch import Tensor
 
 from benchmarks._metered import metered
 from benchmarks._peer_environment import PEER, run_inside
-from benchmarks.train_step import hh_rankings, load_model, real_answers
+from benchmarks.train_step import add_data_options, hh_rankings, load_model, real_answers
 from trainers.algorithms.base import Algorithm
 from trainers.algorithms.dpo import DPO
 from trainers.algorithms.pairs import Pairs
@@ -216,9 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="one round of the first case")
-    parser.add_argument("--hh", type=Path, help="HH-RLHF file (.jsonl.gz) for real prompts and answers")
-    parser.add_argument("--long", type=Path, help="pool (.jsonl.gz) with long answers to short prompts")
+    add_data_options(parser)
     parser.add_argument("--model", default=EMBEDDED)
     parser.add_argument("--dtype", default="bf16", choices=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=1)

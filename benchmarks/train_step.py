@@ -290,13 +290,18 @@ def load_model(name: str, dtype: str, device: str) -> Any:
         return build(config).to(DTYPES[dtype])
 
 
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Declare which texts are trained on, and how many of them."""
+    parser.add_argument("--quick", action="store_true", help="one round of the first case")
+    parser.add_argument("--hh", type=Path, help="HH-RLHF file (.jsonl.gz) for real prompts and answers")
+    parser.add_argument("--long", type=Path, help="pool (.jsonl.gz) with long answers to short prompts")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="one round of the first case")
-    parser.add_argument("--hh", type=Path, help="HH-RLHF file (.jsonl.gz) for real prompts and answers")
-    parser.add_argument("--long", type=Path, help="pool (.jsonl.gz) with long answers to short prompts")
+    add_data_options(parser)
     parser.add_argument("--model", default=EMBEDDED, help=f"a model's path, or {', '.join(SHAPES)}")
     parser.add_argument("--dtype", default="bf16", choices=["fp32", "bf16"])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
