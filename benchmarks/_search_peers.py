@@ -7,6 +7,7 @@ asked for the best posterior mean among the splits that may be answered.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -18,6 +19,7 @@ from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
 from botorch.optim.optimize import optimize_acqf_discrete
 from gpytorch.mlls import ExactMarginalLogLikelihood
+from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 
 from search.plan.space import Space
@@ -35,6 +37,7 @@ class BoTorch:
 
     def __init__(self, space: Space, seed: int) -> None:
         torch.manual_seed(seed)
+        warnings.simplefilter("ignore", NumericalWarning)  # of jitter, at every other step
         self._points = space.grid()
         self._tried: list[DesignPoint] = []
         self._rewards: list[float] = []

@@ -54,12 +54,6 @@ class Decision:
         return int(np.argmax(self.exceeds[1:])) + 1
 
     @property
-    def rivals(self) -> list[int]:
-        """Places of the runner-up, and of all with a chance worth naming to be better by the margin."""
-        found = [i for i in range(1, len(self.splits)) if self.exceeds[i] >= SLIGHT]
-        return sorted({*found, *([] if self.runner_up is None else [self.runner_up])})
-
-    @property
     def equals(self) -> list[int]:
         """Places of the splits whose predicted reward is within the margin of the first's."""
         mean = self.forecast.mean

@@ -36,7 +36,6 @@ class Belief:
     prob_best: float
     prob_within_margin: float
     ensemble: Ensemble | None = field(repr=False, compare=False)
-    decision: Decision = field(repr=False, compare=False)
 
     def sentence(self) -> str:
         """What is believed, in one line."""
@@ -103,5 +102,4 @@ def _belief(fit: Fit, decision: Decision) -> Belief:
         prob_best=decision.alone,
         prob_within_margin=decision.enough,
         ensemble=fit.ensemble,
-        decision=decision,
     )

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
-import numpy as np
-
 from search.config.cost import Labelling, Split
 from search.config.hyperparameters import Scalar, applied
 from search.config.study import StudyConfig
@@ -18,7 +16,7 @@ from search.fit.forecast import format_probability
 from search.fit.question import Question
 from search.fit.question import points as splits_at
 from search.plan.belief import Belief, Undecided, believe
-from search.plan.information import expected_gains
+from search.plan.information import gap_variance
 from search.plan.limits import limit_reached
 from search.plan.pilot import anchor, pilot
 from search.plan.progress import Progress
@@ -33,7 +31,7 @@ from trainers.config.trainer import TrainerConfig
 # the whole may be, by this factor (benchmarks/search.md says how it was found).
 LOOKS = 2.0
 
-# Confirmation runs so many trials at a time: what they find decides the next.
+# Confirmation runs one trial for each of the two splits at a time: what they find decides the next.
 AT_ONCE = 2
 
 # Proposes a point, given what is fixed of it by name.
@@ -311,7 +309,7 @@ class Plan:
         )
 
     def _confirm(self, progress: Progress, belief: Belief | Undecided) -> Step:
-        """More seeds: of the best split and the runner-up at the whole budget, then where most valuable."""
+        """More seeds of the best split or the runner-up: whole budget first, then where most informative."""
         if isinstance(belief, Undecided) and belief.final:
             return Stop(belief.reason, False, belief)
         if len(progress.running) >= AT_ONCE:
@@ -321,17 +319,17 @@ class Plan:
         free = [point for point in points if point not in progress.given_up | running]
         if not free:
             return Wait() if running else Stop(f"{points[0].label} cannot be trained", False, belief)
-        point = self._most_valuable(free, progress, belief)
+        point = self._most_informative(free, progress, belief)
         asked = f"{self.search.confidence:g} is asked (which takes {self.needed:g} at each look)"
         why = f"{belief.sentence()}, {asked}; more seeds for {point.label}"
         return Train(self._trial(point, progress), why, belief)
 
     def _contenders(self, progress: Progress, belief: Belief | Undecided) -> list[DesignPoint]:
-        """Where confirmation may train: every number of responses at every budget fraction.
+        """Where confirmation may train: the best split and the runner-up at every budget fraction.
 
-        Only where a verdict needs them until they were trained there; every number of responses at the whole
-        budget, while there is no belief. Where the best split and the runner-up differ in prompts alone, how
-        reward bends between them is the very question, so that no other trial stands for theirs.
+        Only where a verdict needs them until they were trained there; every number of responses there, while
+        there is no belief. Where the two differ in prompts alone, how reward bends between them is the very
+        question, so that no other trial stands for theirs.
         """
         if isinstance(belief, Undecided):
             return [self._whole(*labelled, progress) for labelled in self.space.labelled]
@@ -340,35 +338,26 @@ class Plan:
             return missing
         if len({(point.responses, point.labelling) for point in required}) == 1:
             return required
-        return [
-            self.space.point(k, fraction, None, self._own(k, labelling, progress), labelling)
-            for k, labelling in self.space.labelled
-            for fraction in self.space.fractions_of(k, labelling)
+        points = [
+            self.space.point(point.responses, fraction, None, point.hyperparameters, point.labelling)
+            for point in self.pair(belief, progress)
+            for fraction in self.space.fractions_of(point.responses, point.labelling)
         ]
+        return list(dict.fromkeys(points))
 
-    def _most_valuable(
+    def _most_informative(
         self, points: Sequence[DesignPoint], progress: Progress, belief: Belief | Undecided
     ) -> DesignPoint:
-        """The point whose further seeds are expected to raise the answer's reward most for their work.
-
-        Each is judged by as many seeds as the work of the dearest point's trial pays for: a single cheap one
-        never turns an answer, however much many of them would. Without a belief the least trained point.
-        """
+        """The point whose further seeds narrow the gap most for their work; else the least trained one."""
         if isinstance(belief, Undecided) or belief.ensemble is None or len(points) == 1:
             return min(points, key=progress.seeds_at)
-        decision, work = belief.decision, np.array([self.work(point) for point in points])
-        answers, at = (
-            splits_at(splits, self.curve)
-            for splits in (
-                [decision.splits[i] for i in (0, *decision.rivals)],
-                [point.split for point in points],
-            )
+        pair, at = (
+            splits_at([point.split for point in some], self.curve)
+            for some in (self.pair(belief, progress), points)
         )
-        means = decision.forecast.mean
-        leads = np.maximum(means[0] - means[decision.rivals], 0.0)
-        seeds = self.search.seeds * work.max() / work
-        gains = expected_gains(belief.ensemble, answers, leads, at, seeds)
-        return points[int(np.argmax(gains))]
+        now, after = gap_variance(belief.ensemble, pair, at, self.search.seeds)
+        worth = [(now - then) / self.work(point) for point, then in zip(points, after, strict=True)]
+        return points[worth.index(max(worth))]
 
     # what the phases stand on
 

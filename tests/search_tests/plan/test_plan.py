@@ -119,18 +119,6 @@ def test_splits_that_differ_in_prompts_alone_are_told_apart_by_their_own_trials(
     assert seen
 
 
-def test_seeds_go_where_they_are_worth_most_also_beside_the_best_and_the_runner_up() -> None:
-    study = Study(plan(trials=24, confidence=0.999, practical_margin=0), equal, noise=0.01)
-    study.run()
-    beside = [
-        step.trial.point.responses not in (step.belief.best.responses, step.belief.runner_up.responses)
-        for step in study.steps
-        if isinstance(step, Train) and isinstance(step.belief, Belief) and step.belief.runner_up
-        if "more seeds" in step.why
-    ]
-    assert any(beside) and not all(beside)
-
-
 def level_at_four(trial: Trial) -> float:
     """Four responses win, and hardly gain by more prompts."""
     return 0.3 + 0.05 * trial.point.responses + 0.001 * float(np.log(trial.point.prompts / 1000))
