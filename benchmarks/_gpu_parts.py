@@ -262,7 +262,7 @@ def vllm(where: Where) -> Figures:
         def theirs(answers: dict[str, list[list[int]]] = answers) -> None:
             answers["theirs"] = engine.answer(model, prompts, **asked)
 
-        theirs()  # the first call compares scores
+        theirs()  # warms up
         seconds, baseline = metered(theirs, model.device)[0], metered(ours, model.device)[0]
         shared = statistics.fmean(map(shared_start, answers["ours"], answers["theirs"]))
         made = sum(map(len, answers["theirs"]))

@@ -119,7 +119,7 @@ def main() -> None:
         longest = max(map(len, prompts)) + new_tokens
         started = time.process_time()
         engine = vllm_engine(path, args.dtype, longest, args.budget)
-        engine.answer(model, prompts[:1], max_new_tokens=2, eos_ids=[eos])  # compares scores, this once
+        engine.answer(model, prompts[:1], max_new_tokens=2, eos_ids=[eos])  # warms up
         between = time.process_time()
         answers = engine.answer(model, prompts, max_new_tokens=new_tokens, eos_ids=[eos])
         figures["seconds"]["vllm"] = round(time.process_time() - between, 1)

@@ -19,10 +19,9 @@ from trainers.models import DTYPES, without_adapters
 from trainers.policy.attention import answering
 from trainers.policy.policy import attention_shape
 
-# Mean difference (nats a token) up to which vLLM scores a prompt as the model itself does. In bf16 rounding
-# makes a tenth of that; weights that did not arrive make several nats.
+# How far vLLM's tokens may be from the model's own likeliest ones (nats, mean of an answer). Rounding turns
+# near ties, which cost next to nothing; weights that did not arrive cost several nats.
 TOLERANCE = 0.25
-_CHECKED = 128  # tokens of a prompt that are compared
 _SPARE = 256  # tokens of the cache that its division into blocks may take
 _QUIET = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
 
@@ -67,8 +66,8 @@ class EngineSettings:
 class VllmEngine:
     """An engine of vLLM in this process that answers with the weights which a model has at that moment.
 
-    It is made with random weights, so that one which never arrives shows: at its first answers vLLM has to
-    score a prompt as the model does. On a GPU its memory is given up between two calls of `answer`.
+    It is made with random weights, so that one which never arrives shows: of each call the longest answer is
+    compared with what the model itself would say. On a GPU its memory is given up between two calls.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -78,7 +77,7 @@ class VllmEngine:
         reason where it cannot run this model here.
         """
         os.environ.update(_QUIET | os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
-        self.settings, self._checked = settings, False
+        self.settings = settings
         with loading(f'"{settings.path}" into vLLM', TrainingError):
             self._llm = _started(settings)
         self._sleep()
@@ -93,20 +92,28 @@ class VllmEngine:
         eos_ids: Sequence[int],
         stop: Sequence[str] = (),
     ) -> list[list[int]]:
-        """See `AnswerEngine.answer`. Raises TrainingError where vLLM does not score as `model` does."""
+        """See `AnswerEngine.answer`. Raises TrainingError where vLLM does not answer as `model` does."""
+        from vllm import SamplingParams
+
+        parameters = SamplingParams(
+            temperature=0,
+            max_tokens=max_new_tokens,
+            stop_token_ids=list(eos_ids),
+            stop=list(stop),
+            detokenize=bool(stop),
+            skip_special_tokens=False,
+        )
         with self._awake():
             self._load(model)
-            if not self._checked:
-                self._check(model, max(prompt_ids, key=len)[:_CHECKED])
-            rows = self._generated(
-                prompt_ids,
-                max_tokens=max_new_tokens,
-                stop_token_ids=list(eos_ids),
-                stop=list(stop),
-                detokenize=bool(stop),
-                skip_special_tokens=False,
-            )
+            asked = [{"prompt_token_ids": list(ids)} for ids in prompt_ids]
+            rows = self._llm.generate(asked, parameters, use_tqdm=False)
         answers = [list(row.outputs[0].token_ids) for row in rows]
+        gap = distance(model, *max(zip(prompt_ids, answers, strict=True), key=lambda pair: len(pair[1])))
+        if not gap <= TOLERANCE:
+            raise TrainingError(
+                f'vLLM does not answer as "{self.settings.path}" itself does, whose likeliest tokens are '
+                f"{gap:.2g} nats above those chosen: take evaluation.engine own"
+            )
         return [ids[:-1] if ids and ids[-1] in eos_ids else ids for ids in answers]
 
     def close(self) -> None:
@@ -116,38 +123,11 @@ class VllmEngine:
         del self._llm
         gc.collect()
 
-    def _generated(self, prompt_ids: Sequence[Sequence[int]], **parameters: Any) -> Any:
-        from vllm import SamplingParams
-
-        return self._llm.generate(
-            [{"prompt_token_ids": list(ids)} for ids in prompt_ids],
-            SamplingParams(temperature=0, **parameters),
-            use_tqdm=False,
-        )
-
     def _load(self, model: Any) -> None:
         """Give the engine the weights of `model`, layer by layer, from memory to memory."""
         weights = weights_of(model, tied=self.settings.on_gpu)
         with loading(f'the weights of "{self.settings.path}" into vLLM', TrainingError):
             self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
-
-    def _check(self, model: Any, ids: Sequence[int]) -> None:
-        """Compare log-probabilities of a prompt's tokens, and of the next one, with the model's own."""
-        (row,) = self._generated([ids], max_tokens=1, prompt_logprobs=0, logprobs=0)
-        following = row.outputs[0]
-        tokens = [*ids[1:], following.token_ids[0]]
-        scored = [*row.prompt_logprobs[1:], following.logprobs[0]]
-        theirs = torch.tensor([of[token].logprob for of, token in zip(scored, tokens, strict=True)])
-        with answering(model):
-            logits = model(input_ids=torch.tensor([list(ids)], device=model.device)).logits[0].float()
-        ours = logits.log_softmax(-1).cpu().gather(1, torch.tensor(tokens)[:, None])[:, 0]
-        gap = float((ours - theirs).abs().mean())
-        if not gap <= TOLERANCE:
-            raise TrainingError(
-                f'vLLM scores a prompt otherwise than "{self.settings.path}" itself, by {gap:.2g} nats a '
-                'token: it cannot answer for this model, take evaluation.engine "own"'
-            )
-        self._checked = True
 
     @contextmanager
     def _awake(self) -> Iterator[None]:
@@ -163,6 +143,17 @@ class VllmEngine:
     def _sleep(self) -> None:
         if self.settings.on_gpu:
             self._llm.sleep(level=1)
+
+
+def distance(model: Any, ids: Sequence[int], answer: Sequence[int]) -> float:
+    """How far the tokens of an answer are from the likeliest of `model` after the same text (nats, mean)."""
+    with answering(model):
+        logits = model(
+            input_ids=torch.tensor([[*ids, *answer]], device=model.device), logits_to_keep=len(answer) + 1
+        ).logits[0, :-1]
+    scores = logits.float().log_softmax(-1).cpu()
+    chosen = scores.gather(1, torch.tensor(answer)[:, None])[:, 0]
+    return float((scores.max(-1).values - chosen).mean())
 
 
 def sizes(settings: EngineSettings) -> tuple[int, int]:

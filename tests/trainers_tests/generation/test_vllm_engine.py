@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 import torch
 from support.paths import PYTHONPATH
+from support.tiny_models import tiny_llama
 from support.tiny_trial import save_model, untimed
 
 from trainers.config.trainer import LoraConfig
-from trainers.generation.vllm import EngineSettings, sizes, weights_of
+from trainers.generation.generate import generate
+from trainers.generation.vllm import TOLERANCE, EngineSettings, distance, sizes, weights_of
 from trainers.models import load_policy, resolve_model
 
 PYTHON = os.environ.get("APPORTION_VLLM_PYTHON", "")
@@ -115,6 +117,21 @@ def test_adapters_are_merged_into_copies(tmp_path: Path) -> None:
     assert not torch.equal(
         found["model.layers.0.mlp.up_proj.weight"], base["model.layers.0.mlp.up_proj.weight"]
     )
+
+
+def test_answers_of_other_weights_are_far_from_what_the_model_would_say() -> None:
+    """That is how weights which vLLM did not take are noticed."""
+    model, other = tiny_llama(), tiny_llama(initializer_range=0.01)
+    prompt = [5, 6, 7, 8]
+    ours, theirs = (
+        generate(each, [prompt], max_new_tokens=12, eos_ids=[2], pad_id=0)[0] for each in (model, other)
+    )
+    with torch.no_grad():
+        assert distance(model, prompt, ours) < 1e-5
+        assert distance(model, prompt, theirs) > 4 * TOLERANCE
+        chances = model(torch.tensor([[*prompt, ours[0]]])).logits[0, -1].log_softmax(-1)
+        expected = (chances.max() - chances[9]) / 2
+        torch.testing.assert_close(distance(model, prompt, [ours[0], 9]), float(expected))
 
 
 def test_the_cache_has_room_for_the_tokens_of_the_configuration(tmp_path: Path) -> None:
