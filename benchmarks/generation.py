@@ -4,8 +4,8 @@
         [--vllm]
 
 FILE is JSONL or JSONL.gz with a `prompt` in each line, or `demo`, held-out prompts of the demo pool; without
-it, prompts of random tokens with the length spread of instruction data. Greedy, same model and precision. Figures are CPU seconds of the process: with one
-thread, wall time less what other programs took.
+it, prompts of random tokens with the length spread of instruction data. Greedy, same model and precision.
+Figures are CPU seconds of the process: with one thread, wall time less what other programs took.
 
     arrival     transformers' generate on batches of 28 prompts as they come, padded; decodes until a batch's
                 last row has ended
