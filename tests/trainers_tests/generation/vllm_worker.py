@@ -8,6 +8,7 @@ Each model answers as it is, with changed weights, and with strings that end an 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,14 @@ def shaken(model: Any) -> None:
             parameter += 0.05 * parameter.std() * torch.randn(parameter.shape, generator=noise)
 
 
+def some_string(tokenizer: Any, answers: list[list[int]]) -> str:
+    """Two printable characters inside an answer, or one: a random byte may be part of no character."""
+    texts = [tokenizer.decode(ids, skip_special_tokens=True)[2:] for ids in answers]
+    return next(
+        found[0] for length in (2, 1) for text in texts if (found := re.search(f"[!-~]{{{length}}}", text))
+    )
+
+
 def both(model: Any, tokenizer: Any, path: str, stop: tuple[str, ...] = ()) -> dict[str, list[list[int]]]:
     ids = [tokenizer.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True,
                                          return_dict=False) for text in QUESTIONS]  # fmt: skip
@@ -54,8 +63,7 @@ def main() -> None:
         found[path] = {"as it is": both(model, tokenizer, path)}
         shaken(model)
         found[path]["changed"] = changed = both(model, tokenizer, path)
-        text = tokenizer.decode(max(changed["ours"], key=len), skip_special_tokens=True)
-        found[path]["stopped"] = both(model, tokenizer, path, stop=(text[5:8],))
+        found[path]["stopped"] = both(model, tokenizer, path, stop=(some_string(tokenizer, changed["ours"]),))
     Path(answered).write_text(json.dumps(found))
 
 
