@@ -69,15 +69,18 @@ def test_wrong_values_are_quoted_with_what_is_accepted(
 
 
 @pytest.mark.parametrize(
-    "stage", [{"trainer.zero_stage": "3"}, {"search.space": "{trainer.zero_stage: [1, 3]}"}]
+    "stage", ["trainer: {zero_stage: 3}", "search: {space: {trainer.zero_stage: [1, 3]}}"]
 )
 def test_vllm_is_refused_where_no_worker_has_the_whole_model(
-    minimal: str, stage: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trainers.config.trainer.find_spec", lambda name: True)
-    assert load_config(minimal, {"evaluation.engine": "vllm"}).evaluation.engine == "vllm"
+    path = tmp_path / "study.yaml"
+    path.write_text(MINIMAL)
+    assert load_config(str(path), {"evaluation.engine": "vllm"}).evaluation.engine == "vllm"
+    path.write_text(MINIMAL + stage + "\n")
     with pytest.raises(ConfigError, match=r"trainer\.zero_stage is 3.*engine own, or a stage from 0 to 2"):
-        load_config(minimal, {"evaluation.engine": "vllm", **stage})
+        load_config(str(path), {"evaluation.engine": "vllm"})
 
 
 def test_misspelt_fields_are_refused_with_the_nearest_name(tmp_path: Path) -> None:
