@@ -33,7 +33,7 @@ from benchmarks.paper import STUDIES
 from benchmarks.search import Ground, Study, run_grid, run_plan, run_random
 from search.advice.prediction import Check, check_predictions
 from search.config.cost import Split
-from search.config.study import StudyConfig
+from search.config.load import load_config
 from search.fit.curve import DiversityCurve
 from search.fit.fit import fit_trials
 from search.plan.space import Space
@@ -202,9 +202,9 @@ class Recorded(Study):
         self.answers.append((self.samples, self.regret <= MARGIN))
 
 
-def replayed(study: Reference, replays: int) -> dict[str, dict[str, float]]:
+def replayed(study: Reference, replays: int) -> dict[str, Any]:
     """Means over replays for each method, on the numbers of responses whose whole grid was trained."""
-    config = StudyConfig.model_validate(_configuration(study))
+    config = load_config(f"configs/reference_{study.name}.yaml")
     space = Space(config, max_prompts=192)
     missing = {point.responses for point in space.grid() if point.split not in study.random}
     levels = [k for k in config.search.responses if k not in missing]
@@ -225,13 +225,7 @@ def replayed(study: Reference, replays: int) -> dict[str, dict[str, float]]:
             trained = sum(len(record.rewards) for record in one.finished)
             found.append(extra | {"regret": one.regret, "trainings": trained / limit})
         table[name] = {key: round(float(np.mean([each[key] for each in found])), 4) for key in found[0]}
-    return {"responses": {str(k): 1.0 for k in levels}, **table}
-
-
-def _configuration(study: Reference) -> dict[str, Any]:
-    path = STUDIES / f"reference_{study.name}.yaml"
-    fields: dict[str, Any] = yaml.safe_load(path.read_text())["configuration"]
-    return fields
+    return {"responses": levels, **table}
 
 
 def interpolated(study: Reference) -> Callable[[DesignPoint], float]:
