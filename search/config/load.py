@@ -70,9 +70,12 @@ def _parse(model: type[Settings], name: str, text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--{name} {text}: not a valid value ({error})") from error
+    wanted = dict(fields_of(model))[name].annotation
     # A shell user writes 2,3,4 where YAML wants [2, 3, 4].
-    if str(dict(fields_of(model))[name].annotation).startswith("tuple"):
+    if str(wanted).startswith("tuple"):
         return value if isinstance(value, list) else [yaml.safe_load(part) for part in text.split(",")]
+    if any(value == choice and type(value) is type(choice) for choice in get_args(wanted)):
+        return value
     # YAML takes a name like `no` or `1e3` for something else: what it is, the field's own type says.
     return text if isinstance(value, bool | int | float) else value
 

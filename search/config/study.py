@@ -315,6 +315,12 @@ class StudyConfig(Settings):
                 f'trainer.offload is "{self.trainer.offload}", but resources.gpus_per_worker is 0: '
                 "without GPUs all is in CPU memory already"
             )
+        stages = domains(self.search.space, self.trainer).get("trainer.zero_stage")
+        if self.evaluation.engine == "vllm" and (stages.holds(3) if stages else self.trainer.zero_stage == 3):
+            raise ConfigError(
+                'evaluation.engine is "vllm", but trainer.zero_stage is 3, under which no worker holds the '
+                "whole weights: take engine own, or a stage from 0 to 2"
+            )
         if self.trainer.batch_prompts < self.resources.workers:
             raise ConfigError(
                 f"trainer.batch_prompts is {self.trainer.batch_prompts}, fewer than resources.workers "

@@ -36,8 +36,8 @@ FREE = (
     "reward.force",
     "dev_reward.force",
 )
-# Fields that studies had not always; empty, they change nothing.
-NEWER = ("further_rewards", "cost.per_judged")
+# Fields that studies had not always, each with the value that changes nothing.
+NEWER = {"further_rewards": [], "cost.per_judged": 0, "evaluation.engine": "own"}
 # What trials train on, which stands in their design points.
 LABELS = ("search.agreement",)
 
@@ -240,8 +240,8 @@ def study_identity(config: StudyConfig, pool_digest: str) -> str:
 def compared(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves of a configuration as studies are compared by them.
 
-    Without those of NEWER where they are empty, and `fit_head` where no layers are tuned, as studies were
-    before there could be any.
+    Without those of NEWER where they change nothing, and `fit_head` where no layers are tuned, as studies
+    were before there could be any.
     """
     found = dict(tree)
     for name in ("reward", "dev_reward"):
@@ -251,7 +251,7 @@ def compared(tree: Mapping[str, Any]) -> dict[str, Any]:
         {name: value for name, value in _judging(one).items() if name != "force"}
         for one in found.get("further_rewards") or ()
     ]
-    return {name: value for name, value in flat(found).items() if name not in NEWER or value}
+    return {name: value for name, value in flat(found).items() if name not in NEWER or value != NEWER[name]}
 
 
 def _judging(reward: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,8 +50,8 @@ def pool() -> Pool:
     return Pool("made-up", MemoryExamples(examples[:12]), tuple(examples[12:]))
 
 
-def save_model(folder: Path) -> Path:
-    tiny_llama(vocab_size=300, max_position_embeddings=256).save_pretrained(folder)
+def save_model(folder: Path, **changes: Any) -> Path:
+    tiny_llama(vocab_size=300, max_position_embeddings=256, **changes).save_pretrained(folder)
     byte_tokenizer(chat=True).save_pretrained(folder)
     return folder
 

@@ -12,7 +12,7 @@ from support.tiny_models import byte_tokenizer, tiny_llama
 from base.errors import TrainingError
 from metrics.tokens import tokenize
 from trainers import models
-from trainers.config.trainer import LoraConfig
+from trainers.config.trainer import EvaluationConfig, LoraConfig
 from trainers.models import load_light_tokenizer, load_policy, load_tokenizer, resolve_model
 
 needs_package = pytest.mark.skipif(
@@ -198,3 +198,10 @@ def test_a_missing_peft_names_the_command(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(ValueError, match=r"trainer\.lora\.rank is 4.*pip install 'apportion\[lora\]'"):
         LoraConfig(rank=4)
     assert LoraConfig(rank=0).rank == 0
+
+
+def test_a_missing_vllm_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainers.config.trainer.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r'evaluation\.engine is "vllm".*pip install vllm.*engine own'):
+        EvaluationConfig(engine="vllm")
+    assert EvaluationConfig().engine == "own"

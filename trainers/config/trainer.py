@@ -149,6 +149,10 @@ class EvaluationConfig(Settings):
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (), description="strings that end an answer and are cut off it, besides the end token"
     )
+    engine: Literal["own", "vllm"] = Field(
+        "own",
+        description="own: our batched generation; vllm: vLLM in the worker's process, to be installed beside",
+    )
 
     dev_prompts: int = Field(
         0,
@@ -159,6 +163,15 @@ class EvaluationConfig(Settings):
     every: int = Field(
         0, ge=0, description="steps between two evaluations on the dev prompts; 0: none (steps)"
     )
+
+    @model_validator(mode="after")
+    def _vllm_is_installed(self) -> EvaluationConfig:
+        if self.engine == "vllm" and find_spec("vllm") is None:
+            raise ConfigError(
+                'evaluation.engine is "vllm", but vllm is not installed: pip install vllm '
+                "(docs/training.md says beside which releases), or take engine own"
+            )
+        return self
 
     @model_validator(mode="after")
     def _dev_prompts_are_used(self) -> EvaluationConfig:

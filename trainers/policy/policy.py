@@ -115,7 +115,7 @@ class Policy(nn.Module):
     def _flex_obstacle(self) -> str | None:
         """Why FlexAttention cannot be used on the model's device, from checks without and with the model."""
         lm = self._parts[0]
-        obstacle = flex.obstacle(*_attention_shape(lm.config), lm.dtype, lm.device)
+        obstacle = flex.obstacle(*attention_shape(lm.config), lm.dtype, lm.device)
         if obstacle is not None:
             return obstacle
         try:
@@ -217,7 +217,7 @@ def _on_gpu(lm: Any) -> bool:
     return bool(lm.device.type == "cuda")
 
 
-def _attention_shape(config: Any) -> tuple[int, int, int]:
+def attention_shape(config: Any) -> tuple[int, int, int]:
     """Heads, groups of heads that share keys and values, and the width of a head."""
     text = config.get_text_config()
     heads = text.num_attention_heads

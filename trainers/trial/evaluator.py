@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metrics.config import RewardConfig
 from metrics.reward.base import RewardModel
@@ -19,15 +19,22 @@ from trainers.spec import SeedResult, TrialSetup
 from trainers.trial.evaluate import Judged, judge
 from trainers.workers.context import WorkerContext
 
+if TYPE_CHECKING:
+    from trainers.generation.vllm import AnswerEngine
+
 
 class Evaluator:
-    """The tokenizer, the reward models and the held-out prompts, and the scores of a model by them."""
+    """The tokenizer, the reward models and the held-out prompts, and the scores of a model by them.
+
+    With vLLM its engine too, made here by all workers at once.
+    """
 
     def __init__(self, setup: TrialSetup, pool: Pool, context: WorkerContext) -> None:
         self.setup, self.context = setup, context
         self.path = resolve_model(setup.model.name)
         self.tokenizer: Any = load_tokenizer(self.path)
         self.prompts: list[Prompt] = [example.prompt for example in pool.held_out]
+        self._engine = self._make_engine() if setup.evaluation.engine == "vllm" else None
         self._test = self._load(setup.reward)
         self._dev = self._test if setup.dev_reward is None else self._load(setup.dev_reward)
         self._further = {config.source: self._load(config) for config in setup.further_rewards}
@@ -42,6 +49,21 @@ class Evaluator:
                 base_model=resolve_model(self.setup.reward_base or self.setup.model.name),
                 device=self.context.device,
             )
+
+    def _make_engine(self) -> AnswerEngine:
+        from trainers.generation.vllm import EngineSettings, kept_engine
+
+        model, evaluation = self.setup.model, self.setup.evaluation
+        return kept_engine(
+            EngineSettings(
+                path=self.path,
+                dtype=self.setup.trainer.dtype,
+                longest=model.max_prompt_tokens + evaluation.max_new_tokens,
+                cached=evaluation.batch_tokens,
+                device=self.context.device,
+                workers=self.context.world_size,
+            )
+        )
 
     def judge(self, model: Any, *, sharded: bool) -> Judged:
         """The model's answers to the held-out prompts, scored by the reward models of the test."""
@@ -72,6 +94,7 @@ class Evaluator:
             config=self.setup.evaluation,
             context=self.context,
             sharded=sharded,
+            engine=self._engine,
             further=further,
         )
 

@@ -36,12 +36,12 @@ def test_an_unknown_configuration_lists_the_shipped_ones() -> None:
 
 
 def test_overrides_reach_nested_fields_and_lists(minimal: str) -> None:
-    config = load_config(
-        minimal, {"trainer.algorithm.name": "sft", "search.responses": "2,8", "budget": "1e3"}
-    )
+    overrides = {"trainer.algorithm.name": "sft", "search.responses": "2,8", "budget": "1e3"}
+    config = load_config(minimal, overrides | {"trainer.zero_stage": "2"})
     assert config.trainer.algorithm.name == "sft"
     assert config.search.responses == (2, 8)
     assert config.budget == 1000
+    assert config.trainer.zero_stage == 2  # one of a few numbers
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,21 @@ def test_wrong_values_are_quoted_with_what_is_accepted(
     with pytest.raises(ConfigError) as error:
         load_config(minimal, overrides)
     assert re.search(said, str(error.value), re.DOTALL), str(error.value)
+
+
+@pytest.mark.parametrize(
+    "stage", ["trainer: {zero_stage: 3}", "search: {space: {trainer.zero_stage: [1, 3]}}"]
+)
+def test_vllm_is_refused_where_no_worker_has_the_whole_model(
+    tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainers.config.trainer.find_spec", lambda name: True)
+    path = tmp_path / "study.yaml"
+    path.write_text(MINIMAL)
+    assert load_config(str(path), {"evaluation.engine": "vllm"}).evaluation.engine == "vllm"
+    path.write_text(MINIMAL + stage + "\n")
+    with pytest.raises(ConfigError, match=r"trainer\.zero_stage is 3.*engine own, or a stage from 0 to 2"):
+        load_config(str(path), {"evaluation.engine": "vllm"})
 
 
 def test_misspelt_fields_are_refused_with_the_nearest_name(tmp_path: Path) -> None:

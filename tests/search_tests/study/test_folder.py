@@ -104,6 +104,20 @@ def test_a_study_from_before_there_were_judges_goes_on(folder: StudyFolder) -> N
         folder.adopt(config(cost={"per_judged": 0.1}))
 
 
+def test_a_study_from_before_there_were_engines_goes_on(
+    folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainers.config.trainer.find_spec", lambda name: True)
+    folder.save(finished())
+    written = folder.path / "config.yaml"
+    before = "".join(line for line in written.read_text().splitlines(True) if "engine: own" not in line)
+    assert before != written.read_text()
+    written.write_text(before)
+    folder.adopt(config())
+    with pytest.raises(ConfigError, match=r"evaluation.engine = None, not 'vllm'"):
+        folder.adopt(config(evaluation={"engine": "vllm"}))
+
+
 def test_trials_on_scores_keep_their_keys() -> None:
     """Raters came later: what a trial without them is named by must not change."""
     trial = planned(12, 4, budget_fraction=1.0)

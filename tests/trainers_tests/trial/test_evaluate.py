@@ -1,12 +1,18 @@
 """Where an answer that is judged ends, and which reward models judge it."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
 from support.memory_reward import MemoryReward
 from support.tiny_models import byte_tokenizer, tiny_llama
 
 from metrics.reward.verifier import VerifierReward
 from pools.types import Prompt
 from trainers.config.trainer import EvaluationConfig, ModelConfig
+from trainers.generation.generate import generate
 from trainers.models import end_tokens
+from trainers.prompt_format import tokenize_prompts
 from trainers.trial.evaluate import judge
 from trainers.workers.local import LocalContext
 
@@ -23,6 +29,51 @@ def answer_of(model: object) -> str:
         sharded=False,
     )
     return judged.answers[0]
+
+
+class MemoryEngine:
+    """The in-memory `AnswerEngine`: `words` to every prompt, and what it was asked."""
+
+    def __init__(self, words: str) -> None:
+        self.words, self.asked = words, list[dict[str, Any]]()
+
+    def answer(self, model: Any, prompt_ids: Sequence[Sequence[int]], **asked: Any) -> list[list[int]]:
+        self.asked.append({"model": model, "prompt_ids": prompt_ids, **asked})
+        return [byte_tokenizer().encode(self.words) for _ in prompt_ids]
+
+
+def judged_by(engine: MemoryEngine | None, **where: Any) -> list[str]:
+    judged = judge(
+        where.pop("model", None),
+        byte_tokenizer(),
+        PROMPTS,
+        MemoryReward(),
+        model_config=ModelConfig(name="tiny", prompt_format="plain"),
+        config=EvaluationConfig(max_new_tokens=6, stop=("b",)),
+        context=LocalContext(),
+        engine=engine,
+        **{"sharded": False, **where},
+    )
+    return list(judged.answers)
+
+
+PROMPTS = [Prompt("Say something."), Prompt("Say more.")]
+
+
+def test_an_engine_answers_in_place_of_our_own_generation() -> None:
+    model, engine = tiny_llama(vocab_size=300), MemoryEngine(" a word bare")
+    assert judged_by(engine, model=model) == ["a word", "a word"]
+    ids = tokenize_prompts(PROMPTS, byte_tokenizer(), style="plain", max_tokens=512)
+    asked = {"model": model, "prompt_ids": ids, "max_new_tokens": 6, "eos_ids": [2], "stop": ("b",)}
+    assert engine.asked == [asked]
+    own = generate(model, ids, max_new_tokens=6, eos_ids=[2], pad_id=0)
+    texts = byte_tokenizer().batch_decode(own, skip_special_tokens=True)
+    assert judged_by(None, model=model) == [text.partition("b")[0].strip() for text in texts]
+
+
+def test_an_engine_takes_no_sharded_weights() -> None:
+    with pytest.raises(AssertionError, match="no worker holds the whole weights"):
+        judged_by(MemoryEngine("a"), sharded=True)
 
 
 def test_further_models_judge_the_same_answers() -> None:
