@@ -16,20 +16,22 @@ ROOT = Path(__file__).parents[1]
 OURS = ("pydantic", "pyyaml", "gguf", "filelock")
 
 
-def run_inside(module: str, arguments: Sequence[str], *more: str) -> int:
+def run_inside(module: str, arguments: Sequence[str], *more: str, peer: str = PEER) -> int:
     """Exit status of `python -m module` there, with our packages beside the peer's and `more` installed."""
     inside = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    return subprocess.run([str(_python(more)), "-m", module, *arguments], env=inside, cwd=ROOT).returncode
+    return subprocess.run(
+        [str(_python(peer, more)), "-m", module, *arguments], env=inside, cwd=ROOT
+    ).returncode
 
 
-def _python(more: Sequence[str]) -> Path:
+def _python(peer: str, more: Sequence[str]) -> Path:
     """The interpreter; its environment is made where there is none."""
-    wanted = [PEER, *OURS, *more]
+    wanted = [peer, *OURS, *more]
     digest = hashlib.sha256(repr((wanted, (ROOT / "constraints.txt").read_text())).encode()).hexdigest()[:8]
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "apportion" / f"peers-{digest}"
     python, ready = folder / "bin" / "python", folder / "ready"
     if not ready.exists():
-        print(f"installing {PEER} in {folder} ...", file=sys.stderr, flush=True)
+        print(f"installing {peer} in {folder} ...", file=sys.stderr, flush=True)
         venv.create(folder, with_pip=True, clear=True)
         install = [str(python), "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt")]
         subprocess.run([*install, "torch"], check=True)

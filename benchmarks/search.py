@@ -1,6 +1,7 @@
 """How many trained samples until the right split is found, and how often is a wrong one decided for?
 
     python -m benchmarks.search [--quick] [--replays 200] [--processes 1]
+    python -m benchmarks.search --methods botorch ax [--until 0.34]
 
 Nothing is trained: a trial's reward is the ground's true reward plus noise of one seed's size. The plan, the
 belief and Optuna's proposals are the product's own. Trained samples are prompts x responses x seeds, summed
@@ -10,13 +11,18 @@ object.
 
 The baselines: `grid`, which answers with the best mean at the whole budget; `random` points; `tpe`, plain
 Optuna on responses and budget fraction. The last two train a point with one seed at a time and
-answer like the grid.
+answer like the grid. `botorch` and `ax`, which are asked for by name alone, are `_search_peers`: they are
+installed, pinned, into an environment of the benchmark's own. With `--until` all but the grid end at this
+share of its samples.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -26,6 +32,7 @@ from typing import Any
 import numpy as np
 import optuna
 
+from benchmarks._peer_environment import run_inside
 from benchmarks._simulated import simulated
 from benchmarks.paper import paper_figures
 from search.config.cost import CostModel, Split
@@ -45,6 +52,8 @@ FRACTIONS = (0.125, 0.25, 0.5, 1.0)
 GRID_SEEDS = 3
 MARGIN = 0.002
 TRIALS = 40
+# The peers, and what the plan's side needs beside them.
+AX, BOTORCH, NEEDED = "ax-platform==1.3.1", "botorch==0.18.1", ("optuna", "sqlalchemy")
 # Residual mean squares of the paper's lines, of points that average three seeds (Song et al., Figure 4).
 DEVIATION = {"PRO": (3 * 2.6e-5) ** 0.5, "SFT": (3 * 9.3e-6) ** 0.5}
 
@@ -188,6 +197,24 @@ def run_tpe(study: Study, limit: int) -> dict[str, float]:
     return {}
 
 
+def run_peer(name: str) -> Callable[[Study, int], dict[str, float]]:
+    """A method that runs where the peers are installed."""
+
+    def run(study: Study, limit: int) -> dict[str, float]:
+        from benchmarks._search_peers import PEERS
+
+        peer, seen = PEERS[name](study.space, int(study.generator.integers(2**31))), Counter[DesignPoint]()
+        while study.samples < limit:
+            point = peer.ask()
+            peer.tell(point, study.train(seeded(study.space.config, point, range(seen[point]))))
+            seen[point] += 1
+            best = peer.best(study._answers())
+            study.answer(study.best_mean() if best is None else best.split)
+        return {}
+
+    return run
+
+
 def _one_seed(study: Study, point: DesignPoint, seen: dict[DesignPoint, int]) -> float:
     count = seen.get(point, 0)
     seen[point] = count + 1
@@ -196,11 +223,13 @@ def _one_seed(study: Study, point: DesignPoint, seen: dict[DesignPoint, int]) ->
     return reward
 
 
-METHODS = {"plan": run_plan, "grid": run_grid, "random": run_random, "tpe": run_tpe}
+OURS = {"plan": run_plan, "grid": run_grid, "random": run_random, "tpe": run_tpe}
+PEERS = {"botorch": run_peer("botorch"), "ax": run_peer("ax")}
+METHODS = OURS | PEERS
 
 
 def replay(
-    name: str, method: str, number: int, seeds: int, further: Sequence[Candidate] = ()
+    name: str, method: str, number: int, seeds: int, further: Sequence[Candidate] = (), until: float = 1.0
 ) -> dict[str, float]:
     """One study of one method, as shares of the grid's samples."""
     ground = grounds()[name]
@@ -209,7 +238,7 @@ def replay(
     space = Space(ground.config(seeds, number))
     study = Study(ground, space, truth, curve(), generator, further)
     limit = grid_samples(space)
-    found = METHODS[method](study, limit)
+    found = METHODS[method](study, math.ceil(until * limit))
     return found | {
         "right": float(study.answers[-1][1]),
         "right at a third": float(_at(study.answers, limit / 3)),
@@ -341,9 +370,9 @@ NEW = ("falling", "peaked", "crossing")
 ORDER = [*sorted(name for name in grounds() if name not in NEW), *NEW]
 
 
-def figures(name: str, method: str, replays: int, seeds: int) -> dict[str, float | None]:
+def figures(name: str, method: str, replays: int, seeds: int, until: float) -> dict[str, float | None]:
     """Means over replays, and the samples within which 95% of them were right for good."""
-    found = [replay(name, method, number, seeds) for number in range(replays)]
+    found = [replay(name, method, number, seeds, until=until) for number in range(replays)]
     means = {key: float(np.mean([each[key] for each in found])) for key in found[0] if "until" not in key}
     until = np.sort([each["samples until right"] for each in found])
     late = float(until[int(np.ceil(0.95 * replays)) - 1])
@@ -358,16 +387,21 @@ def main() -> None:
     parser.add_argument("--replays", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=1, help="seeds of a trial of the plan")
     parser.add_argument("--processes", type=int, default=None)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--until", type=float, default=1.0, help="share of the grid's samples to end at")
+    parser.add_argument("--methods", nargs="+", default=list(OURS), choices=METHODS)
     parser.add_argument("--grounds", nargs="+", default=list(grounds()), choices=grounds())
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if not args.inside and PEERS.keys() & args.methods:
+        inside = [*sys.argv[1:], "--inside"]
+        sys.exit(run_inside("benchmarks.search", inside, BOTORCH, *NEEDED, peer=AX))
     replays = 20 if args.quick else args.replays
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     names = list(args.grounds)
     table: dict[str, dict[str, Any]] = {}
     with ProcessPoolExecutor(args.processes) as pool:
         jobs = {
-            (name, method): pool.submit(figures, name, method, replays, args.seeds)
+            (name, method): pool.submit(figures, name, method, replays, args.seeds, args.until)
             for name in names
             for method in args.methods
         }
@@ -378,7 +412,17 @@ def main() -> None:
                 for key, value in job.result().items()
             )
             print(f"{name} | {method}: {shown}", flush=True)
-    print(json.dumps({"replays": replays, "seeds": args.seeds, "baseline": "grid", "grounds": table}))
+    print(
+        json.dumps(
+            {
+                "replays": replays,
+                "seeds": args.seeds,
+                "until": args.until,
+                "baseline": "grid",
+                "grounds": table,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
-from scipy.special import logsumexp
 
 from search.fit.forecast import Forecast
-from search.fit.least_squares import Solution, ratios, solve
+from search.fit.least_squares import Solution, ratios, solve_each
 from search.fit.models import PREDICTORS, STRUCTURES, Model, Points, labelling_of
 from search.fit.observations import Floats, Observations
 
@@ -106,17 +105,12 @@ def _varies(predictor: str, observed: Observations) -> bool:
 
 
 def _fit(model: Model, observed: Observations) -> Member | None:
-    design = model.design(Points.of(observed), observed)
-    found = [
-        (solution, believed)
-        for ratio, believed in ratios(observed)
-        if (solution := solve(design, observed, ratio)) is not None
-    ]
+    prior = dict(ratios(observed))
+    found = solve_each(model.design(Points.of(observed), observed), observed, list(prior))
     if not found:
         return None
-    evidence = np.array([solution.likelihood + np.log(believed) for solution, believed in found])
-    solutions = tuple(solution for solution, _ in found)
-    return Member(model, 1.0, solutions, np.exp(evidence - logsumexp(evidence)))
+    evidence = np.array([solution.likelihood + np.log(prior[solution.ratio]) for solution in found])
+    return Member(model, 1.0, tuple(found), np.exp(evidence - np.logaddexp.reduce(evidence)))
 
 
 def _weighed(members: list[Member], observed: Observations) -> tuple[Member, ...]:
@@ -124,7 +118,7 @@ def _weighed(members: list[Member], observed: Observations) -> tuple[Member, ...
     if not np.isfinite(scores).any():
         sizes = np.array([member.solutions[0].coefficients.size for member in members])
         scores = np.where(sizes == sizes.min(), 0.0, -np.inf)
-    weights = np.exp(scores - logsumexp(scores))
+    weights = np.exp(scores - np.logaddexp.reduce(scores))
     kept = [(m, w) for m, w in zip(members, weights, strict=True) if w >= NEGLIGIBLE]
     total = sum(w for _, w in kept)
     return tuple(Member(m.model, float(w / total), m.solutions, m.shares) for m, w in kept)
@@ -133,7 +127,9 @@ def _weighed(members: list[Member], observed: Observations) -> tuple[Member, ...
 def left_out_score(member: Member) -> float:
     """Sum over trials of the log predictive density of the trial's mean reward, that trial left out."""
     scores = np.array([solution.log_score for solution in member.solutions])
-    return float(logsumexp(scores, axis=0, b=member.shares[:, None]).sum())
+    with np.errstate(divide="ignore"):  # a share may be 0 to the last digit
+        weighed = scores + np.log(member.shares)[:, None]
+    return float(np.logaddexp.reduce(weighed, axis=0).sum())
 
 
 def direct_forecast(observed: Observations, at: Points) -> Forecast | None:

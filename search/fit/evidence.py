@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from search.fit.least_squares import Solution, ratios, solve
+from search.fit.least_squares import Solution, ratios, solve_each
 from search.fit.models import PREDICTORS, Model, Points, Structure, predictor_values
 from search.fit.observations import Floats, Observations
 
@@ -62,9 +62,9 @@ def _row(model: Model, observed: Observations) -> FitRow | None:
 
 def likeliest(design: Floats, observed: Observations) -> Solution | None:
     """The fit at the most believable ratio of lack of fit to seed noise; None as `solve`."""
-    found = [(solve(design, observed, ratio), prior) for ratio, prior in ratios(observed)]
-    known = [(solution, prior) for solution, prior in found if solution is not None]
-    return max(known, key=lambda one: one[0].likelihood + np.log(one[1]), default=(None, 0.0))[0]
+    prior = dict(ratios(observed))
+    found = solve_each(design, observed, list(prior))
+    return max(found, key=lambda one: one.likelihood + np.log(prior[one.ratio]), default=None)
 
 
 def _residual(design: Floats, observed: Observations) -> Floats:

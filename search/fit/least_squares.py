@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,39 +47,52 @@ def ratios(observed: Observations) -> list[tuple[float, float]]:
 
 def solve(design: Floats, observed: Observations, ratio: float) -> Solution | None:
     """Fit; None where the trials do not determine every coefficient, with each trial left out in turn."""
+    return next(iter(solve_each(design, observed, [ratio])), None)
+
+
+def solve_each(design: Floats, observed: Observations, ratios: Sequence[float]) -> list[Solution]:
+    """`solve` at each ratio at once, without those at which it is None."""
     sizes = np.linalg.norm(design, axis=0)
     if len(design) <= design.shape[1] or sizes.min() == 0:
-        return None
-    variance = ratio + 1 / observed.seeds
+        return []
+    variance = np.array(ratios)[:, None] + 1 / observed.seeds
     root = np.sqrt(variance)
-    q, r = np.linalg.qr(design / sizes / root[:, None])
-    diagonal = np.abs(np.diag(r))
-    if diagonal.min() < SINGULAR * diagonal.max():
-        return None
-    leverage = np.sum(q**2, axis=1)
-    if leverage.max() > FULL_LEVERAGE:
-        return None
+    q, r = np.linalg.qr(design / sizes / root[:, :, None])
+    diagonal = np.abs(np.diagonal(r, axis1=1, axis2=2))
+    leverage = np.sum(q**2, axis=2)
+    known = diagonal.min(axis=1) >= SINGULAR * diagonal.max(axis=1)
+    known &= leverage.max(axis=1) <= FULL_LEVERAGE
+    q, r, root, leverage = q[known], r[known], root[known], leverage[known]
     y = observed.reward / root
-    residual = y - q @ (q.T @ y)
-    squares = max(float(residual @ residual + observed.scatter.sum()), LEAST_SQUARES)
-    df = len(y) - design.shape[1] + observed.noise_df
+    turned = np.einsum("rnp,rn->rp", q, y)
+    residual = y - np.einsum("rnp,rp->rn", q, turned)
+    squares = np.maximum(np.sum(residual**2, axis=1) + observed.scatter.sum(), LEAST_SQUARES)
+    df = len(design) - design.shape[1] + observed.noise_df
     inverse = np.linalg.inv(r) / sizes[:, None]
-    return Solution(
-        coefficients=inverse @ (q.T @ y),
-        covariance=inverse @ inverse.T,
-        scale=float(np.sqrt(squares / df)),
-        df=df,
-        ratio=ratio,
-        likelihood=float(-0.5 * (np.log(variance).sum() + 2 * np.log(diagonal).sum() + df * np.log(squares))),
-        left_out=residual / (1 - leverage) * root,
-        log_score=_log_score(observed, residual, leverage, squares, df, root),
+    logs = (
+        np.log(variance[known]).sum(axis=1) + 2 * np.log(diagonal[known]).sum(axis=1) + df * np.log(squares)
     )
+    scores = _log_score(observed, residual, leverage, squares, df, root)
+    return [
+        Solution(
+            coefficients=inverse[i] @ turned[i],
+            covariance=inverse[i] @ inverse[i].T,
+            scale=float(np.sqrt(squares[i] / df)),
+            df=df,
+            ratio=ratios[at],
+            likelihood=float(-0.5 * (logs[i] + df * np.log(squares[i]))),
+            left_out=residual[i] / (1 - leverage[i]) * root[i],
+            log_score=scores[i],
+        )
+        for i, at in enumerate(np.flatnonzero(known))
+    ]
 
 
 def _log_score(
-    observed: Observations, residual: Floats, leverage: Floats, squares: float, df: float, root: Floats
+    observed: Observations, residual: Floats, leverage: Floats, squares: Floats, df: float, root: Floats
 ) -> Floats:
-    rest = squares - residual**2 / (1 - leverage) - observed.scatter
+    """[ratios, trials], as `Solution` has it."""
+    rest = squares[:, None] - residual**2 / (1 - leverage) - observed.scatter
     rest_df = df - observed.seeds
     spread = np.sqrt(np.maximum(rest, 0) / np.maximum(rest_df, 1) / (1 - leverage)) * root
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -142,6 +142,8 @@ def labelling_gained(at: Points, tried: Observations, apart: bool) -> Floats:
 
     None for what is equal in all trials.
     """
+    if not tried.varies_labelling:
+        return np.empty((len(at.prompts), 0))
     raters, known = raters_of(at), tuple(int(r) for r in np.unique(raters_of(tried)))
     chosen = [choice_of(at) == choice for choice in np.unique(choice_of(tried))[1:]]
     chosen += [human_share_of(at) == share for share in np.unique(human_share_of(tried))[:-1]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 
 import numpy as np
@@ -76,17 +77,17 @@ class Observations:
             },
         )
 
-    @property
+    @cached_property
     def random(self) -> NDArray[np.bool_]:
         """Trials whose mean reward is itself a reward of a split: random prompts, no group of their own."""
         return np.asarray(~self.varied & (self.group == 0))
 
-    @property
+    @cached_property
     def others(self) -> Floats:
         """Numbers of the groups that lie higher or lower as a whole."""
         return np.unique(self.group[self.group > 0])
 
-    @property
+    @cached_property
     def levels(self) -> tuple[int, ...]:
         """Numbers of responses that were tried, increasing."""
         return tuple(int(k) for k in np.unique(self.responses))
@@ -111,7 +112,7 @@ class Observations:
         """Shares of people's labels that were tried, falling; None where kinds are not told apart."""
         return tuple(sorted({one.human_share for one in self.labellings}, key=lambda share: -(share or 0)))
 
-    @property
+    @cached_property
     def varies_labelling(self) -> bool:
         """Whether trials differ in how they were labelled."""
         return len(set(self.labelling)) > 1
@@ -120,7 +121,7 @@ class Observations:
     def count(self) -> int:
         return len(self.reward)
 
-    @property
+    @cached_property
     def noise_df(self) -> float:
         """Degrees of freedom of the seeds' own scatter: 0 where every trial has one seed."""
         return float(np.sum(self.seeds - 1))

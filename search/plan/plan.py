@@ -51,6 +51,7 @@ class Plan:
     _beliefs: dict[tuple[object, ...], Belief | Undecided] = field(default_factory=dict)
     _trainers: dict[Hyperparameters, TrainerConfig] = field(default_factory=dict)
     _tuning: tuple[Progress, SplitTuning] | None = None
+    _tuned_once: tuple[Progress, Hyperparameters] | None = None
 
     def __post_init__(self) -> None:
         self.config = self.space.config
@@ -99,6 +100,11 @@ class Plan:
 
         Seeds that came later are left out, so that they never turn the study to other hyperparameters.
         """
+        if self._tuned_once is None or self._tuned_once[0] is not progress:
+            self._tuned_once = progress, self._highest_reward(progress)
+        return self._tuned_once[1]
+
+    def _highest_reward(self, progress: Progress) -> Hyperparameters:
         rewards = {
             record.point.hyperparameters: record.reward
             for record in progress.known
