@@ -1,4 +1,4 @@
-"""What the reference study says of each claim: `python -m benchmarks.reference [--replays 100]`.
+"""What the reference study says of each claim: `python -m benchmarks.reference [--quick]`.
 
 Reads `studies/reference_*.csv`; nothing is trained. Differences have the 95% interval of Student's t with the
 noise that all seeds of their study show. A claim is *seen* where the interval lies on its side of zero,
@@ -250,14 +250,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--quick", action="store_true", help="10 replays")
     parser.add_argument("--replays", type=int, default=100)
     args = parser.parse_args()
+    replays = 10 if args.quick else args.replays
     studies = {name: study for name in ("sft", "pro") if (study := read(name)) is not None}
     found: dict[str, Any] = {}
     for name, study in studies.items():
         show_trials(study)
         checks = predicted(study)
-        parts: dict[str, Any] = {"claims": claims(study), "replays": replayed(study, args.replays)}
+        parts: dict[str, Any] = {"claims": claims(study), "replays": replayed(study, replays)}
         parts["predicted"] = {kind: summary(each) for kind, each in checks.items()}
         for part, table in parts.items():
             for line, value in table.items():
@@ -268,7 +270,7 @@ def main() -> None:
     if len(studies) > 1:
         found["same order"] = same_order(studies["sft"], studies["pro"])
         print(f"SFT and PRO: {found['same order']}")
-    print(json.dumps({"benchmark": "reference", "replays": args.replays, **found}))
+    print(json.dumps({"benchmark": "reference", "replays": replays, **found}))
 
 
 if __name__ == "__main__":
