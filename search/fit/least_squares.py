@@ -84,7 +84,7 @@ def solve_each(design: Floats, observed: Observations, ratios: Sequence[float]) 
             left_out=residual[i] / (1 - leverage[i]) * root[i],
             log_score=scores[i],
         )
-        for i, at in enumerate(np.flatnonzero(known))
+        for i, at in enumerate(np.flatnonzero(known).tolist())
     ]
 
 
