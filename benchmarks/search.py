@@ -374,8 +374,8 @@ def figures(name: str, method: str, replays: int, seeds: int, until: float) -> d
     """Means over replays, and the samples within which 95% of them were right for good."""
     found = [replay(name, method, number, seeds, until=until) for number in range(replays)]
     means = {key: float(np.mean([each[key] for each in found])) for key in found[0] if "until" not in key}
-    until = np.sort([each["samples until right"] for each in found])
-    late = float(until[int(np.ceil(0.95 * replays)) - 1])
+    right_after = np.sort([each["samples until right"] for each in found])
+    late = float(right_after[int(np.ceil(0.95 * replays)) - 1])
     return {**means, "95% right after": late if np.isfinite(late) else None}
 
 

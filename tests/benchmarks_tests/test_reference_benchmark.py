@@ -1,0 +1,51 @@
+"""The reading of the reference study: differences as Student's t has them, and what they are called."""
+
+from __future__ import annotations
+
+import pytest
+from scipy import stats
+
+from benchmarks._simulated import simulated
+from benchmarks.reference import Reference, claims, predicted, read, said
+from search.config.cost import Split
+from search.trials.design_point import DesignPoint
+
+FEWER, MORE = (0.41, 0.44, 0.37), (0.52, 0.49, 0.53)
+
+
+@pytest.fixture
+def study() -> Reference:
+    trials = [
+        simulated(DesignPoint(prompts=96, responses=2), FEWER, diversity=4.0),
+        simulated(DesignPoint(prompts=24, responses=8), MORE, diversity=3.0),
+    ]
+    return Reference("made up", trials, base=0.39)
+
+
+def test_a_difference_has_the_interval_of_students_t(study: Reference) -> None:
+    effect = study.difference(Split(24, 8), Split(96, 2))
+    assert effect is not None
+    expected = stats.ttest_ind(MORE, FEWER).confidence_interval(0.95)
+    assert (effect[0] - effect[1], effect[0] + effect[1]) == pytest.approx(tuple(expected))
+    assert study.difference(Split(24, 8), Split(48, 4)) is None
+
+
+def test_splits_of_equal_cost_are_compared(study: Reference) -> None:
+    assert claims(study)["192 annotations: 24 x 8 less 96 x 2"].endswith(": seen")
+
+
+@pytest.mark.parametrize(
+    ("effect", "verdict"), [((0.1, 0.05), "seen"), ((-0.1, 0.05), "refuted"), ((0.1, 0.2), "cannot tell")]
+)
+def test_an_effect_is_seen_where_its_interval_has_one_sign(effect: tuple[float, float], verdict: str) -> None:
+    assert said(effect).endswith(f": {verdict}")
+    assert said(None) == "not trained"
+
+
+def test_the_shipped_study_is_read_and_its_larger_budgets_predicted() -> None:
+    shipped = read("sft")
+    assert shipped is not None
+    larger = [record for record in shipped.random.values() if record.cost > 192]
+    checks = predicted(shipped)
+    assert len(checks["larger by smaller"]) == len(larger) > 0
+    assert {check.observed for check in checks["each by all others"]} <= {r.reward for r in shipped.records}
