@@ -80,7 +80,7 @@ def solve_each(design: Floats, observed: Observations, ratios: Sequence[float]) 
             scale=float(np.sqrt(squares[i] / df)),
             df=df,
             ratio=ratios[at],
-            likelihood=float(-0.5 * (logs[i] + df * np.log(squares[i]))),
+            likelihood=float(-0.5 * logs[i]),
             left_out=residual[i] / (1 - leverage[i]) * root[i],
             log_score=scores[i],
         )
