@@ -30,7 +30,7 @@ import yaml
 from scipy import stats
 
 from benchmarks.paper import STUDIES
-from benchmarks.search import Ground, Study, run_grid, run_plan, run_random
+from benchmarks.search import GRID_SEEDS, Ground, Study, grid_samples, run_grid, run_plan, run_random
 from search.advice.prediction import Check, check_predictions
 from search.config.cost import Split
 from search.config.load import load_config
@@ -214,16 +214,16 @@ def replayed(study: Reference, replays: int) -> dict[str, Any]:
     space = Space(config.model_copy(update={"search": search}), max_prompts=192)
     truth = interpolated(study)
     ground = Ground(lambda _: truth, study.deviation, responses=tuple(levels), smaller=True)
-    limit = 3 * len(space.grid())
+    whole = GRID_SEEDS * len(space.grid())
     table = {}
     for name, method in (("plan", run_plan), ("grid", run_grid), ("random", run_random)):
         found = []
         for number in range(replays):
             rng = np.random.default_rng(number)
             one = Recorded(ground, space, truth, curve(study), rng)
-            extra = method(one, sum(3 * p.prompts * p.responses for p in space.grid()))
+            extra = method(one, grid_samples(space))
             trained = sum(len(record.rewards) for record in one.finished)
-            found.append(extra | {"regret": one.regret, "trainings": trained / limit})
+            found.append(extra | {"regret": one.regret, "trainings": trained / whole})
         table[name] = {key: round(float(np.mean([each[key] for each in found])), 4) for key in found[0]}
     return {"responses": levels, **table}
 

@@ -206,8 +206,7 @@ def run_peer(name: str) -> Callable[[Study, int], dict[str, float]]:
         peer, seen = PEERS[name](study.space, int(study.generator.integers(2**31))), Counter[DesignPoint]()
         while study.samples < limit:
             point = peer.ask()
-            peer.tell(point, study.train(seeded(study.space.config, point, range(seen[point]))))
-            seen[point] += 1
+            peer.tell(point, _next_seed(study, point, seen))
             best = peer.best(study._answers())
             study.answer(study.best_mean() if best is None else best.split)
         return {}
@@ -216,11 +215,15 @@ def run_peer(name: str) -> Callable[[Study, int], dict[str, float]]:
 
 
 def _one_seed(study: Study, point: DesignPoint, seen: dict[DesignPoint, int]) -> float:
-    count = seen.get(point, 0)
-    seen[point] = count + 1
-    reward = study.train(seeded(study.space.config, point, range(count)))
+    reward = _next_seed(study, point, seen)
     study.answer(study.best_mean())
     return reward
+
+
+def _next_seed(study: Study, point: DesignPoint, seen: dict[DesignPoint, int]) -> float:
+    count = seen.get(point, 0)
+    seen[point] = count + 1
+    return study.train(seeded(study.space.config, point, range(count)))
 
 
 OURS = {"plan": run_plan, "grid": run_grid, "random": run_random, "tpe": run_tpe}

@@ -23,10 +23,9 @@ Compared is everything that does not measure time: each trial's rewards, answers
 last digit, `trials.csv` and the recommendation. Every trial is there once, as finished, in `trials/`,
 `attempts/`, MLflow and Optuna's history, and nothing else is. After 90 s no process is left, no file in the
 folder that the undisturbed study does not have (but MLflow's log, which says what failed), no new name in
-/dev/shm. Nor did the study end by itself, or
-show no sign for four minutes. Work done twice: optimiser steps of all attempts, as DeepSpeed's CSV monitor
-counts them outside the folder, over those of the undisturbed study (the baseline). Exit status 1 where a
-check has failed.
+/dev/shm. Nor did the study end by itself, or show no sign for four minutes. Work done twice: optimiser steps
+of all attempts, as DeepSpeed's CSV monitor counts them outside the folder, over those of the undisturbed
+study (the baseline). Exit status 1 where a check has failed.
 """
 
 from __future__ import annotations
