@@ -113,7 +113,13 @@ def _judged(plan: Plan, own: Progress, elsewhere: list[TrialRecord], seed: int) 
     fit = fit_trials(plan.records(own))
     answer = recommend(fit, plan.question, seed=seed, margin=MARGIN)
     found = carry_over(
-        elsewhere, fit, plan.question, answer.best.split, margin=MARGIN, needed=plan.needed, seed=seed
+        elsewhere,
+        fit,
+        plan.question,
+        answer.best.split,
+        margin=MARGIN,
+        confidence=plan.search.confidence,
+        seed=seed,
     )
     return found.tried[0] if found.tried else None
 

@@ -116,19 +116,19 @@ def carry_over(
     further_rewards: bool = False,
     target_parameters: float | None = None,
     margin: float,
-    needed: float,
+    confidence: float,
     seed: int = 0,
 ) -> CarryOver:
     """Judge `records`, the trials under other settings, beside the study's own `fit`.
 
-    `asked` are the settings that the study was to try: one without enough trials is not tested. `needed` is
-    the probability that settles a setting either way; `further_rewards` says whether other reward models
+    `asked` are the settings that the study was to try: one without enough trials is not tested. `confidence`
+    is the probability that settles a setting either way; `further_rewards` says whether other reward models
     judged too; `target_parameters` as in `Ladder.target`.
     """
     found = []
     for setting in dict.fromkeys(record.point.transfer for record in records):
         under = [record for record in records if record.point.transfer == setting]
-        judged = _carried(setting, under, fit, question, recommended, margin, needed, seed)
+        judged = _carried(setting, under, fit, question, recommended, margin, confidence, seed)
         found += [judged] if judged is not None else []
     done = {one.setting for one in found}
     missing = [
@@ -152,7 +152,7 @@ def _carried(
     question: Question,
     recommended: Split,
     margin: float,
-    needed: float,
+    confidence: float,
     seed: int,
 ) -> Carried | None:
     """The judgement of one setting; None where its trials are no ground for any."""
@@ -168,8 +168,8 @@ def _carried(
     there = target.forecast
     draws = here.draws(seed), there.draws(seed + 1)
     verdict: Verdict = "open"
-    if max(target.still_best, target.runner_up_better) >= needed:
-        verdict = "carries over" if target.still_best >= needed else "reversed"
+    if max(target.still_best, target.runner_up_better) >= confidence:
+        verdict = "carries over" if target.still_best >= confidence else "reversed"
     return Carried(
         setting=setting,
         advised=target.splits[0],

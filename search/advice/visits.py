@@ -34,13 +34,17 @@ def _per_prompt(record: TrialRecord, visits: float | None) -> float:
 def _told(best: Split, other: Split, amounts: dict[Split, float], exact: bool) -> str:
     more, less = sorted((best, other), key=lambda split: -amounts[split])
     if exact:
-        seen = f"visited {amounts[more]:.3g} times, one of {less} {amounts[less]:.3g} times"
+        seen = f"visited {_often(amounts[more])}, one of {less} {_often(amounts[less])}"
     else:
         seen = f"trained on {amounts[more] / amounts[less]:.3g} times as much as one of {less}"
     return (
         f"Not the labels alone differ: a prompt of {more} was {seen}, so the comparison is one of training "
         "length too."
     )
+
+
+def _often(visits: float) -> str:
+    return "once" if f"{visits:.3g}" == "1" else f"{visits:.3g} times"
 
 
 def _run(best: Split, other: Split, amounts: dict[Split, float], visits: float | None) -> str:

@@ -27,10 +27,6 @@ from search.trials.design_point import DesignPoint, Hyperparameters, Trial
 from search.trials.record import TrialRecord, pooled
 from trainers.config.trainer import TrainerConfig
 
-# The study looks after every trial, and each look is a chance to be wrong: one look must be surer than
-# the whole may be, by this factor (benchmarks/search.md says how it was found).
-LOOKS = 2.0
-
 # Confirmation runs one trial for each of the two splits at a time: what they find decides the next.
 AT_ONCE = 2
 
@@ -197,11 +193,11 @@ class Plan:
         """The end of the study, where the belief is sure enough and rests on trials of the whole budget."""
         if isinstance(belief, Undecided) or belief.runner_up is None:
             return None
-        if belief.prob_within_margin < self.needed or self._untuned(belief, progress):
+        if belief.prob_within_margin < self.search.confidence or self._untuned(belief, progress):
             return None
         if not all(self._judged(point, progress) for point in self._required(belief, progress)):
             return None
-        if belief.prob_best >= self.needed:
+        if belief.prob_best >= self.search.confidence:
             return Stop(f"decided: {belief.sentence()}", True, belief)
         return Stop(
             f"decided: {belief.sentence()}; no other split is better by more than "
@@ -320,7 +316,7 @@ class Plan:
         if not free:
             return Wait() if running else Stop(f"{points[0].label} cannot be trained", False, belief)
         point = self._most_informative(free, progress, belief)
-        asked = f"{self.search.confidence:g} is asked (which takes {self.needed:g} at each look)"
+        asked = f"{self.search.confidence:g} is asked"
         why = f"{belief.sentence()}, {asked}; more seeds for {point.label}"
         return Train(self._trial(point, progress), why, belief)
 
@@ -373,11 +369,6 @@ class Plan:
 
     def _at_anchor(self, point: DesignPoint) -> bool:
         return (point.split, point.draw) == (self._anchor.split, self._anchor.draw)
-
-    @property
-    def needed(self) -> float:
-        """The probability that decides at one look."""
-        return 1 - (1 - self.search.confidence) / LOOKS
 
     def pair(self, belief: Belief, progress: Progress) -> list[DesignPoint]:
         """The best split and the runner-up, as the points nearest to them."""

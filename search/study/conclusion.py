@@ -84,7 +84,7 @@ def _carried(
         further_rewards=bool(config.further_rewards),
         target_parameters=config.transfer.target_parameters,
         margin=study.recommendation.margin,
-        needed=conductor.plan.needed,
+        confidence=config.search.confidence,
         seed=config.seed,
     )
 

@@ -55,7 +55,9 @@ def judged(elsewhere: list[TrialRecord], *settings: str, recommended: Split | No
     study = asked(own())
     assert study.fit is not None and study.recommendation is not None
     best = recommended or study.recommendation.best.split
-    return carry_over(elsewhere, study.fit, study.question, best, asked=settings, margin=0.002, needed=0.975)
+    return carry_over(
+        elsewhere, study.fit, study.question, best, asked=settings, margin=0.002, confidence=0.95
+    )
 
 
 def test_the_plan_and_the_report_find_the_same_probabilities() -> None:

@@ -54,7 +54,13 @@ def carried(records: list[TrialRecord], target: float | None, of: StudyAnalysis 
     of = of or study()
     assert of.fit is not None
     return carry_over(
-        records, of.fit, of.question, Split(12_000, 4), margin=0.002, needed=0.975, target_parameters=target
+        records,
+        of.fit,
+        of.question,
+        Split(12_000, 4),
+        margin=0.002,
+        confidence=0.95,
+        target_parameters=target,
     )
 
 

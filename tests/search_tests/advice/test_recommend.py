@@ -256,6 +256,8 @@ def test_unequal_visits_are_said_with_the_run_that_would_tell() -> None:
     n = steps.best.prompts
     assert f"a prompt of {n:,} x {steps.best.responses} was visited {6_000 / n:.3g} times" in steps.sentence()
     assert "trainer.matching: epochs, trainer.epochs: " in steps.sentence()
+    once = asked(records, 12_000, visits=max(record.prompts for record in records))
+    assert " once, so the comparison is one of training length" in once.sentence()
     tokens = asked(
         [replace(t, results=tuple(replace(r, trained_tokens=10_000) for r in t.results)) for t in records],
         12_000,
