@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import log
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +17,8 @@ from search.fit.agreement import Agreement, agreement
 from search.fit.fit import Fit
 from search.fit.forecast import Forecast, format_probability
 from search.fit.question import Question, predict
-from search.fit.target import believe_target
+from search.fit.target import Verdict, believe_target
 from search.trials.record import TrialRecord
-
-Verdict: TypeAlias = Literal["carries over", "reversed", "open"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +120,8 @@ def carry_over(
     """Judge `records`, the trials under other settings, beside the study's own `fit`.
 
     `asked` are the settings that the study was to try: one without enough trials is not tested. `confidence`
-    is the probability that settles a setting either way; `further_rewards` says whether other reward models
-    judged too; `target_parameters` as in `Ladder.target`.
+    is what settles a setting either way (`Target.verdict`); `further_rewards` says whether other reward
+    models judged too; `target_parameters` as in `Ladder.target`.
     """
     found = []
     for setting in dict.fromkeys(record.point.transfer for record in records):
@@ -167,9 +165,6 @@ def _carried(
     here = predict(fit, target.splits, question.curve)
     there = target.forecast
     draws = here.draws(seed), there.draws(seed + 1)
-    verdict: Verdict = "open"
-    if max(target.still_best, target.runner_up_better) >= confidence:
-        verdict = "carries over" if target.still_best >= confidence else "reversed"
     return Carried(
         setting=setting,
         advised=target.splits[0],
@@ -178,7 +173,7 @@ def _carried(
         still_best=target.still_best,
         runner_up_better=target.runner_up_better,
         agreement=agreement(here.mean, there.mean, draws),
-        verdict=verdict,
+        verdict=target.verdict(confidence),
         trials=len(records),
         seeds=sum(len(record.results) for record in records),
         scale=fit.scale,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +17,12 @@ from search.fit.observations import Observations
 from search.trials.record import TrialRecord
 
 DRAWS = 20_000
+
+# A setting is looked at after every trial, and level splits are separated by chance at one look or another: a
+# look must be surer than the whole may be, by this factor (benchmarks/README.md, transfer, with and without).
+LOOKS = 2.0
+
+Verdict = Literal["carries over", "reversed", "open"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +39,13 @@ class Target:
     still_best: float
     runner_up: int
     runner_up_better: float
+
+    def verdict(self, confidence: float) -> Verdict:
+        """Whether the first split's lead is settled, either way, at the asked confidence."""
+        needed = 1 - (1 - confidence) / LOOKS
+        if self.still_best >= needed:
+            return "carries over"
+        return "reversed" if self.runner_up_better >= needed else "open"
 
 
 def believe_target(

@@ -103,7 +103,7 @@ class TransferPlan:
         pair = list(points)
         why = f"does it carry over to {setting.name}? its noise is not known yet"
         if target is not None:
-            if max(target.still_best, target.runner_up_better) >= self._plan.search.confidence:
+            if target.verdict(self._plan.search.confidence) != "open":
                 return None
             pair = [points[0], points[target.runner_up]]
             why = (
