@@ -8,7 +8,6 @@ judge answers by the demo's verifier. The peer judges no base model, fits nothin
 
     wall_s      from the command to its end: Ray's start, the trainings, and ours the base model and report
     trials_s    from the first trial's start to the last one's end
-    cpu_s       of all processes
 
 The peer runs in an environment of its own (`benchmarks._peer_environment`). The last line is one JSON object.
 """
@@ -20,7 +19,6 @@ import gzip
 import json
 import os
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -174,11 +172,6 @@ def _score(response: dict[str, Any]) -> float:
     return float(response["score"])
 
 
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 def _split(text: str) -> tuple[int, int]:
     prompts, responses = text.split("x")
     return int(prompts), int(responses)
@@ -206,13 +199,12 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder, before = Path(name), _cpu()
+        folder = Path(name)
         found["ours"] = ours(args, folder)
-        found["ours"]["cpu_s"], before = _cpu() - before, _cpu()
         inside = ["--inside", "--folder", name, *sys.argv[1:], "--model", resolve_model(args.model)]
         if run_inside("benchmarks.afternoon", inside, "ray[tune,train]"):
             raise SystemExit("the peer's study did not end")
-        found["peer"] = json.loads((folder / "peer.json").read_text()) | {"cpu_s": _cpu() - before}
+        found["peer"] = json.loads((folder / "peer.json").read_text())
     times = [key for key in found["ours"] if key.endswith("_s")]
     ratios = {key.removesuffix("_s"): round(found["peer"][key] / found["ours"][key], 2) for key in times}
     for side in found.values():
