@@ -13,6 +13,7 @@ from search.advice.prediction import Check, check_predictions
 from search.advice.recommend import recommend
 from search.advice.recommendation import Recommendation
 from search.advice.tuning import PerSplit
+from search.advice.visits import Visits
 from search.config.scale import ScaleName
 from search.fit.ensemble import Candidate
 from search.fit.fit import Fit, fit_trials
@@ -28,12 +29,12 @@ class StudyAnalysis:
 
     `fit` and `recommendation` are both None where the trials are insufficient data; `why_not` is the reason.
     `base_reward` is the base model's, None where it is not known. `notes` are facts and assumptions by name.
-    `checks` compare what earlier trials predicted with what came. `visits` to prompts are those of every
-    training, where that is the same for all splits. `length` holds the length-controlled rewards, where
-    answers are known, and `others` the advice by these and by further reward models. `carried` is what trials
-    under other settings say of the advice, None where no study stands behind the trials. `reward_doubt` says
-    why what judged should not be called a reward, "" unless it was forced. `tuned` holds the
-    contenders' own best hyperparameters, None where they were tuned once or not at all.
+    `checks` compare what earlier trials predicted with what came. `visits` are those of
+    `search.advice.visits`. `length` holds the length-controlled rewards, where answers are known, and
+    `others` the advice by these and by further reward models. `carried` is what trials under other settings
+    say of the advice, None where no study stands behind the trials. `reward_doubt` says why what judged
+    should not be called a reward, "" unless it was forced. `tuned` holds the contenders' own best
+    hyperparameters, None where they were tuned once or not at all.
     """
 
     name: str
@@ -45,7 +46,7 @@ class StudyAnalysis:
     base_reward: float | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
     checks: Sequence[Check] = ()
-    visits: float | None = None
+    visits: Visits = None
     length: LengthControl | None = None
     others: Sequence[OtherReward] = ()
     carried: CarryOver | None = None
@@ -98,7 +99,7 @@ def analyse(
     notes: Mapping[str, str] | None = None,
     scale: ScaleName = "unit",
     margin: float | None = None,
-    visits: float | None = None,
+    visits: Visits = None,
     further: Sequence[Candidate] = (),
     base: SeedResult | None = None,
 ) -> StudyAnalysis:

@@ -11,7 +11,7 @@ from base.errors import InsufficientDataError
 from search.advice.compare import compare_costs
 from search.advice.labelling import assumed_of_labelling, told_of_labelling
 from search.advice.recommendation import CONFIDENCE, BetterTrial, Candidate, Recommendation
-from search.advice.visits import training_length
+from search.advice.visits import Visits, training_length
 from search.config.cost import Split
 from search.fit.decision import Decision, decide
 from search.fit.fit import Fit
@@ -30,13 +30,13 @@ def recommend(
     *,
     seed: int,
     margin: float | None = None,
-    visits: float | None = None,
+    visits: Visits = None,
 ) -> Recommendation:
     """The best split that answers `question`.
 
     Smaller splits compete too. Only numbers of responses within those tried are predicted. Differences up to
-    `margin` (reward; None: the scale's own) do not matter. `visits` to prompts are those of every training,
-    where that is the same for all splits. Raises InsufficientDataError, saying what to run, where the budget
+    `margin` (reward; None: the scale's own) do not matter. `visits` to prompts are those of every training
+    (`search.advice.visits`). Raises InsufficientDataError, saying what to run, where the budget
     buys nothing or the trials identify no prediction for it.
     """
     if not isfinite(question.budget) or question.budget <= 0:
@@ -49,9 +49,7 @@ def recommend(
     return _answer(fit, question, decision, seed, visits)
 
 
-def _answer(
-    fit: Fit, question: Question, decision: Decision, seed: int, visits: float | None
-) -> Recommendation:
+def _answer(fit: Fit, question: Question, decision: Decision, seed: int, visits: Visits) -> Recommendation:
     candidates = _candidates(fit, question, decision)
     best, second = candidates[0], decision.runner_up
     flags = _flags(fit, question, candidates, decision)

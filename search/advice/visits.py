@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 from search.config.cost import Split
 from search.trials.record import TrialRecord
 
-# Visits that differ by less than this factor are equal.
-EVEN = 1.25
+# Visits to prompts of every training: how many, where all make equally many (matching by steps); even, where
+# each prompt is visited as often (by epochs); None, where only trained tokens tell.
+Visits: TypeAlias = float | Literal["even"] | None
+
+# Visits that differ by less than this factor are equal; tokens by more, since texts differ in length.
+EVEN, EVEN_TOKENS = 1.25, 1.5
 
 
-def training_length(records: Sequence[TrialRecord], best: Split, visits: float | None) -> str:
+def training_length(records: Sequence[TrialRecord], best: Split, visits: Visits) -> str:
     """Says that splits were visited unequally often, and which run would tell; "" where they were not.
 
-    `visits` is the number of visits to prompts that every training made (matching by steps), or None where
-    that is unknown: then trained tokens per prompt stand for it, among trials of as many responses.
+    Where visits are unknown trained tokens per prompt stand for them, among trials of as many responses.
     """
+    if visits == "even":
+        return ""
     labels = best.responses, best.labelling
     same = [r for r in records if (r.responses, r.labelling) == labels and r.selection == "random"]
     amounts = {r.split: _per_prompt(r, visits) for r in same}
     known = {split: amount for split, amount in amounts.items() if amount}
-    if best not in known or max(known.values()) < EVEN * min(known.values()):
+    even = EVEN_TOKENS if visits is None else EVEN
+    if best not in known or max(known.values()) < even * min(known.values()):
         return ""
     other = max(known, key=lambda split: max(known[split] / known[best], known[best] / known[split]))
     return f"{_told(best, other, known, exact=visits is not None)} {_run(best, other, known, visits)}"

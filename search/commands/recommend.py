@@ -13,6 +13,7 @@ from typing import Any, Literal
 from base.errors import ConfigError, InsufficientDataError
 from search.advice.analysis import analyse
 from search.advice.recommendation import Recommendation
+from search.advice.visits import Visits
 from search.commands.cost_options import add_cost_options, cost_model_of
 from search.config.scale import ScaleName
 from search.fit.curve import DiversityCurve
@@ -113,7 +114,7 @@ class FinishedStudy:
     seed: int = 0
     scale: ScaleName = "unit"
     margin: float | None = None
-    visits: float | None = None
+    visits: Visits = None
     prior: Literal["none", "studies"] = "none"
 
 

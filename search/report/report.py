@@ -15,6 +15,7 @@ from search.advice.analysis import StudyAnalysis
 from search.advice.cheapest import noise_lines, ways_to_decide
 from search.advice.prediction import verdict
 from search.advice.recommendation import Recommendation
+from search.advice.visits import Visits
 from search.fit.curve import DiversityCurve
 from search.fit.evidence import paper_mse
 from search.fit.fit import Fit
@@ -286,12 +287,10 @@ def _figure(value: float | None, form: str) -> str:
     return "" if value is None else f"{value:{form}}"
 
 
-def _trial_table(records: Sequence[TrialRecord], fit: Fit, visits: float | None) -> str:
-    """One row a trial; with visits per prompt where they differ, and where it was trained where that does.
-
-    `visits` to prompts are those of every training, None where splits differ in them.
-    """
-    uneven = visits is not None and len({record.prompts for record in records}) > 1
+def _trial_table(records: Sequence[TrialRecord], fit: Fit, visits: Visits) -> str:
+    """One row a trial; with visits per prompt where they differ, and where it was trained where that does."""
+    made = visits if isinstance(visits, int | float) else 0
+    uneven = bool(made) and len({record.prompts for record in records}) > 1
     elsewhere = any(record.earlier for record in records)
     rated = any(record.raters for record in records)
     chosen = any(record.response_choice != "random" for record in records)
@@ -329,7 +328,7 @@ def _trial_table(records: Sequence[TrialRecord], fit: Fit, visits: float | None)
             fit.scale.text(r.reward, more=1),
             "" if noise is None else fit.scale.text(np.sqrt(noise / len(r.seeds)), more=1),
             str(len(r.seeds)),
-            *[f"{(visits or 0) / r.prompts:.3g}"] * uneven,
+            *[f"{made / r.prompts:.3g}"] * uneven,
             *[_trained(r)] * elsewhere,
             *(f"{r.baselines[name]:.4g}" for name in baselines),
         ]

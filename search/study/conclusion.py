@@ -11,6 +11,7 @@ from pools.types import Pool
 from search.advice.analysis import StudyAnalysis, analyse
 from search.advice.carry_over import CarryOver, carry_over
 from search.advice.tuning import PerSplit, per_split
+from search.advice.visits import Visits
 from search.config.study import StudyConfig
 from search.fit.question import Question
 from search.report.report import write_report
@@ -129,9 +130,9 @@ def _study_json(config: StudyConfig, question: Question, ledger: Ledger) -> dict
     }
 
 
-def _visits(trainer: TrainerConfig) -> float | None:
-    """Visits to prompts of every training, where all make equally many whatever their split."""
-    return trainer.visits(1) if trainer.matching == "steps" else None
+def _visits(trainer: TrainerConfig) -> Visits:
+    known: dict[str, Visits] = {"steps": trainer.visits(1), "epochs": "even", "tokens": None}
+    return known[trainer.matching]
 
 
 def _earlier_notes(ledger: Ledger) -> dict[str, str]:

@@ -265,6 +265,23 @@ def test_unequal_visits_are_said_with_the_run_that_would_tell() -> None:
     assert "was trained on 4 times as much as one of" in tokens.sentence()
 
 
+def test_nothing_is_said_of_training_length_where_prompts_are_visited_equally_often() -> None:
+    records = mirrored(study(1, noise=0.001, slope=0.03))
+    lengths = {record.prompts: 1 + 0.4 * (record.prompts == records[0].prompts) for record in records}
+    longer = [
+        replace(
+            t,
+            results=tuple(
+                replace(r, trained_tokens=int(100 * t.prompts * lengths[t.prompts])) for r in t.results
+            ),
+        )
+        for t in records
+    ]
+    assert asked(longer, 12_000).training_length == ""  # texts that are 1.4 times as long
+    assert asked(records, 12_000, visits=6_000).training_length != ""
+    assert asked(records, 12_000, visits="even").training_length == ""
+
+
 @pytest.mark.parametrize(("factor", "shift", "scale"), [(100, 0, "percent"), (40, -20, "any")])
 def test_rewards_on_other_scales_give_the_same_answer(factor: float, shift: float, scale: Any) -> None:
     records = study(1, noise=0.005)
