@@ -316,8 +316,8 @@ class Plan:
         if not free:
             return Wait() if running else Stop(f"{points[0].label} cannot be trained", False, belief)
         point = self._most_informative(free, progress, belief)
-        asked = f"{self.search.confidence:g} is asked"
-        why = f"{belief.sentence()}, {asked}; more seeds for {point.label}"
+        asked = self.search.confidence
+        why = f"{belief.sentence()}, {asked:g} is asked; more seeds for {point.label}"
         return Train(self._trial(point, progress), why, belief)
 
     def _contenders(self, progress: Progress, belief: Belief | Undecided) -> list[DesignPoint]:

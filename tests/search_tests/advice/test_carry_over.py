@@ -74,6 +74,20 @@ def test_the_plan_and_the_report_find_the_same_probabilities() -> None:
     assert one.forecast.mean[one.runner_up] == max(one.forecast.mean[1:])
 
 
+def test_a_setting_is_settled_only_where_a_look_is_twice_as_sure_as_was_asked() -> None:
+    records, splits = under("algorithm sft", -0.004, noise=0.006), [Split(n, k) for n, k in CONTENDERS]
+    found = believe_target(records, splits, 0.002)
+    assert found is not None
+    for still_best, runner_up_better, verdict in (
+        (0.98, 0.01, "carries over"),
+        (0.96, 0.03, "open"),
+        (0.03, 0.96, "open"),
+        (0.01, 0.98, "reversed"),
+    ):
+        one = replace(found, still_best=still_best, runner_up_better=runner_up_better)
+        assert one.verdict(0.95) == verdict
+
+
 def test_splits_of_people_and_of_a_judge_have_an_order() -> None:
     first, judge = Split(9, 2), Split(24, 2, None, human_share=0.0)
     people = Split(24, 2, 3, human_share=1.0)
