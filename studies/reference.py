@@ -2,8 +2,9 @@
 
     python -m studies.reference --runs FOLDER [--gather]
 
-Each stage is the product's own command on a shipped configuration, with a part of its grid. Finished trials
-are kept, so the same command goes on wherever it was stopped; `--gather` only writes the files.
+Each stage is the product's own command on a shipped configuration, with a part of its grid. It goes on from
+the trials in `studies/` (`search.earlier`), so that the same command takes the study up wherever it was
+stopped, on whatever machine; `--gather` only writes the files.
 """
 
 from __future__ import annotations
@@ -13,14 +14,20 @@ import csv
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
+
+from search.study.earlier import without
+from search.study.folder import StudyFolder
+from search.trials.record import TrialRecord, pooled
+from search.trials.trials_csv import write_trials
 
 ROOT = Path(__file__).parents[1]
 ENDS = {"responses": "2,8"}
@@ -54,6 +61,8 @@ def main() -> None:
 def train(name: str, part: Mapping[str, str], runs: Path) -> None:
     """One stage; a study that cannot recommend yet (exit status 1) is as good as any other."""
     overrides = [text for field, value in part.items() for text in (f"--search.{field}", value)]
+    if (gathered := csv_of(f"reference-{name}")).exists():
+        overrides += ["--search.earlier", str(gathered.relative_to(ROOT))]
     config = ROOT / "configs" / f"reference_{name}.yaml"
     command = [sys.executable, "search/run.py", str(config), *overrides]
     folder = (runs / f"reference-{name}").absolute()
@@ -62,52 +71,70 @@ def train(name: str, part: Mapping[str, str], runs: Path) -> None:
         sys.exit(done.returncode)
 
 
+def csv_of(study: str) -> Path:
+    """Where the trials of that study are gathered."""
+    return ROOT / "studies" / f"{study.replace('-', '_')}.csv"
+
+
 def gather(runs: Path, *, whole: bool) -> None:
-    """Copy each study's trials to `studies/`, with its rewards prompt by prompt and where they come from.
+    """Write each study's trials to `studies/`, with its rewards prompt by prompt and where they come from.
 
     A study counts among past studies (`apportion plan`) when it is whole.
     """
-    for folder in sorted(runs.glob("reference-*")):
-        if (trials := folder / "trials.csv").exists():
-            target = ROOT / "studies" / folder.name.replace("-", "_")
-            shutil.copyfile(trials, target.with_suffix(".csv"))
-            write_held_out(folder, target.parent / "held_out" / f"{target.name}.csv")
-            about = {"name": folder.name, "source": "docs/reference.md", "counts": whole}
-            target.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
-            target.with_suffix(".yaml").write_text(yaml.safe_dump(source(folder), sort_keys=False))
+    for folder in map(StudyFolder, sorted(runs.glob("reference-*"))):
+        if records := trained(folder):
+            target, about = csv_of(folder.path.name), csv_of(folder.path.name).with_suffix(".yaml")
+            before = yaml.safe_load(about.read_text()) if about.exists() else {}
+            write_trials(target, records)
+            write_held_out(records, target.parent / "held_out" / target.name)
+            past = {"name": folder.path.name, "source": "docs/reference.md", "counts": whole}
+            target.with_suffix(".json").write_text(json.dumps(past, indent=2) + "\n")
+            about.write_text(yaml.safe_dump(source(folder, before), sort_keys=False))
 
 
-def write_held_out(folder: Path, path: Path) -> None:
+def trained(folder: StudyFolder) -> list[TrialRecord]:
+    """The folder's trials and those that it goes on from, which are one study."""
+    own = folder.records().values()
+    records = pooled([*without(folder.earlier(), own), *own])
+    return [replace(record, earlier={}) for record in records]
+
+
+def write_held_out(records: Sequence[TrialRecord], path: Path) -> None:
     """One row a training: trial, seed, and its reward on each held-out prompt, in the pool's order."""
     path.parent.mkdir(exist_ok=True)
-    rows = [row for each in sorted((folder / "trials").glob("*.json")) for row in _rows(each)]
+    rows = list(_rows(records))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        count = len(rows[0]) - 2 if rows else 0
-        writer.writerow(["trial", "seed", *range(count)])
+        writer.writerow(["trial", "seed", *range(len(rows[0]) - 2)])
         writer.writerows(rows)
 
 
-def _rows(path: Path) -> Iterator[list[str | int | float]]:
-    for seed in json.loads(path.read_text())["results"]:
-        yield [path.stem, seed["seed"], *(round(reward, 6) for reward in seed["rewards"])]
+def _rows(records: Iterable[TrialRecord]) -> Iterator[list[str | int | float]]:
+    for record in sorted(records, key=lambda one: one.trial):
+        for seed in record.results:
+            yield [record.trial, seed.seed, *(round(reward, 6) for reward in seed.rewards)]
 
 
-def source(folder: Path) -> dict[str, object]:
-    """Configuration, commit, machine and date of a study."""
-    study = json.loads((folder / "study.json").read_text())
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
+def source(folder: StudyFolder, before: Mapping[str, Any]) -> dict[str, object]:
+    """Configuration and date of a study, and every commit and machine that it was trained with."""
+    study = folder.read_json("study.json") or {}
+    base = folder.base(study["identity"])
+    machine = f"{os.cpu_count()} cores of {_processor()}, Python {platform.python_version()}"
     return {
         "command": "python -m studies.reference --runs FOLDER",
-        "commit": commit,
-        "machine": f"{os.cpu_count()} cores of {_processor()}, Python {platform.python_version()}",
+        "commits": list(dict.fromkeys([*before.get("commits", ()), _commit()])),
+        "machines": list(dict.fromkeys([*before.get("machines", ()), machine])),
         "gathered": datetime.now(UTC).isoformat(timespec="minutes"),
-        "base_reward": json.loads((folder / "base.json").read_text())["base"]["reward"],
+        "base_reward": base["base"]["reward"] if base else before.get("base_reward"),
         "pool_digest": study["pool"]["digest"],
-        "configuration": yaml.safe_load((folder / "config.yaml").read_text()),
+        "configuration": yaml.safe_load((folder.path / "config.yaml").read_text()),
     }
+
+
+def _commit() -> str:
+    """The commit of this code."""
+    command = ["git", "rev-parse", "HEAD"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _processor() -> str:

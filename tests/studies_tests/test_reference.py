@@ -2,14 +2,20 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from search.config.load import load_config
 from search.plan.space import Space
+from search.study.folder import StudyFolder
+from search.trials.record import TrialRecord
+from search.trials.trials_csv import read_trials
 from studies import reference
+from tests.factories import planned, record
 
 
 def test_every_stage_is_a_part_of_a_grid_that_the_pool_can_serve() -> None:
@@ -29,37 +35,61 @@ def test_the_studies_differ_by_algorithm_alone() -> None:
     assert sft == pro
 
 
-def test_what_is_gathered_names_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, root = tmp_path / "runs" / "reference-sft", tmp_path / "root"
+def study(folder: Path, *trials: TrialRecord, earlier: TrialRecord) -> None:
+    """A study's folder with these trials, which goes on from the earlier one."""
+    kept = StudyFolder(folder)
     (folder / "trials").mkdir(parents=True)
-    (root / "studies").mkdir(parents=True)
-    (folder / "trials.csv").write_text("prompts,responses\n")
+    for trial in trials:
+        kept.save(trial)
+    kept.keep_earlier([replace(earlier, earlier=dict.fromkeys(earlier.seeds, "elsewhere"))], 0.3)
+    kept.write_json("study.json", {"identity": "i", "pool": {"digest": "d"}})
     (folder / "config.yaml").write_text("budget: 1536\n")
-    seeds = [{"seed": seed, "rewards": [0.25, 1 / 3]} for seed in (0, 1)]
-    (folder / "trials" / "abc.json").write_text(json.dumps({"results": seeds}))
-    monkeypatch.setattr(reference, "source", lambda folder: {"commit": "c"})
-    monkeypatch.setattr(reference, "ROOT", root)
+
+
+def test_what_is_gathered_is_one_study_whatever_machine_trained_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = record(planned(24, 8), 0.5, 0.6, key="here", rewards=(0.25, 1 / 3))
+    there = record(planned(96, 2, seeds=[0]), 0.4, key="there", rewards=(0.5, 1.0))
+    study(tmp_path / "runs" / "reference-sft", here, earlier=there)
+    studies = tmp_path / "root" / "studies"
+    studies.mkdir(parents=True)
+    before = {"commits": ["c"], "machines": ["m"]}
+    (studies / "reference_sft.yaml").write_text(yaml.safe_dump(before))
+    monkeypatch.setattr(reference, "ROOT", tmp_path / "root")
+    monkeypatch.setattr(reference, "_commit", lambda: "d")
     reference.gather(tmp_path / "runs", whole=False)
-    assert (root / "studies" / "reference_sft.csv").read_text() == "prompts,responses\n"
-    assert yaml.safe_load((root / "studies" / "reference_sft.yaml").read_text()) == {"commit": "c"}
-    assert json.loads((root / "studies" / "reference_sft.json").read_text())["counts"] is False
-    with (root / "studies" / "held_out" / "reference_sft.csv").open(newline="") as file:
-        rows = list(csv.reader(file))
-    assert rows == [
-        ["trial", "seed", "0", "1"],
-        ["abc", "0", "0.25", "0.333333"],
-        ["abc", "1", "0.25", "0.333333"],
-    ]
+
+    trials = read_trials(studies / "reference_sft.csv")
+    assert {(one.trial, one.seeds) for one in trials} == {("here", (0, 1)), ("there", (0,))}
+    assert not any(one.earlier for one in trials)
+    assert json.loads((studies / "reference_sft.json").read_text())["counts"] is False
+    with (studies / "held_out" / "reference_sft.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["trial", "seed", "0", "1"],
+            ["here", "0", "0.25", "0.333333"],
+            ["here", "1", "0.25", "0.333333"],
+            ["there", "0", "0.5", "1.0"],
+        ]
+    facts = yaml.safe_load((studies / "reference_sft.yaml").read_text())
+    assert facts["commits"] == ["c", "d"] and facts["machines"][0] == "m" and "cores" in facts["machines"][1]
+    assert facts["base_reward"] == 0.3 and facts["pool_digest"] == "d"
+    assert facts["configuration"] == {"budget": 1536}
 
 
-def test_a_study_says_where_it_was_made(tmp_path: Path) -> None:
-    (tmp_path / "study.json").write_text(json.dumps({"pool": {"digest": "d"}}))
-    (tmp_path / "base.json").write_text(json.dumps({"base": {"reward": 0.3}}))
-    (tmp_path / "config.yaml").write_text("budget: 1536\n")
-    facts = reference.source(tmp_path)
-    assert (
-        facts["base_reward"] == 0.3
-        and facts["pool_digest"] == "d"
-        and facts["configuration"] == {"budget": 1536}
-    )
-    assert len(str(facts["commit"])) == 40 and "cores" in str(facts["machine"])
+def test_a_stage_goes_on_from_what_was_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "ROOT", tmp_path)
+    commands = []
+
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        commands.append(command)
+        return SimpleNamespace(returncode=1)
+
+    monkeypatch.setattr("studies.reference.subprocess.run", run)
+    reference.train("sft", {"responses": "2,8"}, tmp_path / "runs")
+    gathered = tmp_path / "studies" / "reference_sft.csv"
+    gathered.parent.mkdir()
+    gathered.touch()
+    reference.train("sft", {}, tmp_path / "runs")
+    assert "--search.earlier" not in commands[0] and commands[0][3:5] == ["--search.responses", "2,8"]
+    assert commands[1][3:5] == ["--search.earlier", "studies/reference_sft.csv"]
