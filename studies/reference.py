@@ -65,10 +65,27 @@ def train(name: str, part: Mapping[str, str], runs: Path) -> None:
         overrides += ["--search.earlier", str(gathered.relative_to(ROOT))]
     config = ROOT / "configs" / f"reference_{name}.yaml"
     command = [sys.executable, "search/run.py", str(config), *overrides]
-    folder = (runs / f"reference-{name}").absolute()
-    done = subprocess.run([*command, "--output-dir", str(folder)], cwd=ROOT, check=False)
+    folder = StudyFolder(runs / f"reference-{name}")
+    done = subprocess.run([*command, "--output-dir", str(folder.path)], cwd=ROOT, check=False)
+    note_makers(folder)
     if done.returncode not in (0, 1):
         sys.exit(done.returncode)
+
+
+def note_makers(folder: StudyFolder) -> None:
+    """Add this code's commit and this machine to those that trained the study, in its folder."""
+    if study := folder.read_json("study.json"):
+        machine = f"{os.cpu_count()} cores of {_processor()}, Python {platform.python_version()}"
+        here = {"commits": [_commit()], "machines": [machine]}
+        folder.note_study(**_makers(study, here))
+
+
+def _makers(*facts: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Commits and machines of all, each once."""
+    return {
+        name: list(dict.fromkeys(one for each in facts for one in each.get(name, ())))
+        for name in ("commits", "machines")
+    }
 
 
 def csv_of(study: str) -> Path:
@@ -83,7 +100,8 @@ def gather(runs: Path, *, whole: bool) -> None:
     """
     for folder in map(StudyFolder, sorted(runs.glob("reference-*"))):
         if records := trained(folder):
-            target, about = csv_of(folder.path.name), csv_of(folder.path.name).with_suffix(".yaml")
+            target = csv_of(folder.path.name)
+            about = target.with_suffix(".yaml")
             before = yaml.safe_load(about.read_text()) if about.exists() else {}
             write_trials(target, records)
             write_held_out(records, target.parent / "held_out" / target.name)
@@ -119,11 +137,9 @@ def source(folder: StudyFolder, before: Mapping[str, Any]) -> dict[str, object]:
     """Configuration and date of a study, and every commit and machine that it was trained with."""
     study = folder.read_json("study.json") or {}
     base = folder.base(study["identity"])
-    machine = f"{os.cpu_count()} cores of {_processor()}, Python {platform.python_version()}"
     return {
         "command": "python -m studies.reference --runs FOLDER",
-        "commits": list(dict.fromkeys([*before.get("commits", ()), _commit()])),
-        "machines": list(dict.fromkeys([*before.get("machines", ()), machine])),
+        **_makers(before, study),
         "gathered": datetime.now(UTC).isoformat(timespec="minutes"),
         "base_reward": base["base"]["reward"] if base else before.get("base_reward"),
         "pool_digest": study["pool"]["digest"],

@@ -58,6 +58,7 @@ def test_what_is_gathered_is_one_study_whatever_machine_trained_it(
     (studies / "reference_sft.yaml").write_text(yaml.safe_dump(before))
     monkeypatch.setattr(reference, "ROOT", tmp_path / "root")
     monkeypatch.setattr(reference, "_commit", lambda: "d")
+    reference.note_makers(StudyFolder(tmp_path / "runs" / "reference-sft"))
     reference.gather(tmp_path / "runs", whole=False)
 
     trials = read_trials(studies / "reference_sft.csv")
@@ -75,6 +76,11 @@ def test_what_is_gathered_is_one_study_whatever_machine_trained_it(
     assert facts["commits"] == ["c", "d"] and facts["machines"][0] == "m" and "cores" in facts["machines"][1]
     assert facts["base_reward"] == 0.3 and facts["pool_digest"] == "d"
     assert facts["configuration"] == {"budget": 1536}
+
+    # Gathered once more, by other code that trained nothing.
+    monkeypatch.setattr(reference, "_commit", lambda: "e")
+    reference.gather(tmp_path / "runs", whole=False)
+    assert yaml.safe_load((studies / "reference_sft.yaml").read_text())["commits"] == ["c", "d"]
 
 
 def test_a_stage_goes_on_from_what_was_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
