@@ -43,6 +43,10 @@ STAGES: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("pro", ENDS),
     ("pro", SELECTIONS),
     ("pro", {}),
+    ("sft-epochs", {}),
+    ("sft", {"seeds": "3"}),
+    ("dpo", ENDS | CHEAP),
+    ("dpo", {}),
 )
 
 
@@ -63,8 +67,7 @@ def train(name: str, part: Mapping[str, str], runs: Path) -> None:
     overrides = [text for field, value in part.items() for text in (f"--search.{field}", value)]
     if (gathered := csv_of(f"reference-{name}")).exists():
         overrides += ["--search.earlier", str(gathered.relative_to(ROOT))]
-    config = ROOT / "configs" / f"reference_{name}.yaml"
-    command = [sys.executable, "search/run.py", str(config), *overrides]
+    command = [sys.executable, "search/run.py", str(config_of(name)), *overrides]
     folder = StudyFolder(runs / f"reference-{name}")
     done = subprocess.run([*command, "--output-dir", str(folder.path)], cwd=ROOT, check=False)
     note_makers(folder)
@@ -86,6 +89,11 @@ def _makers(*facts: Mapping[str, Any]) -> dict[str, list[str]]:
         name: list(dict.fromkeys(one for each in facts for one in each.get(name, ())))
         for name in ("commits", "machines")
     }
+
+
+def config_of(name: str) -> Path:
+    """The configuration of a stage's study."""
+    return ROOT / "configs" / f"reference_{name.replace('-', '_')}.yaml"
 
 
 def csv_of(study: str) -> Path:

@@ -17,7 +17,7 @@ def trials_left(plan: Plan, progress: Progress) -> int:
     """How many trials may still be started, by their number alone; the study may decide sooner."""
     left = plan.search.trials - len(progress.started)
     if plan.search.plan == "grid":
-        left = min(left, sum(point not in progress.settled for point in plan.space.grid()))
+        left = min(left, len(list(plan.grid_left(progress))))
     return max(left, 0)
 
 

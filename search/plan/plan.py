@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
@@ -146,12 +146,20 @@ class Plan:
         visits = self._trainer(point.hyperparameters).visits(point.prompts)
         return 1.0 if visits is None else float(visits * point.responses)
 
+    def grid_left(self, progress: Progress) -> Iterator[Trial]:
+        """What the grid has still to train: each of its points with as many seeds as the study asks for."""
+        for point in self.space.grid():
+            running = (trial for trial in progress.running if trial.point == point)
+            had = progress.seeds_at(point) + sum(len(trial.seeds) for trial in running)
+            if had < self.search.seeds and point not in progress.given_up:
+                trial = self._trial(point, progress)
+                yield replace(trial, seeds=trial.seeds[: self.search.seeds - had])
+
     # the phases, each None when it is over
 
     def _grid(self, progress: Progress, belief: Belief | Undecided) -> Step:
-        for point in self.space.grid():
-            if point not in progress.settled:
-                return Train(self._trial(point, progress), "the next point of the grid", belief)
+        for trial in self.grid_left(progress):
+            return Train(trial, "the next point of the grid", belief)
         return self._verdict(belief, progress) or Stop(
             f"every point of the grid is trained; {belief.sentence()}", False, belief
         )

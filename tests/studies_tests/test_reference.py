@@ -21,18 +21,23 @@ from tests.factories import planned, record
 def test_every_stage_is_a_part_of_a_grid_that_the_pool_can_serve() -> None:
     for name, part in reference.STAGES:
         config = load_config(
-            f"configs/reference_{name}.yaml", {f"search.{field}": value for field, value in part.items()}
+            str(reference.config_of(name)), {f"search.{field}": value for field, value in part.items()}
         )
         points = Space(config, max_prompts=192).grid()
         assert 4 <= len(points) <= config.search.trials
-        assert config.trainer.algorithm.name == name
+        assert config.name == f"reference-{name}" and name.startswith(config.trainer.algorithm.name)
 
 
-def test_the_studies_differ_by_algorithm_alone() -> None:
-    sft, pro = (load_config(f"configs/reference_{name}.yaml").model_dump() for name in ("sft", "pro"))
-    for each in (sft, pro):
-        del each["name"], each["trainer"]["algorithm"]
-    assert sft == pro
+def test_the_studies_differ_by_algorithm_or_by_what_is_matched_alone() -> None:
+    sft, *others = (
+        load_config(str(reference.config_of(name))).model_dump()
+        for name in ("sft", "pro", "dpo", "sft-epochs")
+    )
+    for each in (sft, *others):
+        del each["name"], each["search"]
+        for field in ("algorithm", "matching", "steps", "epochs"):
+            del each["trainer"][field]
+    assert all(each == sft for each in others)
 
 
 def study(folder: Path, *trials: TrialRecord, earlier: TrialRecord) -> None:

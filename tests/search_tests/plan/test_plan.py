@@ -308,6 +308,18 @@ def test_the_grid_trains_every_place_once_and_then_stops() -> None:
     assert "every point of the grid is trained" in stop.reason or stop.decided
 
 
+def test_a_grid_trains_the_seeds_that_its_points_lack_wherever_the_others_were_trained() -> None:
+    of = plan(plan="grid", responses=[4], budget_fractions=[0.5, 1.0], seeds=3)
+    half, whole = (of.space.point(4, fraction) for fraction in (0.5, 1.0))
+    elsewhere = [record(Trial(whole, (0,)), 0.5), record(Trial(half, (0, 1, 2)), 0.4, 0.4, 0.4)]
+    known = Progress(earlier=elsewhere)
+    assert list(of.grid_left(known)) == [Trial(whole, (1, 2))]
+    running = Progress(earlier=elsewhere, running=[Trial(whole, (1, 2))])
+    assert not list(of.grid_left(running))
+    done = Progress(earlier=elsewhere, finished=[record(Trial(whole, (1, 2)), 0.5, 0.6)])
+    assert not list(of.grid_left(done))
+
+
 def test_rewards_that_are_all_the_same_end_the_study_with_that_reason() -> None:
     study = Study(plan(trials=24), lambda trial: 0.5, noise=0.0)
     stop = study.run()
