@@ -6,8 +6,8 @@ noise that all seeds of their study show. A claim is *seen* where the interval l
 
     trials       the mean reward of each
     claims       the paper's, and the predictions of docs/reference.md
-    predicted    the larger half of the budgets by the default fit on the smaller half; and each trial by all
-                 others, wherever its number of responses lies between theirs
+    predicted    the larger half of the budgets by the default fit on the smaller half; each trial by all
+                 others, wherever its number of responses lies between theirs; third seeds by the first two
     replays      the product's plan, the grid and random points on the recorded rewards, with noise as large
                  as the seeds show: what the answer lacks of the best recorded reward, and the share of the
                  grid's trainings
@@ -29,7 +29,6 @@ import numpy as np
 import yaml
 from scipy import stats
 
-from benchmarks.paper import STUDIES
 from benchmarks.search import GRID_SEEDS, Ground, Study, grid_samples, run_grid, run_plan, run_random
 from search.advice.prediction import Check, check_predictions
 from search.config.cost import Split
@@ -40,7 +39,10 @@ from search.plan.space import Space
 from search.trials.design_point import DesignPoint
 from search.trials.record import TrialRecord
 from search.trials.trials_csv import read_trials
+from studies.reference import config_of, csv_of
 
+ALGORITHMS = ("sft", "pro", "dpo")
+SEEDS = 2  # of every trial; more came later
 SMALLER = 192  # annotations: budgets up to this one predict the larger
 PRO_ORDERS = (Split(24, 2), Split(96, 2), Split(6, 8), Split(24, 8))
 MARGIN = 0.01
@@ -84,12 +86,12 @@ class Reference:
 
 
 def read(name: str) -> Reference | None:
-    """The study of that algorithm, where it was begun."""
-    path = STUDIES / f"reference_{name}.csv"
-    if not path.exists():
+    """That study, where it has two trials."""
+    path = csv_of(f"reference-{name}")
+    if not path.exists() or len(trials := read_trials(path)) < 2:
         return None
     base = yaml.safe_load(path.with_suffix(".yaml").read_text())["base_reward"]
-    return Reference(name, read_trials(path), float(base))
+    return Reference(name, trials, float(base))
 
 
 def said(effect: tuple[float, float] | None) -> str:
@@ -161,6 +163,16 @@ def same_order(first: Reference, second: Reference) -> str:
     return f"{sum(agree)} of {len(agree)} pairs of {len(both)} splits in the same order"
 
 
+def longer(steps: Reference, epochs: Reference) -> dict[str, str]:
+    """What equal visits to each prompt change against equally many steps, at the same splits."""
+    noise = Reference("both", [*steps.records, *epochs.records], steps.base)
+    return {
+        f"{split}: epochs less steps": said(noise.contrast([(record, 1), (steps.random[split], -1)]))
+        for split, record in epochs.random.items()
+        if split in steps.random
+    }
+
+
 def predicted(study: Reference) -> dict[str, list[Check]]:
     """Trials as others alone predict them."""
     trials = list(study.random.values())
@@ -170,7 +182,12 @@ def predicted(study: Reference) -> dict[str, list[Check]]:
         for held in trials
         for check in check_predictions([held, *(_elsewhere(one) for one in trials if one is not held)])
     ]
-    return {"larger by smaller": list(check_predictions(small)), "each by all others": alone}
+    first = [replace(one, earlier=dict.fromkeys(one.seeds[:SEEDS], "elsewhere")) for one in trials]
+    return {
+        "larger by smaller": list(check_predictions(small)),
+        "each by all others": alone,
+        "third seeds by the first two": list(check_predictions(first)),
+    }
 
 
 def _elsewhere(record: TrialRecord) -> TrialRecord:
@@ -181,11 +198,19 @@ def summary(checks: Sequence[Check]) -> dict[str, Any]:
     """How near predictions came, and how many lie within their 95% intervals."""
     if not checks:
         return {"predictions": 0}
-    errors = [check.predicted - check.observed for check in checks]
+    errors = np.array([check.predicted - check.observed for check in checks])
+    widths = np.array([high - low for low, high in (check.interval_95 for check in checks)])
+    held = sum(check.held for check in checks)
+    exact = stats.binomtest(held, len(checks)).proportion_ci()
     return {
         "predictions": len(checks),
-        "rmse": round(float(np.sqrt(np.mean(np.square(errors)))), 4),
-        "within": sum(check.held for check in checks),
+        "rmse": round(float(np.sqrt(np.mean(errors**2))), 4),
+        "within": held,
+        "coverage_95": [
+            round(float(bound), 3) for bound in exact
+        ],  # of independent predictions (Clopper, Pearson)
+        # Errors over the standard deviations that normal intervals so wide would have: 1 where they fit.
+        "scaled_rmse": round(float(np.sqrt(np.mean((errors / widths * 2 * stats.norm.ppf(0.975)) ** 2))), 3),
     }
 
 
@@ -204,7 +229,7 @@ class Recorded(Study):
 
 def replayed(study: Reference, replays: int) -> dict[str, Any]:
     """Means over replays for each method, on the numbers of responses whose whole grid was trained."""
-    config = load_config(f"configs/reference_{study.name}.yaml")
+    config = load_config(str(config_of(study.name)))
     space = Space(config, max_prompts=192)
     missing = {point.responses for point in space.grid() if point.split not in study.random}
     levels = [k for k in config.search.responses if k not in missing]
@@ -254,7 +279,7 @@ def main() -> None:
     parser.add_argument("--replays", type=int, default=100)
     args = parser.parse_args()
     replays = 10 if args.quick else args.replays
-    studies = {name: study for name in ("sft", "pro") if (study := read(name)) is not None}
+    studies = {name: study for name in (*ALGORITHMS, "sft-epochs") if (study := read(name)) is not None}
     found: dict[str, Any] = {}
     for name, study in studies.items():
         show_trials(study)
@@ -267,9 +292,13 @@ def main() -> None:
         for check in checks["larger by smaller"]:
             print(f"  {check.sentence()}")
         found[name] = {"trainings": sum(len(one.rewards) for one in study.records), **parts}
-    if len(studies) > 1:
-        found["same order"] = same_order(studies["sft"], studies["pro"])
-        print(f"SFT and PRO: {found['same order']}")
+    for first, second in combinations([name for name in ALGORITHMS if name in studies], 2):
+        found[f"{first} and {second}"] = same_order(studies[first], studies[second])
+        print(f"{first} and {second}: {found[f'{first} and {second}']}")
+    if "sft-epochs" in studies:
+        found["visits"] = longer(studies["sft"], studies["sft-epochs"])
+        for line, value in found["visits"].items():
+            print(f"{line}: {value}")
     print(json.dumps({"benchmark": "reference", "replays": replays, **found}))
 
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from benchmarks._simulated import simulated
-from benchmarks.reference import Reference, claims, predicted, read, said
+from benchmarks.reference import Reference, claims, longer, predicted, read, said, summary
 from search.config.cost import Split
 from search.trials.design_point import DesignPoint
 
@@ -49,3 +49,27 @@ def test_the_shipped_study_is_read_and_its_larger_budgets_predicted() -> None:
     checks = predicted(shipped)
     assert len(checks["larger by smaller"]) == len(larger) > 0
     assert {check.observed for check in checks["each by all others"]} <= {r.reward for r in shipped.records}
+
+
+def test_third_seeds_are_predicted_by_the_first_two(study: Reference) -> None:
+    twice = [
+        simulated(DesignPoint(prompts=24, responses=2), (0.36, 0.38), diversity=3.0),
+        simulated(DesignPoint(prompts=48, responses=4), (0.45, 0.47), diversity=3.5),
+        simulated(DesignPoint(prompts=96, responses=8), (0.55, 0.56), diversity=4.0),
+    ]
+    found = predicted(Reference("made up", [*study.records, *twice], base=0.39))
+    checks = found["third seeds by the first two"]
+    assert {(check.label, check.observed) for check in checks} == {("96 x 2", FEWER[2]), ("24 x 8", MORE[2])}
+
+
+def test_how_well_intervals_fit_is_told_with_its_own_uncertainty(study: Reference) -> None:
+    told = summary(predicted(read("sft") or study)["each by all others"])
+    low, high = told["coverage_95"]
+    assert low < told["within"] / told["predictions"] <= high and 0 < told["scaled_rmse"] < 2
+
+
+def test_equal_visits_are_compared_with_equal_steps_at_the_same_split(study: Reference) -> None:
+    point = DesignPoint(prompts=24, responses=8)
+    epochs = Reference("epochs", [simulated(point, (0.4, 0.4, 0.4), diversity=3.0)], base=0.39)
+    ((label, line),) = longer(study, epochs).items()
+    assert label.startswith("24 x 8") and line.startswith("-0.113") and line.endswith("refuted")
