@@ -39,7 +39,8 @@ from search.plan.space import Space
 from search.trials.design_point import DesignPoint
 from search.trials.record import TrialRecord
 from search.trials.trials_csv import read_trials
-from studies.reference import config_of, csv_of
+from studies.gather import csv_of
+from studies.reference import config_of
 
 ALGORITHMS = ("sft", "pro", "dpo")
 SEEDS = 2  # of every trial; more came later

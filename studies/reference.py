@@ -10,26 +10,15 @@ stopped, on whatever machine; `--gather` only writes the files.
 from __future__ import annotations
 
 import argparse
-import csv
-import json
-import os
-import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from search.study.earlier import without
 from search.study.folder import StudyFolder
-from search.trials.record import TrialRecord, pooled
-from search.trials.trials_csv import write_trials
+from studies.gather import ROOT, Origin, csv_of, gather, note_makers
 
-ROOT = Path(__file__).parents[1]
+COMMAND = "python -m studies.reference --runs FOLDER"
 ENDS = {"responses": "2,8"}
 CHEAP = {"budget_fractions": "0.03125,0.125"}
 SELECTIONS = {"responses": "2,4,8", "budget_fractions": "0.125", "selections": "diverse,narrow"}
@@ -58,8 +47,8 @@ def main() -> None:
     args = parser.parse_args()
     for name, part in () if args.gather else STAGES:
         train(name, part, args.runs)
-        gather(args.runs, whole=False)
-    gather(args.runs, whole=not args.gather)
+        gather_all(args.runs, whole=False)
+    gather_all(args.runs, whole=not args.gather)
 
 
 def train(name: str, part: Mapping[str, str], runs: Path) -> None:
@@ -75,101 +64,15 @@ def train(name: str, part: Mapping[str, str], runs: Path) -> None:
         sys.exit(done.returncode)
 
 
-def note_makers(folder: StudyFolder) -> None:
-    """Add this code's commit and this machine to those that trained the study, in its folder."""
-    if study := folder.read_json("study.json"):
-        machine = f"{os.cpu_count()} cores of {_processor()}, Python {platform.python_version()}"
-        here = {"commits": [_commit()], "machines": [machine]}
-        folder.note_study(**_makers(study, here))
-
-
-def _makers(*facts: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Commits and machines of all, each once."""
-    return {
-        name: list(dict.fromkeys(one for each in facts for one in each.get(name, ())))
-        for name in ("commits", "machines")
-    }
+def gather_all(runs: Path, *, whole: bool) -> None:
+    """Gather each algorithm's study; they count among past studies when they are `whole`."""
+    for folder in map(StudyFolder, sorted(runs.glob("reference-*"))):
+        gather(folder, Origin("docs/reference.md", COMMAND, counts=whole))
 
 
 def config_of(name: str) -> Path:
     """The configuration of a stage's study."""
     return ROOT / "configs" / f"reference_{name.replace('-', '_')}.yaml"
-
-
-def csv_of(study: str) -> Path:
-    """Where the trials of that study are gathered."""
-    return ROOT / "studies" / f"{study.replace('-', '_')}.csv"
-
-
-def gather(runs: Path, *, whole: bool) -> None:
-    """Write each study's trials to `studies/`, with its rewards prompt by prompt and where they come from.
-
-    A study counts among past studies (`apportion plan`) when it is whole.
-    """
-    for folder in map(StudyFolder, sorted(runs.glob("reference-*"))):
-        if records := trained(folder):
-            target = csv_of(folder.path.name)
-            about = target.with_suffix(".yaml")
-            before = yaml.safe_load(about.read_text()) if about.exists() else {}
-            write_trials(target, records)
-            write_held_out(records, target.parent / "held_out" / target.name)
-            past = {"name": folder.path.name, "source": "docs/reference.md", "counts": whole}
-            target.with_suffix(".json").write_text(json.dumps(past, indent=2) + "\n")
-            about.write_text(yaml.safe_dump(source(folder, before), sort_keys=False))
-
-
-def trained(folder: StudyFolder) -> list[TrialRecord]:
-    """The folder's trials and those that it goes on from, which are one study."""
-    own = folder.records().values()
-    records = pooled([*without(folder.earlier(), own), *own])
-    return [replace(record, earlier={}) for record in records]
-
-
-def write_held_out(records: Sequence[TrialRecord], path: Path) -> None:
-    """One row a training: trial, seed, and its reward on each held-out prompt, in the pool's order."""
-    path.parent.mkdir(exist_ok=True)
-    rows = list(_rows(records))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["trial", "seed", *range(len(rows[0]) - 2)])
-        writer.writerows(rows)
-
-
-def _rows(records: Iterable[TrialRecord]) -> Iterator[list[str | int | float]]:
-    for record in sorted(records, key=lambda one: one.trial):
-        for seed in record.results:
-            yield [record.trial, seed.seed, *(round(reward, 6) for reward in seed.rewards)]
-
-
-def source(folder: StudyFolder, before: Mapping[str, Any]) -> dict[str, object]:
-    """Configuration and date of a study, and every commit and machine that it was trained with."""
-    study = folder.read_json("study.json") or {}
-    base = folder.base(study["identity"])
-    return {
-        "command": "python -m studies.reference --runs FOLDER",
-        **_makers(before, study),
-        "gathered": datetime.now(UTC).isoformat(timespec="minutes"),
-        "base_reward": base["base"]["reward"] if base else before.get("base_reward"),
-        "pool_digest": study["pool"]["digest"],
-        "configuration": yaml.safe_load((folder.path / "config.yaml").read_text()),
-    }
-
-
-def _commit() -> str:
-    """The commit of this code."""
-    command = ["git", "rev-parse", "HEAD"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _processor() -> str:
-    """The processor's name and what it computes with, as Linux tells."""
-    facts = dict[str, str]()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        key, _, value = line.partition(":")
-        facts.setdefault(key.strip(), value.strip())
-    flags = facts.get("flags", "").split()
-    able = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
-    return f"{facts.get('model name', platform.machine())} ({', '.join(able)})"
 
 
 if __name__ == "__main__":
