@@ -193,8 +193,7 @@ def reward_by_budget(fit: Fit, question: Question) -> Figure | None:
     axes.annotate(" budget", (question.budget, 0.02), xycoords=("data", "axes fraction"), fontsize=9)
     limit = max(_spent(fit, question))
     if limit < budgets[-1]:
-        axes.axvspan(limit, budgets[-1], color="0.93", zorder=0)
-        axes.annotate(" beyond the trials", (limit, 0.96), xycoords=("data", "axes fraction"), fontsize=8)
+        axes.axvspan(limit, budgets[-1], color="0.93", zorder=0, label="beyond the trials")
     _log_axis(axes)
     axes.set_xlabel(f"budget ({question.cost_model.unit}, log scale)")
     _legend(axes)
