@@ -45,6 +45,8 @@ from studies.reference import config_of
 ALGORITHMS = ("sft", "pro", "dpo")
 SEEDS = 2  # of every trial; more came later
 SMALLER = 192  # annotations: budgets up to this one predict the larger
+# Fewer prompts and more responses against the other end, at 48, 192 and 576 annotations (of 192 prompts).
+ENDS = ((Split(6, 8), Split(24, 2)), (Split(24, 8), Split(96, 2)), (Split(72, 8), Split(192, 3)))
 PRO_ORDERS = (Split(24, 2), Split(96, 2), Split(6, 8), Split(24, 8))
 MARGIN = 0.01
 
@@ -162,6 +164,26 @@ def same_order(first: Reference, second: Reference) -> str:
     rewards = [(first.random[split].reward, second.random[split].reward) for split in both]
     agree = [(a[0] - b[0]) * (a[1] - b[1]) > 0 for a, b in combinations(rewards, 2)]
     return f"{sum(agree)} of {len(agree)} pairs of {len(both)} splits in the same order"
+
+
+def together(studies: Sequence[Reference]) -> dict[str, str]:
+    """Equal annotations, the mean over algorithms, and how much more the largest budget gains than the smallest.
+
+    Algorithms share the draws of prompts, which the interval takes as independent.
+    """
+    noise = Reference("together", [record for study in studies for record in study.records], studies[0].base)
+
+    def gain(end: tuple[Split, Split], weight: float = 1) -> list[tuple[TrialRecord, float]]:
+        share = weight / len(studies)
+        signed = zip(end, (share, -share), strict=True)
+        return [(study.random[split], sign) for split, sign in signed for study in studies]
+
+    trained = [end for end in ENDS if all(split in study.random for study in studies for split in end)]
+    found = {f"{more} less {fewer}": said(noise.contrast(gain((more, fewer)))) for more, fewer in trained}
+    if len(trained) > 1:
+        growth = [*gain(trained[-1]), *gain(trained[0], -1)]
+        found["the last of these less the first"] = said(noise.contrast(growth))
+    return found
 
 
 def longer(steps: Reference, epochs: Reference) -> dict[str, str]:
@@ -296,6 +318,10 @@ def main() -> None:
     for first, second in combinations([name for name in ALGORITHMS if name in studies], 2):
         found[f"{first} and {second}"] = same_order(studies[first], studies[second])
         print(f"{first} and {second}: {found[f'{first} and {second}']}")
+    if pooled := [studies[name] for name in ALGORITHMS[:2] if name in studies]:
+        found["together"] = together(pooled)
+        for line, value in found["together"].items():
+            print(f"SFT and PRO together, {line}: {value}")
     if "sft-epochs" in studies:
         found["visits"] = longer(studies["sft"], studies["sft-epochs"])
         for line, value in found["visits"].items():

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from benchmarks._simulated import simulated
-from benchmarks.reference import Reference, claims, longer, predicted, read, said, summary
+from benchmarks.reference import Reference, claims, longer, predicted, read, said, summary, together
 from search.config.cost import Split
 from search.trials.design_point import DesignPoint
 
@@ -73,3 +73,10 @@ def test_equal_visits_are_compared_with_equal_steps_at_the_same_split(study: Ref
     epochs = Reference("epochs", [simulated(point, (0.4, 0.4, 0.4), diversity=3.0)], base=0.39)
     ((label, line),) = longer(study, epochs).items()
     assert label.startswith("24 x 8") and line.startswith("-0.113") and line.endswith("refuted")
+
+
+def test_algorithms_together_halve_the_variance_of_a_difference(study: Reference) -> None:
+    alone, both = together([study])["24 x 8 less 96 x 2"], together([study, study])["24 x 8 less 96 x 2"]
+    assert alone.startswith("+0.107 (") and both.startswith("+0.107 (") and alone != both
+    low, high = (float(line.split("(")[1].split(" to")[0]) for line in (alone, both))
+    assert low < high < 0.107
