@@ -167,7 +167,7 @@ def same_order(first: Reference, second: Reference) -> str:
 
 
 def together(studies: Sequence[Reference]) -> dict[str, str]:
-    """Equal annotations, the mean over algorithms, and how much more the largest budget gains than the smallest.
+    """Equal annotations, the mean over algorithms, and what the largest budget gains over the smallest.
 
     Algorithms share the draws of prompts, which the interval takes as independent.
     """
