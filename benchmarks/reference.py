@@ -205,7 +205,7 @@ def predicted(study: Reference) -> dict[str, list[Check]]:
         for held in trials
         for check in check_predictions([held, *(_elsewhere(one) for one in trials if one is not held)])
     ]
-    first = [replace(one, earlier=dict.fromkeys(one.seeds[:SEEDS], "elsewhere")) for one in trials]
+    first = [replace(one, earlier=dict.fromkeys(sorted(one.seeds)[:SEEDS], "elsewhere")) for one in trials]
     return {
         "larger by smaller": list(check_predictions(small)),
         "each by all others": alone,

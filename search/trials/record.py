@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from operator import attrgetter
 from statistics import fmean, stdev
 from typing import Any
 
@@ -163,7 +164,7 @@ def _together(one: TrialRecord, other: TrialRecord) -> TrialRecord:
 
     return replace(
         one,
-        results=one.results + other.results,
+        results=tuple(sorted(one.results + other.results, key=attrgetter("seed"))),
         diversity=mean(one.diversity, other.diversity),
         baselines={name: mean(value, other.baselines[name]) for name, value in one.baselines.items()},
         seconds=one.seconds + other.seconds,

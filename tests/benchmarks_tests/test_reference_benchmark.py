@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scipy import stats
 
@@ -57,7 +59,8 @@ def test_third_seeds_are_predicted_by_the_first_two(study: Reference) -> None:
         simulated(DesignPoint(prompts=48, responses=4), (0.45, 0.47), diversity=3.5),
         simulated(DesignPoint(prompts=96, responses=8), (0.55, 0.56), diversity=4.0),
     ]
-    found = predicted(Reference("made up", [*study.records, *twice], base=0.39))
+    shuffled = [replace(one, results=one.results[::-1]) for one in study.records]
+    found = predicted(Reference("made up", [*shuffled, *twice], base=0.39))
     checks = found["third seeds by the first two"]
     assert {(check.label, check.observed) for check in checks} == {("96 x 2", FEWER[2]), ("24 x 8", MORE[2])}
 
