@@ -205,7 +205,7 @@ def predicted(study: Reference) -> dict[str, list[Check]]:
         for held in trials
         for check in check_predictions([held, *(_elsewhere(one) for one in trials if one is not held)])
     ]
-    first = [replace(one, earlier=dict.fromkeys(sorted(one.seeds)[:SEEDS], "elsewhere")) for one in trials]
+    first = [_elsewhere(one, sorted(one.seeds)[:SEEDS]) for one in trials]
     return {
         "larger by smaller": list(check_predictions(small)),
         "each by all others": alone,
@@ -213,8 +213,9 @@ def predicted(study: Reference) -> dict[str, list[Check]]:
     }
 
 
-def _elsewhere(record: TrialRecord) -> TrialRecord:
-    return replace(record, earlier=dict.fromkeys(record.seeds, "elsewhere"))
+def _elsewhere(record: TrialRecord, seeds: Sequence[int] | None = None) -> TrialRecord:
+    """The record with those of its seeds, or all, as trained elsewhere."""
+    return replace(record, earlier=dict.fromkeys(record.seeds if seeds is None else seeds, "elsewhere"))
 
 
 def summary(checks: Sequence[Check]) -> dict[str, Any]:
@@ -229,9 +230,8 @@ def summary(checks: Sequence[Check]) -> dict[str, Any]:
         "predictions": len(checks),
         "rmse": round(float(np.sqrt(np.mean(errors**2))), 4),
         "within": held,
-        "coverage_95": [
-            round(float(bound), 3) for bound in exact
-        ],  # of independent predictions (Clopper, Pearson)
+        # Of the share within, by Clopper and Pearson: as if the predictions were independent.
+        "coverage_95": [round(float(bound), 3) for bound in exact],
         # Errors over the standard deviations that normal intervals so wide would have: 1 where they fit.
         "scaled_rmse": round(float(np.sqrt(np.mean((errors / widths * 2 * stats.norm.ppf(0.975)) ** 2))), 3),
     }
@@ -318,11 +318,11 @@ def main() -> None:
     for first, second in combinations([name for name in ALGORITHMS if name in studies], 2):
         found[f"{first} and {second}"] = same_order(studies[first], studies[second])
         print(f"{first} and {second}: {found[f'{first} and {second}']}")
-    if pooled := [studies[name] for name in ALGORITHMS[:2] if name in studies]:
-        found["together"] = together(pooled)
+    if {"sft", "pro"} <= studies.keys():
+        found["together"] = together([studies["sft"], studies["pro"]])
         for line, value in found["together"].items():
             print(f"SFT and PRO together, {line}: {value}")
-    if "sft-epochs" in studies:
+    if {"sft", "sft-epochs"} <= studies.keys():
         found["visits"] = longer(studies["sft"], studies["sft-epochs"])
         for line, value in found["visits"].items():
             print(f"{line}: {value}")

@@ -158,7 +158,7 @@ class Plan:
     # the phases, each None when it is over
 
     def _grid(self, progress: Progress, belief: Belief | Undecided) -> Step:
-        for trial in self.grid_left(progress):
+        if trial := next(self.grid_left(progress), None):
             return Train(trial, "the next point of the grid", belief)
         return self._verdict(belief, progress) or Stop(
             f"every point of the grid is trained; {belief.sentence()}", False, belief

@@ -65,8 +65,10 @@ def test_third_seeds_are_predicted_by_the_first_two(study: Reference) -> None:
     assert {(check.label, check.observed) for check in checks} == {("96 x 2", FEWER[2]), ("24 x 8", MORE[2])}
 
 
-def test_how_well_intervals_fit_is_told_with_its_own_uncertainty(study: Reference) -> None:
-    told = summary(predicted(read("sft") or study)["each by all others"])
+def test_how_well_intervals_fit_is_told_with_its_own_uncertainty() -> None:
+    shipped = read("sft")
+    assert shipped is not None
+    told = summary(predicted(shipped)["each by all others"])
     low, high = told["coverage_95"]
     assert low < told["within"] / told["predictions"] <= high and 0 < told["scaled_rmse"] < 2
 
