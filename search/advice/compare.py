@@ -10,6 +10,7 @@ from search.config.scale import RewardScale
 from search.fit.decision import best_first
 from search.fit.fit import Fit
 from search.fit.forecast import format_probability
+from search.fit.observations import BEYOND
 from search.fit.question import Question, predict
 
 OTHERS = {
@@ -34,6 +35,7 @@ class CostView:
     runner_up: Split | None
     advantage: float | None
     probability_better: float | None
+    prompts_beyond: float  # prompts of the best split / largest number tried; above 1 is extrapolation
     scale: RewardScale
 
     def sentence(self) -> str:
@@ -41,14 +43,15 @@ class CostView:
         reward = self.scale.text
         first = f"{self.splits[0]}, reward {reward(self.rewards[0])}"
         text = f"{self.name} ({self.budget:,.10g} {self.unit}): {first}"
+        far = f"; {self.prompts_beyond:.2f} times the trials' most prompts" * (self.prompts_beyond > BEYOND)
         if self.runner_up is None or self.advantage is None:
-            return text
+            return text + far
         sure = (
             ""
             if self.probability_better is None
             else f" (probability {format_probability(self.probability_better)})"
         )
-        return f"{text}, {reward(self.advantage)} over {self.runner_up}{sure}"
+        return f"{text}, {reward(self.advantage)} over {self.runner_up}{sure}{far}"
 
 
 def compare_costs(fit: Fit, best: Split, question: Question) -> list[CostView]:
@@ -83,6 +86,7 @@ def _view(name: str, fit: Fit, question: Question) -> CostView:
         runner_up=None if runner_up is None else splits[runner_up],
         advantage=None if runner_up is None else float(forecast.mean[order[0]] - forecast.mean[runner_up]),
         probability_better=None if runner_up is None else forecast.probability(order[0], runner_up),
+        prompts_beyond=splits[order[0]].prompts / float(fit.observed.prompts.max()),
         scale=fit.scale,
     )
 

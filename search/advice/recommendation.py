@@ -9,11 +9,10 @@ from search.advice.compare import CostView
 from search.config.cost import PLAIN, Labelling, Split
 from search.config.scale import RewardScale
 from search.fit.forecast import format_probability
+from search.fit.observations import BEYOND
 
 # Equal splits named in a sentence.
 NAMED = 4
-# Beyond the trials counts from here on: a hair more prompts than the largest trial had is no extrapolation.
-BEYOND = 1.05
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from search.config.cost import Labelling
 from search.config.scale import UNIT, RewardScale
 from search.trials.record import TrialRecord
 
+# Beyond the trials counts from here on: a hair more prompts than the largest trial had is no extrapolation.
+BEYOND = 1.05
+
 Floats = NDArray[np.float64]
 Labellings = NDArray[np.object_]  # of Labelling
 

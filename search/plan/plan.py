@@ -70,8 +70,8 @@ class Plan:
         if limit := limit_reached(self.search, progress):
             belief = self.belief(progress)
             return self._verdict(belief, progress) or Stop(f"{limit}; {belief.sentence()}", False, belief)
-        if left := [trial for trial in progress.interrupted if trial not in progress.started]:
-            return Train(left[0], "it was running when the study was stopped")
+        if left := next((t for t in progress.interrupted if not progress.has(t)), None):
+            return Train(left, "it was running when the study was stopped")
         if self.search.plan == "grid":
             return self._grid(progress, self.belief(progress))
         return (

@@ -44,6 +44,10 @@ class Progress:
             found.setdefault(trial.point, set()).update(trial.seeds)
         return found
 
+    def has(self, trial: Trial) -> bool:
+        """Whether every training of the trial was started, here or elsewhere."""
+        return self.seeds.get(trial.point, set()).issuperset(trial.seeds)
+
     @cached_property
     def given_up(self) -> set[DesignPoint]:
         """Points that failed so often that they are not tried again in this run."""

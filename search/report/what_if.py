@@ -18,13 +18,13 @@ import numpy as np
 from scipy.stats import chi2, norm, qmc
 
 from pools.response_choice import BY_JUDGE
-from search.advice.recommendation import BEYOND, Recommendation
+from search.advice.recommendation import Recommendation
 from search.config.cost import Labelling
 from search.fit.ensemble import NEGLIGIBLE, Ensemble
 from search.fit.fit import Fit
 from search.fit.least_squares import Solution
 from search.fit.models import Points
-from search.fit.observations import Floats, labellings
+from search.fit.observations import BEYOND, Floats, labellings
 from search.fit.question import Question, fewest_prompts, points, tried_splits
 
 DRAWS = 4096  # a power of two, for Sobol's sequence

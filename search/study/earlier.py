@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,20 @@ class Earlier:
 
     trials: list[TrialRecord]
     base_reward: float | None = None
+
+
+def go_on(space: Space, pool_digest: str, folder: StudyFolder, say: Callable[[str], None]) -> None:
+    """Keep the earlier trials in the study's folder and say whose they are; raises as `earlier_trials`.
+
+    Trials that an earlier run of the study went on from and this one does not are named too: it would train
+    their splits again.
+    """
+    earlier = earlier_trials(space, pool_digest, folder)
+    if lost := without(folder.earlier(), [*earlier.trials, *folder.records().values()]):
+        say(f"left out, since search.earlier names them no longer: {told(lost)}")
+    folder.keep_earlier(earlier.trials, earlier.base_reward)
+    if earlier.trials:
+        say(f"going on from {told(earlier.trials)}")
 
 
 def earlier_trials(space: Space, pool_digest: str, folder: StudyFolder) -> Earlier:

@@ -13,7 +13,7 @@ from search.fit.curve import DiversityCurve
 from search.plan.plan import Plan
 from search.plan.space import Space
 from search.study.conductor import Conductor
-from search.study.earlier import earlier_trials, told
+from search.study.earlier import go_on
 from search.study.folder import StudyFolder, study_identity
 from search.study.inputs import (
     Inputs,
@@ -53,10 +53,7 @@ def run_study(
     folder.adopt(config)
     if kept := len(folder.finished()):
         display.say(f"{kept} finished trials of an earlier run are kept (--fresh starts over)")
-    earlier = earlier_trials(space, pool_digest, folder)
-    folder.keep_earlier(earlier.trials, earlier.base_reward)
-    if earlier.trials:
-        display.say(f"going on from {told(earlier.trials)}")
+    go_on(space, pool_digest, folder, display.say)
     identity, dataset = study_identity(config, pool_digest), _dataset(config.pool.path, pool, pool_digest)
     with stoppable() as arm, tracked(folder, config, identity, dataset) as (projection, attempts):
         ledger = Ledger(config, folder, display, projection, attempts)

@@ -60,6 +60,14 @@ def test_under_equal_comparisons_the_advantage_of_four_shrinks(algorithm: str) -
         views[f"equal {unit}"].advantage or 0 for unit in ("annotations", "comparisons")
     )
     assert 0 < comparisons < annotations / 2
+    assert "most prompts" not in views["equal comparisons"].sentence()
+
+
+def test_a_view_that_reaches_beyond_the_trials_says_so() -> None:
+    records = [record for record in paper_trials("PRO") if record.prompts <= 12_000]
+    prices, *_ = asked(records, 96_000, curve=paper_curve()).cost_models
+    assert prices.splits[0].prompts > 12_000
+    assert f"; {prices.splits[0].prompts / 12_000:.2f} times the trials' most prompts" in prices.sentence()
 
 
 def test_prices_decide() -> None:

@@ -242,6 +242,9 @@ def test_what_was_interrupted_goes_on_first() -> None:
         Progress(finished=study.progress.finished, interrupted=[left]), first_place(study.plan)
     )
     assert isinstance(again, Train) and again.trial != left
+    elsewhere = Progress(earlier=study.progress.finished, interrupted=[left])
+    new = study.plan.next(elsewhere, first_place(study.plan))
+    assert isinstance(new, Train) and new.trial != left, "someone else has trained it meanwhile"
 
 
 def test_a_plan_goes_on_from_its_records_as_if_nothing_had_happened() -> None:

@@ -21,7 +21,7 @@ from search.plan.proposals import Proposals
 from search.plan.space import Space
 from search.plan.step import Train
 from search.study.conductor import Conductor
-from search.study.earlier import earlier_trials, told, without
+from search.study.earlier import earlier_trials, go_on, told, without
 from search.study.folder import StudyFolder
 from search.study.ledger import Ledger
 from search.study.summary import trials_table
@@ -174,8 +174,8 @@ class Opened:
         self.folder = StudyFolder(tmp_path / "own")
         self.folder.path.mkdir(exist_ok=True)
         self.folder.adopt(self.config)
-        earlier = earlier_trials(self.space, DIGEST, self.folder)
-        self.folder.keep_earlier(earlier.trials, earlier.base_reward)
+        self.said: list[str] = []
+        go_on(self.space, DIGEST, self.folder, self.said.append)
         self.console = Console(record=True, width=120, file=(tmp_path / "terminal").open("w"))
         display = Display(self.console)
         attempts = Attempts(self.folder.attempts, "study")
@@ -245,7 +245,10 @@ def test_optunas_history_holds_the_earlier_trials(tmp_path: Path) -> None:
 def test_without_them_none_is_left_from_an_earlier_run(tmp_path: Path) -> None:
     study = Opened(tmp_path, table(tmp_path / "theirs.csv", config()))
     assert len(study.folder.earlier()) == 4
-    study.folder.keep_earlier([])
+    assert study.said == [f"going on from {told(study.folder.earlier())}"]
+    theirs, said = told(study.folder.earlier()), list[str]()
+    go_on(Space(config(), max_prompts=192), DIGEST, study.folder, said.append)
+    assert said == [f"left out, since search.earlier names them no longer: {theirs}"]
     assert study.folder.earlier() == [] and json.loads((study.folder.path / "earlier.json").read_text())
 
 
