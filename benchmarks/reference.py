@@ -8,9 +8,11 @@ noise that all seeds of their study show. A claim is *seen* where the interval l
     claims       the paper's, and the predictions of docs/reference.md
     predicted    the larger half of the budgets by the default fit on the smaller half; each trial by all
                  others, wherever its number of responses lies between theirs; third seeds by the first two
-    replays      the product's plan, the grid and random points on the recorded rewards, with noise as large
-                 as the seeds show: what the answer lacks of the best recorded reward, and the share of the
-                 grid's trainings
+    unused       what the advice of all seeds but one gains in that one, over the mean of the widest splits
+                 within the budget, and what it lacks of the best of them (which luck has chosen)
+    replays      the product's plan, the grid, random points and Optuna's TPE on the recorded rewards, with
+                 noise as large as the seeds show: what the answer lacks of the best recorded reward, and the
+                 share of the grid's trainings
 
 The last line is one JSON object.
 """
@@ -19,91 +21,34 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-import yaml
 from scipy import stats
 
-from benchmarks.search import GRID_SEEDS, Ground, Study, grid_samples, run_grid, run_plan, run_random
+from benchmarks._recorded import Unused, replayed, unused
+from benchmarks._reference import Reference, read, said
 from search.advice.prediction import Check, check_predictions
 from search.config.cost import Split
-from search.config.load import load_config
-from search.fit.curve import DiversityCurve
+from search.fit.agreement import paired_agreement
 from search.fit.fit import fit_trials
-from search.plan.space import Space
-from search.trials.design_point import DesignPoint
 from search.trials.record import TrialRecord
-from search.trials.trials_csv import read_trials
-from studies.gather import csv_of
-from studies.reference import config_of
 
 ALGORITHMS = ("sft", "pro", "dpo")
 SEEDS = 2  # of every trial; more came later
 SMALLER = 192  # annotations: budgets up to this one predict the larger
 # Fewer prompts and more responses against the other end, at 48, 192 and 576 annotations (of 192 prompts).
 ENDS = ((Split(6, 8), Split(24, 2)), (Split(24, 8), Split(96, 2)), (Split(72, 8), Split(192, 3)))
-PRO_ORDERS = (Split(24, 2), Split(96, 2), Split(6, 8), Split(24, 8))
-MARGIN = 0.01
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The trials of one algorithm, and the reward of the model that all started from."""
-
-    name: str
-    records: Sequence[TrialRecord]
-    base: float
-
-    @cached_property
-    def random(self) -> dict[Split, TrialRecord]:
-        """Trials with random prompts."""
-        return {record.split: record for record in self.records if record.selection == "random"}
-
-    @cached_property
-    def deviation(self) -> float:
-        """Standard deviation of a seed's reward about its trial's mean, pooled."""
-        squares = sum(float(np.var(record.rewards)) * len(record.rewards) for record in self.records)
-        return float((squares / self.df) ** 0.5)
-
-    @property
-    def df(self) -> int:
-        return sum(len(record.rewards) - 1 for record in self.records)
-
-    def contrast(self, weighed: Iterable[tuple[TrialRecord, float]]) -> tuple[float, float]:
-        """A sum of weighed trial means, and how far its 95% interval reaches to either side."""
-        terms = list(weighed)
-        value = sum(weight * record.reward for record, weight in terms)
-        variance = sum(weight**2 / len(record.rewards) for record, weight in terms)
-        return float(value), float(stats.t.ppf(0.975, self.df) * self.deviation * variance**0.5)
-
-    def difference(self, first: Split, second: Split) -> tuple[float, float] | None:
-        """The first's reward less the second's; None where one was not trained."""
-        if first not in self.random or second not in self.random:
-            return None
-        return self.contrast([(self.random[first], 1), (self.random[second], -1)])
-
-
-def read(name: str) -> Reference | None:
-    """That study, where it has two trials."""
-    path = csv_of(f"reference-{name}")
-    if not path.exists() or len(trials := read_trials(path)) < 2:
-        return None
-    base = yaml.safe_load(path.with_suffix(".yaml").read_text())["base_reward"]
-    return Reference(name, trials, float(base))
-
-
-def said(effect: tuple[float, float] | None) -> str:
-    """An effect with its interval, and whether it is seen."""
-    if effect is None:
-        return "not trained"
-    value, reach = effect
-    verdict = "seen" if value > reach else "refuted" if value < -reach else "cannot tell"
-    return f"{value:+.3f} ({value - reach:+.3f} to {value + reach:+.3f}): {verdict}"
+ORDERED = (Split(24, 2), Split(96, 2), Split(6, 8), Split(24, 8))
+# Further differences that docs/reference.md predicted or names.
+PREDICTED = ((Split(192, 8), Split(24, 8)), (Split(24, 8), Split(6, 8)), (Split(192, 8), Split(192, 2)))
+# PRO's splits that were trained last, predicted from the others (P11).
+LAST = {
+    Split(16, 3), Split(64, 3), Split(12, 4), Split(48, 4), Split(8, 6), Split(32, 6), Split(96, 6)
+}  # fmt: skip
 
 
 def show_trials(study: Reference) -> None:
@@ -126,6 +71,7 @@ def claims(study: Reference) -> dict[str, str]:
             found[f"{cost} annotations: {more} less {fewer}"] = said(study.difference(more, fewer))
         if len(at) > 2:
             found[f"{cost} annotations: {at[-1]} less {at[0]}"] = said(study.difference(at[-1], at[0]))
+    found |= {f"{more} less {fewer}": said(study.difference(more, fewer)) for more, fewer in PREDICTED}
     found |= {f"within k, by {x}": line for x, line in slopes(study).items()}
     found["diverse less narrow, mean over k"] = said(selections(study))
     return found
@@ -158,12 +104,17 @@ def selections(study: Reference) -> tuple[float, float] | None:
     )
 
 
-def same_order(first: Reference, second: Reference) -> str:
-    """In how many pairs of splits two algorithms agree which is better."""
-    both = [split for split in PRO_ORDERS if split in first.random and split in second.random]
-    rewards = [(first.random[split].reward, second.random[split].reward) for split in both]
-    agree = [(a[0] - b[0]) * (a[1] - b[1]) > 0 for a, b in combinations(rewards, 2)]
-    return f"{sum(agree)} of {len(agree)} pairs of {len(both)} splits in the same order"
+def ranked_alike(first: Reference, second: Reference) -> str:
+    """Kendall's tau of two algorithms over the splits that both trained, and the order of four in pairs."""
+    both = [split for split in first.random if split in second.random]
+    common = set.intersection(*(set(one.random[split].seeds) for one in (first, second) for split in both))
+    of_seeds = [[one.random[split].with_seeds(common) for split in both] for one in (first, second)]
+    rewards = [[record.rewards for record in records if record] for records in of_seeds]
+    ordered = [(first.random[s].reward, second.random[s].reward) for s in ORDERED if s in both]
+    agree = [(a[0] - b[0]) * (a[1] - b[1]) > 0 for a, b in combinations(ordered, 2)]
+    return (
+        f"tau {paired_agreement(*rewards).text()}; {sum(agree)} of {len(agree)} named pairs in the same order"
+    )
 
 
 def together(studies: Sequence[Reference]) -> dict[str, str]:
@@ -187,12 +138,15 @@ def together(studies: Sequence[Reference]) -> dict[str, str]:
 
 
 def longer(steps: Reference, epochs: Reference) -> dict[str, str]:
-    """What equal visits to each prompt change against equally many steps, at the same splits."""
+    """What equal visits to each prompt change against equally many steps, at the same splits.
+
+    A split that takes equally many steps either way is the same trainings in both.
+    """
     noise = Reference("both", [*steps.records, *epochs.records], steps.base)
     return {
         f"{split}: epochs less steps": said(noise.contrast([(record, 1), (steps.random[split], -1)]))
         for split, record in epochs.random.items()
-        if split in steps.random
+        if split in steps.random and not set(record.rewards) <= set(steps.random[split].rewards)
     }
 
 
@@ -206,10 +160,12 @@ def predicted(study: Reference) -> dict[str, list[Check]]:
         for check in check_predictions([held, *(_elsewhere(one) for one in trials if one is not held)])
     ]
     first = [_elsewhere(one, sorted(one.seeds)[:SEEDS]) for one in trials]
+    others = [one if one.split in LAST else _elsewhere(one) for one in trials]
     return {
         "larger by smaller": list(check_predictions(small)),
         "each by all others": alone,
         "third seeds by the first two": list(check_predictions(first)),
+        "PRO's last splits": list(check_predictions(others)) if study.name == "pro" else [],
     }
 
 
@@ -229,6 +185,7 @@ def summary(checks: Sequence[Check]) -> dict[str, Any]:
     return {
         "predictions": len(checks),
         "rmse": round(float(np.sqrt(np.mean(errors**2))), 4),
+        "correlation": round(_correlation(checks), 2),
         "within": held,
         # Of the share within, by Clopper and Pearson: as if the predictions were independent.
         "coverage_95": [round(float(bound), 3) for bound in exact],
@@ -237,61 +194,29 @@ def summary(checks: Sequence[Check]) -> dict[str, Any]:
     }
 
 
-@dataclass
-class Recorded(Study):
-    """A replay on recorded rewards; `regret` is what its present answer lacks of the best recorded one."""
-
-    regret: float = 1.0
-
-    def answer(self, split: Split | None) -> None:
-        best = max(self.truth(point) for point in self.space.grid())
-        if split is not None:
-            self.regret = best - self.truth(DesignPoint(prompts=split.prompts, responses=split.responses))
-        self.answers.append((self.samples, self.regret <= MARGIN))
+def _correlation(checks: Sequence[Check]) -> float:
+    """Of what was predicted with what came; 0 with fewer than three."""
+    if len(checks) < 3:
+        return 0.0
+    return float(np.corrcoef([[check.predicted, check.observed] for check in checks], rowvar=False)[0, 1])
 
 
-def replayed(study: Reference, replays: int) -> dict[str, Any]:
-    """Means over replays for each method, on the numbers of responses whose whole grid was trained."""
-    config = load_config(str(config_of(study.name)))
-    space = Space(config, max_prompts=192)
-    missing = {point.responses for point in space.grid() if point.split not in study.random}
-    levels = [k for k in config.search.responses if k not in missing]
-    if len(levels) < 2:
-        return {}
-    search = config.search.model_copy(update={"responses": tuple(levels), "seeds": 1, "plan": "adaptive"})
-    space = Space(config.model_copy(update={"search": search}), max_prompts=192)
-    truth = interpolated(study)
-    ground = Ground(lambda _: truth, study.deviation, responses=tuple(levels), smaller=True)
-    whole = GRID_SEEDS * len(space.grid())
-    table = {}
-    for name, method in (("plan", run_plan), ("grid", run_grid), ("random", run_random)):
-        found = []
-        for number in range(replays):
-            rng = np.random.default_rng(number)
-            one = Recorded(ground, space, truth, curve(study), rng)
-            extra = method(one, grid_samples(space))
-            trained = sum(len(record.rewards) for record in one.finished)
-            found.append(extra | {"regret": one.regret, "trainings": trained / whole})
-        table[name] = {key: round(float(np.mean([each[key] for each in found])), 4) for key in found[0]}
-    return {"responses": levels, **table}
+def gains(found: Sequence[Unused], deviation: float) -> dict[str, str]:
+    """Mean gain of the advice on unused trainings, of the best mean's and what the advice lacks of the best.
 
+    The standard error is that of noise alone, as if budgets were independent.
+    """
 
-def interpolated(study: Reference) -> Callable[[DesignPoint], float]:
-    """The recorded mean rewards, straight lines in log n between them."""
+    def mean(values: Iterable[float], parts: Iterable[float]) -> str:
+        error = deviation * sum(parts) ** 0.5 / len(found)
+        return f"{np.mean(list(values)):+.3f} (standard error {error:.3f}, {len(found)} answers)"
 
-    def truth(at: DesignPoint) -> float:
-        sizes = sorted(split.prompts for split in study.random if split.responses == at.responses)
-        rewards = [study.random[Split(size, at.responses)].reward for size in sizes]
-        return float(np.interp(np.log(at.prompts), np.log(sizes), rewards))
-
-    return truth
-
-
-def curve(study: Reference) -> DiversityCurve:
-    """D over the prompts, as the trials had it."""
-    by_size = {record.prompts: record.diversity for record in study.random.values()}
-    sizes = sorted(by_size)
-    return DiversityCurve(tuple(sizes), tuple(by_size[size] for size in sizes))
+    to_mean = [1 - 1 / len(one.others) for one in found]
+    return {
+        "advice over the mean of the widest": mean([one.gain for one in found], to_mean),
+        "best mean over it": mean([one.best_mean - one.reward + one.gain for one in found], to_mean),
+        "best of the widest over the advice": f"{np.mean([one.regret for one in found]):+.3f}",
+    }
 
 
 def main() -> None:
@@ -309,6 +234,12 @@ def main() -> None:
         checks = predicted(study)
         parts: dict[str, Any] = {"claims": claims(study), "replays": replayed(study, replays)}
         parts["predicted"] = {kind: summary(each) for kind, each in checks.items()}
+        judged = unused(study) if name in ALGORITHMS else []
+        for one in judged:
+            print(
+                f"  unused seed {one.seed}, {one.budget}: {one.split} {one.reward:.3f}, gain {one.gain:+.3f}"
+            )
+        parts["unused"] = gains(judged, study.deviation) if judged else {}
         for part, table in parts.items():
             for line, value in table.items():
                 print(f"  {part} | {line}: {value}")
@@ -316,7 +247,7 @@ def main() -> None:
             print(f"  {check.sentence()}")
         found[name] = {"trainings": sum(len(one.rewards) for one in study.records), **parts}
     for first, second in combinations([name for name in ALGORITHMS if name in studies], 2):
-        found[f"{first} and {second}"] = same_order(studies[first], studies[second])
+        found[f"{first} and {second}"] = ranked_alike(studies[first], studies[second])
         print(f"{first} and {second}: {found[f'{first} and {second}']}")
     if {"sft", "pro"} <= studies.keys():
         found["together"] = together([studies["sft"], studies["pro"]])

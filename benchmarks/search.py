@@ -192,8 +192,9 @@ def run_tpe(study: Study, limit: int) -> dict[str, float]:
     while study.samples < limit:
         trial = tuner.ask()
         responses = trial.suggest_categorical("responses", study.ground.responses)
-        point = study.space.point(responses, trial.suggest_categorical("budget_fraction", FRACTIONS))
-        tuner.tell(trial, _one_seed(study, point, seen))
+        fractions = study.space.fractions[responses]
+        fraction = trial.suggest_categorical(f"budget_fraction of {fractions}", fractions)
+        tuner.tell(trial, _one_seed(study, study.space.point(responses, fraction), seen))
     return {}
 
 

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
+from benchmarks._recorded import replayed, unused
+from benchmarks._reference import Reference, read, said
 from benchmarks._simulated import simulated
-from benchmarks.reference import Reference, claims, longer, predicted, read, said, summary, together
+from benchmarks.reference import claims, gains, longer, predicted, ranked_alike, summary, together
 from search.config.cost import Split
 from search.trials.design_point import DesignPoint
 
@@ -85,3 +87,42 @@ def test_algorithms_together_halve_the_variance_of_a_difference(study: Reference
     assert alone.startswith("+0.107 (") and both.startswith("+0.107 (") and alone != both
     low, high = (float(line.split("(")[1].split(" to")[0]) for line in (alone, both))
     assert low < high < 0.107
+
+
+def test_what_equal_visits_leave_as_it_is_is_not_compared_with_itself(study: Reference) -> None:
+    assert longer(study, replace(study, name="epochs")) == {}
+
+
+@pytest.fixture
+def grown() -> Reference:
+    """8 responses are 0.1 better than 2 at every size, and rewards rise with prompts."""
+    rewards = {(n, k): 0.3 + 0.1 * (k == 8) + 0.0005 * n for k in (2, 8) for n in (6, 24, 72, 96, 192)}
+    trials = [
+        simulated(DesignPoint(prompts=n, responses=k), (r - 0.004, r, r + 0.004), diversity=n**0.3)
+        for (n, k), r in rewards.items()
+    ]
+    return Reference("sft", trials, base=0.3)
+
+
+def test_advice_is_judged_by_the_seed_it_has_not_seen(grown: Reference) -> None:
+    found = {(one.budget, one.seed): one for one in unused(grown)}
+    assert {seed for _, seed in found} == {0, 1, 2}
+    one = found[1536, 2]
+    assert one.split == Split(192, 8) and one.reward == pytest.approx(0.5)
+    assert one.gain == pytest.approx(0.05) and one.regret == 0
+    assert gains([one], grown.deviation)["advice over the mean of the widest"].startswith("+0.050 (")
+
+
+def test_a_replay_compares_the_plan_with_the_grid_random_points_and_tpe(grown: Reference) -> None:
+    found = replayed(grown, 1)
+    assert {"plan", "grid", "random", "tpe"} < found.keys()
+    assert all(found[name]["trainings"] > 0 for name in ("plan", "tpe"))
+
+
+def test_two_algorithms_of_one_order_have_a_tau_of_one(grown: Reference) -> None:
+    assert ranked_alike(grown, grown).startswith("tau 1.00 (")
+    upside = [
+        simulated(record.point, (1 - reward for reward in record.rewards), diversity=record.diversity)
+        for record in grown.records
+    ]
+    assert ranked_alike(grown, replace(grown, records=upside)).startswith("tau -1.00 (")
