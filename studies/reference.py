@@ -1,10 +1,11 @@
 """Run the trainings of the reference study, what matters most first, and gather them in `studies/`.
 
-    python -m studies.reference --runs FOLDER [--gather]
+    python -m studies.reference --runs FOLDER [--anew | --gather]
 
 Each stage is the product's own command on a shipped configuration, with a part of its grid. It goes on from
 the trials in `studies/` (`search.earlier`), so that the same command takes the study up wherever it was
-stopped, on whatever machine; `--gather` only writes the files.
+stopped, on whatever machine; `--anew` trains all of them again and leaves `studies/` as it is, `--gather`
+only writes the files.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ STAGES: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("pro", {}),
     ("sft-epochs", {}),
     ("sft", {"seeds": "3"}),
+    ("sft", SELECTIONS | {"seeds": "3"}),
     ("dpo", ENDS | CHEAP),
     ("dpo", {}),
 )
@@ -43,18 +45,22 @@ def main() -> None:
     """Train every stage in turn, gathering after each."""
     parser = argparse.ArgumentParser(description="The trainings of the reference study.")
     parser.add_argument("--runs", type=Path, required=True, help="folder of the studies")
-    parser.add_argument("--gather", action="store_true", help="train nothing, write the files")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--anew", action="store_true", help="train what was gathered too, and write no file")
+    how.add_argument("--gather", action="store_true", help="train nothing, write the files")
     args = parser.parse_args()
     for name, part in () if args.gather else STAGES:
-        train(name, part, args.runs)
-        gather_all(args.runs, whole=False)
-    gather_all(args.runs, whole=not args.gather)
+        train(name, part, args.runs, anew=args.anew)
+        if not args.anew:
+            gather_all(args.runs, whole=False)
+    if not args.anew:
+        gather_all(args.runs, whole=not args.gather)
 
 
-def train(name: str, part: Mapping[str, str], runs: Path) -> None:
+def train(name: str, part: Mapping[str, str], runs: Path, *, anew: bool = False) -> None:
     """One stage; a study that cannot recommend yet (exit status 1) is as good as any other."""
     overrides = [text for field, value in part.items() for text in (f"--search.{field}", value)]
-    if (gathered := csv_of(f"reference-{name}")).exists():
+    if (gathered := csv_of(f"reference-{name}")).exists() and not anew:
         overrides += ["--search.earlier", str(gathered.relative_to(ROOT))]
     command = [sys.executable, "search/run.py", str(config_of(name)), *overrides]
     folder = StudyFolder(runs / f"reference-{name}")

@@ -49,3 +49,5 @@ def test_a_stage_goes_on_from_what_was_gathered(tmp_path: Path, monkeypatch: pyt
     reference.train("sft", {}, tmp_path / "runs")
     assert "--search.earlier" not in commands[0] and commands[0][3:5] == ["--search.responses", "2,8"]
     assert commands[1][3:5] == ["--search.earlier", "studies/reference_sft.csv"]
+    reference.train("sft", {}, tmp_path / "runs", anew=True)
+    assert "--search.earlier" not in commands[2]
