@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from base.errors import ApportionError, loading
+from base.progress_bars import without_progress_bars
 
 _BATCH = 64
 _MAX_TOKENS = 512
@@ -62,7 +63,7 @@ class SentenceEmbedder:
     def __init__(self, model: str, device: str = "cpu") -> None:
         from transformers import AutoModel, AutoTokenizer
 
-        with loading(f'the embedding model "{model}"', ApportionError):
+        with loading(f'the embedding model "{model}"', ApportionError), without_progress_bars():
             self._tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
             self._model = (
                 AutoModel.from_pretrained(model, use_safetensors=True, trust_remote_code=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable
+from contextlib import redirect_stderr
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from base.errors import TrainingError, did_you_mean, loading
 from base.files import whole_folder
+from base.progress_bars import without_progress_bars
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -82,7 +83,7 @@ def load_policy(
 
     if dtype not in DTYPES:
         raise TrainingError(f'unknown dtype "{dtype}"; choices: {", ".join(DTYPES)}')
-    with loading(f'the model of "{path}"', TrainingError), _without_progress_bars():
+    with loading(f'the model of "{path}"', TrainingError), without_progress_bars():
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         for name in [name for name, value in vars(config).items() if _is_dropout(name, value)]:
             setattr(config, name, 0.0)
@@ -163,20 +164,6 @@ def _with_ends(tokenizer: Any, path: str) -> PreTrainedTokenizerBase:
     return cast("PreTrainedTokenizerBase", tokenizer)
 
 
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """Keep transformers' own bars off the terminal, which has a display of its own, while the block runs."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
 def _is_dropout(name: str, value: object) -> bool:
     return isinstance(value, float) and ("dropout" in name or name.endswith("_pdrop") or name == "layerdrop")
 
@@ -196,7 +183,7 @@ def _materialise(gguf: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     # Its conversion has a bar of its own, which transformers' switch does not reach.
-    with whole_folder(target) as folder, _without_progress_bars(), redirect_stderr(StringIO()):
+    with whole_folder(target) as folder, without_progress_bars(), redirect_stderr(StringIO()):
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent,
             gguf_file=gguf.name,

@@ -66,8 +66,9 @@ class SeedResult:
     same answers by other reward models, by name.
 
     With evaluations on dev prompts, the policy evaluated is that of `best_step`, whose mean dev reward was
-    `dev_reward`. `telemetry` holds the training's totals (`Training.telemetry`), `policy` the folder or
-    URI that the policy was saved to ("" for none), `notes` what the user should know about it.
+    `dev_reward`. Its weights are the mean of those after the last `averaged_steps` steps up to there; 0 where
+    they are those of one step. `telemetry` holds the training's totals (`Training.telemetry`), `policy` the
+    folder or URI that the policy was saved to ("" for none), `notes` what the user should know about it.
     """
 
     seed: int
@@ -80,6 +81,7 @@ class SeedResult:
     history: Sequence[Mapping[str, float]] = ()
     best_step: int | None = None
     dev_reward: float | None = None
+    averaged_steps: int = 0
     telemetry: Mapping[str, float] = field(default_factory=dict)
     policy: str = ""
     notes: Sequence[str] = field(default_factory=list)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from base.batching import padded_batches
 from base.errors import RewardError, loading
+from base.progress_bars import without_progress_bars
 from metrics.config import RewardConfig
 from metrics.reward.dialogue import Window, encode
 from pools.types import Prompt
@@ -96,7 +97,7 @@ def length(row: Row) -> int:
 def _load(name: str, device: str) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
 
-    with loading(f"the base model {name!r} for the fitted reward", RewardError):
+    with loading(f"the base model {name!r} for the fitted reward", RewardError), without_progress_bars():
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         # Many processors have no fast arithmetic in the 16 bits that weights are kept in.
         dtype = "float32" if device == "cpu" else "auto"

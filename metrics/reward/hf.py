@@ -7,6 +7,7 @@ from typing import Any
 
 from base.batching import padded_batches
 from base.errors import RewardError, loading
+from base.progress_bars import without_progress_bars
 from metrics.config import RewardConfig
 from metrics.reward.base import RewardSource, check_pairs, checked_scores
 from metrics.reward.dialogue import Window, cut, encode
@@ -61,7 +62,7 @@ def load(config: RewardConfig, source: RewardSource) -> HFReward:
 def _load(name: str, device: str) -> tuple[Any, Any]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    with loading(f"the reward model {name!r}", RewardError):
+    with loading(f"the reward model {name!r}", RewardError), without_progress_bars():
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         model, report = AutoModelForSequenceClassification.from_pretrained(
             name, dtype="auto", use_safetensors=True, trust_remote_code=False, output_loading_info=True

@@ -37,7 +37,12 @@ FREE = (
     "dev_reward.force",
 )
 # Fields that studies had not always, each with the value that changes nothing.
-NEWER = {"further_rewards": [], "cost.per_judged": 0, "evaluation.engine": "own"}
+NEWER = {
+    "further_rewards": [],
+    "cost.per_judged": 0,
+    "evaluation.engine": "own",
+    "trainer.average_tail": 0,
+}
 # What trials train on, which stands in their design points.
 LABELS = ("search.agreement",)
 

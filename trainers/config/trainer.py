@@ -78,6 +78,13 @@ class TrainerConfig(Settings):
     )
     warmup_fraction: float = Field(0.05, ge=0, lt=1, description="share of the steps spent on linear warm-up")
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of AdamW")
+    average_tail: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the steps, counted from the last, over which weights are averaged: their mean "
+        "is judged and kept (0: the weights of the last step)",
+    )
     grad_clip: float = Field(1.0, gt=0, description="maximum norm of the whole gradient")
     dtype: Literal["bf16", "fp16", "fp32"] = Field("bf16", description="precision of weights and activations")
     zero_stage: Literal[0, 1, 2, 3] = Field(1, description="DeepSpeed ZeRO stage")

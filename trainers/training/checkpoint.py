@@ -18,6 +18,7 @@ import torch
 from base.errors import CheckpointError
 from trainers.config.trainer import CheckpointConfig
 from trainers.spec import SeedResult
+from trainers.training.average import TailAverage
 from trainers.training.best import BestPolicy
 from trainers.training.loop import Training
 from trainers.workers.context import WorkerContext
@@ -30,8 +31,8 @@ class Checkpointer:
     """Writes a trial's checkpoints, and reads the one that an earlier run of the same trial left.
 
     A checkpoint holds the results of finished seeds and, for the seed in training, DeepSpeed's engine
-    (weights, optimiser, schedule), the best policy so far, the random states and all of `Training`. A
-    checkpoint that cannot be written is logged once, and the trial continues.
+    (weights, optimiser, schedule), the best policy and the mean of the weights so far, the random states and
+    all of `Training`. A checkpoint that cannot be written is logged once, and the trial continues.
     """
 
     def __init__(self, config: CheckpointConfig, context: WorkerContext) -> None:
@@ -56,8 +57,8 @@ class Checkpointer:
             # Shards belong to a number of workers: the seed in training starts again, finished ones stay.
             self._state["seed"] = None
 
-    def resume(self, seed: int, engine: Any, best: BestPolicy) -> Training:
-        """Load `engine`, `best` and the random states from the checkpoint of `seed`.
+    def resume(self, seed: int, engine: Any, best: BestPolicy, average: TailAverage) -> Training:
+        """Load `engine`, `best`, `average` and the random states from the checkpoint of `seed`.
 
         Returns how far the training is: at its start where there is no checkpoint of that seed.
         """
@@ -66,33 +67,49 @@ class Checkpointer:
             engine.load_checkpoint(
                 str(self._folder), tag=ENGINE, load_module_strict=not _partly_frozen(engine)
             )
-            saved = torch.load(self._rank_file(self._folder), weights_only=False)
+            saved = torch.load(self._rank_file(self._folder), weights_only=False, map_location="cpu")
             best.reward, best.step, best.weights = saved["best"]
+            average.steps, average.mean = saved.get("average", (0, {}))  # of before there were any
             set_random_states(saved["random"])
             training = Training(**self._state["training"])
         self._stack.close()  # deletes a copy from an object store
         self._folder = None
         return training
 
-    def after_step(self, seed: int, engine: Any, training: Training, best: BestPolicy, *, last: bool) -> None:
+    def after_step(
+        self,
+        seed: int,
+        engine: Any,
+        training: Training,
+        best: BestPolicy,
+        average: TailAverage,
+        *,
+        last: bool,
+    ) -> None:
         """Count a step; write a checkpoint if one is due, except at the `last` step, whose result follows."""
         self._unsaved += 1
         self._steps += 1
         if self._config.every and self._unsaved >= self._config.every and not last:
-            self._save(seed, engine, training, best)
+            weights = {
+                "best": (best.reward, best.step, best.weights),
+                "average": (average.steps, average.mean),
+            }
+            self._save(seed, engine, training, weights)
 
     def add_result(self, result: SeedResult, *, more: bool) -> None:
         """Add a finished seed; if `more` seeds follow, write a checkpoint of results only, which is small."""
         self.results.append(result)
         if more and self._config.every:
-            self._save(None, None, None, BestPolicy())
+            self._save(None, None, None, {})
 
     def take_seconds(self) -> float:
         """Seconds spent on writing checkpoints since the last call."""
         seconds, self._seconds = self._seconds, 0.0
         return seconds
 
-    def _save(self, seed: int | None, engine: Any, training: Training | None, best: BestPolicy) -> None:
+    def _save(
+        self, seed: int | None, engine: Any, training: Training | None, weights: dict[str, Any]
+    ) -> None:
         state = {
             "world_size": self._context.world_size,
             "steps": self._steps,
@@ -104,10 +121,7 @@ class Checkpointer:
         def write(folder: Path) -> None:
             if engine is not None:
                 save_engine(engine, folder)
-                torch.save(
-                    {"best": (best.reward, best.step, best.weights), "random": random_states()},
-                    self._rank_file(folder),
-                )
+                torch.save({**weights, "random": random_states()}, self._rank_file(folder))
             if self._context.rank == 0:
                 (folder / STATE).write_text(json.dumps(state))
 

@@ -33,6 +33,11 @@ def total_steps(config: TrainerConfig, rankings: Sequence[_Sized]) -> int:
     return math.ceil(visits / config.batch_prompts)
 
 
+def averaged_steps(config: TrainerConfig, steps: int) -> int:
+    """How many of a training's `steps`, the last ones, have their weights averaged: ceil(share x steps)."""
+    return math.ceil(Fraction(str(config.average_tail)) * steps)
+
+
 def batches(count: int, *, size: int, steps: int, seed: int) -> Iterator[list[int]]:
     """Yield `steps` lists of `size` indices into `count` rankings.
 

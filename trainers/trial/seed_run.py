@@ -18,11 +18,12 @@ from trainers.models import load_policy
 from trainers.policy.batching import Ranking, tokenize_rankings
 from trainers.policy.policy import Policy, with_reference
 from trainers.spec import SeedResult, TrialJob, TrialSetup
+from trainers.training.average import TailAverage
 from trainers.training.best import BestPolicy
 from trainers.training.checkpoint import Checkpointer
 from trainers.training.engine import build_engine, whole_weights
 from trainers.training.loop import Training, train
-from trainers.training.schedule import total_steps
+from trainers.training.schedule import averaged_steps, total_steps
 from trainers.training.telemetry import peak_memory
 from trainers.trial.evaluate import Judged
 from trainers.trial.evaluator import Evaluator
@@ -75,9 +76,10 @@ def train_and_evaluate(
         rankings = with_reference(
             policy, rankings, max_tokens=config.micro_batch_tokens, device=evaluator.context.device
         )
-    engine = build_engine(policy, config, total_steps(config, rankings))
+    steps = total_steps(config, rankings)
+    engine = build_engine(policy, config, steps)
     evaluator.context.reach("engine built")
-    result = _SeedRun(seed, evaluator, checkpointer, engine, model).run(rankings, algorithm)
+    result = _SeedRun(seed, steps, evaluator, checkpointer, engine, model).run(rankings, algorithm)
     result = replace(
         result,
         telemetry={**result.telemetry, **counts},
@@ -93,18 +95,23 @@ class _SeedRun:
     """One seed's training from its engine to its result."""
 
     def __init__(
-        self, seed: int, evaluator: Evaluator, checkpointer: Checkpointer, engine: Any, model: Any
+        self,
+        seed: int,
+        steps: int,
+        evaluator: Evaluator,
+        checkpointer: Checkpointer,
+        engine: Any,
+        model: Any,
     ) -> None:
-        self.seed, self.evaluator, self.checkpointer = seed, evaluator, checkpointer
+        self.seed, self.steps, self.evaluator, self.checkpointer = seed, steps, evaluator, checkpointer
         self.engine, self.model = engine, model
         self.best = BestPolicy()
-        self.steps = 0
+        self.average = TailAverage(begins=steps - averaged_steps(evaluator.setup.trainer, steps) + 1)
         self.sharded = evaluator.setup.trainer.zero_stage == 3
 
     def run(self, rankings: Sequence[Ranking], algorithm: Algorithm) -> SeedResult:
-        """Train, restore the best policy where there were dev evaluations, and evaluate it."""
-        self.steps = total_steps(self.evaluator.setup.trainer, rankings)
-        training = self.checkpointer.resume(self.seed, self.engine, self.best)
+        """Train, and evaluate the best policy where there were dev evaluations, else the last or the mean."""
+        training = self.checkpointer.resume(self.seed, self.engine, self.best, self.average)
         try:
             train(
                 self.engine,
@@ -118,6 +125,8 @@ class _SeedRun:
             )
             if self.best.reward is not None:
                 self.best.restore(self.model)
+            else:
+                self.average.apply(self.model)
             started = time.perf_counter()
             judged = self.evaluator.judge(self.model, sharded=self.sharded)
             training.add_seconds({"evaluate": time.perf_counter() - started})
@@ -128,15 +137,20 @@ class _SeedRun:
 
     def _after_step(self, training: Training) -> None:
         every, last = self.evaluator.setup.evaluation.every, training.step == self.steps
+        self.average.update(training.step, self.model)
         if every and (training.step % every == 0 or last):
-            started = time.perf_counter()
-            reward = self.evaluator.judge_dev(self.model, sharded=self.sharded)
-            seconds = time.perf_counter() - started
-            training.record({"dev_reward": reward, "seconds_evaluate": seconds})
-            training.add_seconds({"evaluate": seconds})
-            self.evaluator.context.progress({"dev_reward": reward})
-            self.best.update(reward, training.step, self.model)
-        self.checkpointer.after_step(self.seed, self.engine, training, self.best, last=last)
+            with self.average.applied(self.model):
+                self._evaluate_dev(training)
+        self.checkpointer.after_step(self.seed, self.engine, training, self.best, self.average, last=last)
+
+    def _evaluate_dev(self, training: Training) -> None:
+        started = time.perf_counter()
+        reward = self.evaluator.judge_dev(self.model, sharded=self.sharded)
+        seconds = time.perf_counter() - started
+        training.record({"dev_reward": reward, "seconds_evaluate": seconds})
+        training.add_seconds({"evaluate": seconds})
+        self.evaluator.context.progress({"dev_reward": reward})
+        self.best.update(reward, training.step, self.model)
 
     def _result(self, training: Training, judged: Judged) -> SeedResult:
         costs = {
@@ -144,14 +158,16 @@ class _SeedRun:
             "seconds_checkpoint": self.checkpointer.take_seconds(),
         }
         error = self.checkpointer.error
+        best_step = self.best.step if self.best.reward is not None else None
         return self.evaluator.result(
             self.seed,
             judged,
             trained_tokens=training.tokens,
             train_seconds=training.train_seconds,
             history=training.history,
-            best_step=self.best.step if self.best.reward is not None else None,
+            best_step=best_step,
             dev_reward=self.best.reward,
+            averaged_steps=self.average.steps_at(best_step or training.step),
             telemetry=training.telemetry() | costs | {"parameters": float(parameters_of(self.model))},
             notes=[f"no checkpoint could be written: {error}"] if error else [],
         )
@@ -200,4 +216,7 @@ def _facts(result: SeedResult, setup: TrialSetup) -> dict[str, Any]:
     }
     if result.best_step is not None:
         facts["chosen by"] = f"dev reward {result.dev_reward:.4f}, the best, at step {result.best_step}"
+    if result.averaged_steps:
+        steps = result.best_step or round(result.history[-1]["step"])
+        facts["weights"] = f"averaged over the last {result.averaged_steps} of {steps} steps"
     return facts

@@ -120,6 +120,13 @@ def test_settings_are_checked_in_the_type_of_their_field() -> None:
     assert changed.algorithm.beta == space.config.trainer.algorithm.beta
 
 
+def test_the_tail_that_is_averaged_is_searched_as_any_other_setting() -> None:
+    space = Space(search(space={"trainer.average_tail": {"low": 0, "high": 0.5}}))
+    assert space.hyperparameters["trainer.average_tail"] == Numbers(0.0, 0.5)
+    assert dict(space.default_hyperparameters) == {"trainer.average_tail": 0.0}
+    assert applied(space.config.trainer, {"trainer.average_tail": 0.25}).average_tail == 0.25
+
+
 def test_a_setting_of_ones_own_outside_its_space_gives_way_to_the_middle() -> None:
     asked = {"trainer.learning_rate": {"low": 1e-6, "high": 1e-4, "log": True}}
     study = config(trainer={"learning_rate": 0.5}, search={"space": asked})
@@ -144,6 +151,7 @@ def test_points_are_known_by_the_settings_that_are_searched_now() -> None:
         ({"trainer.algorithm.name": ["pro", "ppo"]}, "trainer.algorithm.name = 'ppo'"),
         ({"trainer.algorithm.name": {"low": 1, "high": 2}}, "trainer.algorithm.name"),
         ({"trainer.learning_rate": {"low": -1, "high": 2}}, "trainer.learning_rate = -1"),
+        ({"trainer.average_tail": [0, 1]}, "trainer.average_tail = 1"),
         ({"trainer.learning_rate": {"low": 2, "high": 1}}, "low 2 is not below high 1"),
         ({"trainer.learning_rate": {"low": 0, "high": 1, "log": True}}, "log needs low above 0"),
         ({"trainer.learning_rate": {"lo": 0, "high": 1}}, "lo"),

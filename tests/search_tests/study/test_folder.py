@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from factories import planned, record
 
 from base.errors import ConfigError
 from search.config.study import StudyConfig
-from search.study.folder import StudyFolder, study_identity
+from search.study.folder import StudyFolder, compared, study_identity
 from search.trials.record import TrialRecord
 
 
@@ -102,6 +103,19 @@ def test_a_study_from_before_there_were_judges_goes_on(folder: StudyFolder) -> N
     folder.adopt(config())
     with pytest.raises(ConfigError, match=r"cost.per_judged"):
         folder.adopt(config(cost={"per_judged": 0.1}))
+
+
+def test_a_study_from_before_weights_could_be_averaged_goes_on(folder: StudyFolder) -> None:
+    folder.save(finished())
+    tree = config().model_dump(mode="json")
+    assert tree["trainer"].pop("average_tail") == 0.0
+    (folder.path / "config.yaml").write_text(yaml.safe_dump(tree))
+    folder.adopt(config())
+    assert compared(config().model_dump(mode="json")) == compared(tree)  # which the identity is made of
+    averaging = config(trainer={"average_tail": 0.5})
+    assert study_identity(averaging, "pool") != study_identity(config(), "pool")
+    with pytest.raises(ConfigError, match=r"trainer.average_tail = 0.0, not 0.5"):
+        folder.adopt(averaging)
 
 
 def test_a_study_from_before_there_were_engines_goes_on(

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from support.paths import PYTHONPATH
+from support.ranks import run_ranks
 from support.tiny_trial import pool, save_model, setup, untimed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -31,20 +28,7 @@ HERE = Path(__file__).parent
 def trials(folder: Path, world: int, stages: tuple[int, ...]) -> dict[str, list[dict[str, Any]]]:
     """What `trial_worker` found with `world` processes."""
     save_model(folder / "model")
-    shared = {**os.environ, "PYTHONPATH": PYTHONPATH, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(HERE / "trial_worker.py")]
-    processes = [
-        subprocess.Popen(
-            [*command, str(rank), str(world), str(folder / "store"), str(folder), *map(str, stages)],
-            env={**shared, "LOCAL_RANK": "0"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    said = [process.communicate(timeout=540)[0] for process in processes]
-    assert all(process.returncode == 0 for process in processes), "\n".join(text[-3000:] for text in said)
+    run_ranks(HERE / "trial_worker.py", world, folder, *stages)
     found: dict[str, list[dict[str, Any]]] = json.loads((folder / f"{world}.json").read_text())
     return found
 
@@ -125,7 +109,7 @@ def test_a_checkpointer_logs_once_that_it_cannot_write_and_goes_on(
     (tmp_path / "file").touch()
     checkpointer = Checkpointer(CheckpointConfig(every=1), LocalContext(checkpoints=tmp_path / "file"))
     for seed in (0, 1):
-        checkpointer.after_step(seed, None, None, None, last=True)  # type: ignore[arg-type]
+        checkpointer.after_step(seed, None, None, None, None, last=True)  # type: ignore[arg-type]
         checkpointer.add_result(SeedResult(seed=seed, reward=0.5, rewards=(0.5,), answers=("",)), more=True)
     assert len(checkpointer.results) == 2 and checkpointer.last is None
     assert checkpointer.error is not None and "Not a directory" in checkpointer.error
@@ -136,7 +120,7 @@ def test_finished_seeds_are_kept_when_the_number_of_workers_changes(tmp_path: Pa
     config = CheckpointConfig(every=500)  # more steps than the training has
     checkpointer = Checkpointer(config, LocalContext(checkpoints=tmp_path))
     result = SeedResult(seed=3, reward=0.5, rewards=(0.25, 0.75), answers=("é", ""), history=[{"step": 1.0}])
-    checkpointer.after_step(3, None, None, None, last=True)  # type: ignore[arg-type]
+    checkpointer.after_step(3, None, None, None, None, last=True)  # type: ignore[arg-type]
     checkpointer.add_result(result, more=True)
     again = Checkpointer(config, LocalContext(world_size=2, checkpoints=tmp_path))
     assert again.results == [result]
