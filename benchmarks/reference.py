@@ -38,6 +38,7 @@ from search.fit.fit import fit_trials
 from search.trials.record import TrialRecord
 
 ALGORITHMS = ("sft", "pro", "dpo")
+VARIANTS = ("sft-epochs", "sft-averaged")
 SEEDS = 2  # of every trial; more came later
 SMALLER = 192  # annotations: budgets up to this one predict the larger
 # Fewer prompts and more responses against the other end, at 48, 192 and 576 annotations (of 192 prompts).
@@ -150,6 +151,27 @@ def longer(steps: Reference, epochs: Reference) -> dict[str, str]:
     }
 
 
+def averaged(last: Reference, tail: Reference) -> dict[str, str]:
+    """What averaging weights over the tail does, on the splits and seeds of both: to deviation and reward.
+
+    The ratio of deviations has the interval of Snedecor's F, as if both were independent.
+    """
+    ratio = tail.deviation / last.deviation
+    low, high = (ratio / stats.f.ppf(p, tail.df, last.df) ** 0.5 for p in (0.975, 0.025))
+    gaps = [
+        each.reward - of_seed[each.seed]
+        for split, record in tail.random.items()
+        for of_seed in [{each.seed: each.reward for each in last.random[split].results}]
+        for each in record.results
+        if each.seed in of_seed
+    ]
+    reach = stats.t.ppf(0.975, len(gaps) - 1) * float(np.std(gaps, ddof=1)) / len(gaps) ** 0.5
+    return {
+        "deviation of a seed": f"{tail.deviation:.3f}, {ratio:.2f} times ({low:.2f} to {high:.2f})",
+        f"reward, {len(gaps)} pairs of trainings": said((float(np.mean(gaps)), float(reach))),
+    }
+
+
 def predicted(study: Reference) -> dict[str, list[Check]]:
     """Trials as others alone predict them."""
     trials = list(study.random.values())
@@ -227,7 +249,7 @@ def main() -> None:
     parser.add_argument("--replays", type=int, default=100)
     args = parser.parse_args()
     replays = 10 if args.quick else args.replays
-    studies = {name: study for name in (*ALGORITHMS, "sft-epochs") if (study := read(name)) is not None}
+    studies = {name: study for name in (*ALGORITHMS, *VARIANTS) if (study := read(name)) is not None}
     found: dict[str, Any] = {}
     for name, study in studies.items():
         show_trials(study)
@@ -257,6 +279,10 @@ def main() -> None:
         found["visits"] = longer(studies["sft"], studies["sft-epochs"])
         for line, value in found["visits"].items():
             print(f"{line}: {value}")
+    if {"sft", "sft-averaged"} <= studies.keys():
+        found["averaged"] = averaged(studies["sft"], studies["sft-averaged"])
+        for line, value in found["averaged"].items():
+            print(f"averaged weights, {line}: {value}")
     print(json.dumps({"benchmark": "reference", "replays": replays, **found}))
 
 

@@ -38,6 +38,7 @@ STAGES: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("sft", SELECTIONS | {"seeds": "3"}),
     ("dpo", ENDS | CHEAP),
     ("dpo", {}),
+    ("sft-averaged", {}),
 )
 
 

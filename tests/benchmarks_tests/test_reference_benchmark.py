@@ -10,7 +10,7 @@ from scipy import stats
 from benchmarks._recorded import replayed, unused
 from benchmarks._reference import Reference, read, said
 from benchmarks._simulated import simulated
-from benchmarks.reference import claims, gains, longer, predicted, ranked_alike, summary, together
+from benchmarks.reference import averaged, claims, gains, longer, predicted, ranked_alike, summary, together
 from search.config.cost import Split
 from search.trials.design_point import DesignPoint
 
@@ -126,3 +126,13 @@ def test_two_algorithms_of_one_order_have_a_tau_of_one(grown: Reference) -> None
         for record in grown.records
     ]
     assert ranked_alike(grown, replace(grown, records=upside)).startswith("tau -1.00 (")
+
+
+def test_averaged_trainings_are_compared_with_the_same_seeds(grown: Reference) -> None:
+    tail = [
+        simulated(record.point, [0.01 + r + 0.5 * (r - record.reward) for r in record.rewards], diversity=1.0)
+        for record in grown.records
+    ]
+    found = averaged(grown, replace(grown, records=tail))
+    assert found["deviation of a seed"].startswith("0.006, 1.50 times (")
+    assert found["reward, 30 pairs of trainings"].startswith("+0.010 (")

@@ -20,14 +20,14 @@ def test_every_stage_is_a_part_of_a_grid_that_the_pool_can_serve() -> None:
         assert config.name == f"reference-{name}" and name.startswith(config.trainer.algorithm.name)
 
 
-def test_the_studies_differ_by_algorithm_rate_or_what_is_matched_alone() -> None:
+def test_the_studies_differ_by_algorithm_rate_averaging_or_what_is_matched_alone() -> None:
     sft, *others = (
         load_config(str(reference.config_of(name))).model_dump()
-        for name in ("sft", "pro", "dpo", "sft-epochs")
+        for name in ("sft", "pro", "dpo", "sft-epochs", "sft-averaged")
     )
     for each in (sft, *others):
         del each["name"], each["search"]
-        for field in ("algorithm", "learning_rate", "matching", "steps", "epochs"):
+        for field in ("algorithm", "learning_rate", "matching", "steps", "epochs", "average_tail"):
             del each["trainer"][field]
     assert all(each == sft for each in others)
 
