@@ -130,6 +130,7 @@ def _candidates(fit: Fit, question: Question, decision: Decision) -> tuple[Candi
             exceeds=float(decision.exceeds[i]),
             behind=float(decision.behind[i]),
             tried=decision.tried[i],
+            responses_tried=decision.contenders[i],
             prompts_beyond=split.prompts / float(observed.prompts.max()),
             prompts_below=float(observed.prompts.min()) / split.prompts,
             diversity_beyond=diversity / max(float(observed.diversity.max()), 1e-300),

@@ -29,6 +29,7 @@ class Candidate:
     exceeds: float  # probability of being better than the recommended split by more than the margin
     behind: float  # probability of being worse by more than the margin
     tried: bool
+    responses_tried: bool  # whether any trial had so many responses; others are interpolated
     prompts_beyond: float  # prompts / largest number tried; above 1 is extrapolation
     prompts_below: float  # smallest number tried / prompts
     diversity_beyond: float  # D / largest D tried
@@ -116,8 +117,12 @@ class Recommendation:
 
     @property
     def cheaper(self) -> Candidate | None:
-        """The cheapest equal split that saves a tenth of the cost or more, and is more likely so than not."""
-        found = (s for s in self.equals if s.cost <= 0.9 * self.best.cost and s.behind < 0.5)
+        """The cheapest equal split that saves a tenth of the cost or more, and is more likely so than not.
+
+        Of numbers of responses that were tried alone.
+        """
+        equals = (split for split in self.equals if split.responses_tried and split.behind < 0.5)
+        found = (split for split in equals if split.cost <= 0.9 * self.best.cost)
         return min(found, key=lambda split: (split.cost, not split.tried), default=None)
 
     def to_dict(self) -> dict[str, Any]:

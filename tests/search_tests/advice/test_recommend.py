@@ -312,6 +312,8 @@ def test_what_costs_as_much_or_is_more_likely_worse_is_not_as_good_for_less() ->
     assert doubtful.cheaper is None
     as_dear = replace(answer, equals=tuple(replace(split, cost=11_000) for split in answer.equals))
     assert as_dear.cheaper is None
+    between = replace(answer, equals=tuple(replace(s, responses_tried=False) for s in answer.equals))
+    assert between.cheaper is None, "no trial had so many responses"
     twin = replace(found, tried=False)
     assert replace(answer, equals=(twin, found)).cheaper is found, "of two that cost the same a tried one"
     assert "(not tried) is as good" in replace(answer, equals=(twin,)).reading()
