@@ -16,7 +16,7 @@ from search.config.cost import Split
 from search.fit.decision import Decision, decide
 from search.fit.fit import Fit
 from search.fit.forecast import Forecast
-from search.fit.question import Question, fewest_prompts, no_line, tried_splits
+from search.fit.question import Question, fewest_prompts, no_line
 from search.trials.record import TrialRecord
 
 # A split that leaves so much of its budget unspent spends less by choice, not by rounding.
@@ -54,6 +54,9 @@ def _answer(fit: Fit, question: Question, decision: Decision, seed: int, visits:
     best, second = candidates[0], decision.runner_up
     flags = _flags(fit, question, candidates, decision)
     largest = question.largest(best.responses, best.labelling)
+    whole = next((c for c in candidates if c.split == largest), None) if flags["less"] else None
+    equals = [candidates[i] for i in decision.equals]
+    behind = [c for c in (whole, None if second is None else candidates[second]) if c and c not in equals]
     return Recommendation(
         budget=question.budget,
         unit=question.cost_model.unit,
@@ -63,10 +66,12 @@ def _answer(fit: Fit, question: Question, decision: Decision, seed: int, visits:
         runner_up=None if second is None else candidates[second],
         probability_better=None if second is None else decision.forecast.probability(0, second),
         enough=decision.enough,
-        equals=tuple(candidates[i] for i in decision.equals),
-        whole=next((c for c in candidates if c.split == largest), None) if flags["less"] else None,
+        equals=tuple(equals),
+        whole=whole,
         better_trials=_better_trials(fit, question, candidates),
-        training_length=training_length(fit.records, best.split, visits),
+        training_length=training_length(
+            fit.records, best.split, [c.split for c in behind], [c.split for c in equals], visits
+        ),
         flags=flags,
         more_seeds=more_seeds(fit, decision.forecast, 0, second) if second and flags["undecided"] else None,
         try_responses=_more_responses(question, best.responses) if flags["edge"] else None,
@@ -111,7 +116,6 @@ def _candidates(fit: Fit, question: Question, decision: Decision) -> tuple[Candi
     observed = fit.observed
     mean = fit.scale.clip(decision.forecast.mean)
     low, high = (fit.scale.clip(bound) for bound in decision.forecast.interval())
-    tried = set(tried_splits(observed))
     found = []
     for i, split in enumerate(decision.splits):
         diversity = question.curve.at(split.prompts)
@@ -124,7 +128,9 @@ def _candidates(fit: Fit, question: Question, decision: Decision) -> tuple[Candi
             interval_95=(float(low[i]), float(high[i])),
             probability_best=float(decision.best[i]),
             exceeds=float(decision.exceeds[i]),
-            tried=split in tried,
+            behind=float(decision.behind[i]),
+            tried=decision.tried[i],
+            responses_tried=decision.contenders[i],
             prompts_beyond=split.prompts / float(observed.prompts.max()),
             prompts_below=float(observed.prompts.min()) / split.prompts,
             diversity_beyond=diversity / max(float(observed.diversity.max()), 1e-300),
@@ -186,15 +192,17 @@ def _nothing(fit: Fit, question: Question) -> str:
 
 
 POWER = 0.8
-BEYOND_REASON = 10_000
+# So many further seeds of two splits are 100 trainings: twice what a whole study trains by default (24 trials
+# of 2 seeds), to tell two splits apart that differ by little.
+BEYOND_REASON = 50
 
 
 def more_seeds(fit: Fit, forecast: Forecast, first: int, second: int) -> int | None:
     """Seeds to add to each of two splits so that their gap, if as large as predicted, shows.
 
     Normal approximation: with variance V of the gap now and seed variance s2, m seeds each leave
-    1 / (1/V + m / (2 s2)), and that has to be (gap / (z(0.95) + z(0.8)))**2. None above 10,000, or where
-    the noise of a seed is unknown.
+    1 / (1/V + m / (2 s2)), and that has to be (gap / (z(0.95) + z(0.8)))**2. None above 50, which nobody
+    would train, or where the noise of a seed is unknown.
     """
     gap = abs(float(forecast.mean[first] - forecast.mean[second]))
     noise = fit.ensemble.seed_variance if fit.ensemble else fit.observed.noise_variance

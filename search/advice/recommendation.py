@@ -27,7 +27,9 @@ class Candidate:
     interval_95: tuple[float, float]
     probability_best: float
     exceeds: float  # probability of being better than the recommended split by more than the margin
+    behind: float  # probability of being worse by more than the margin
     tried: bool
+    responses_tried: bool  # whether any trial had so many responses; others are interpolated
     prompts_beyond: float  # prompts / largest number tried; above 1 is extrapolation
     prompts_below: float  # smallest number tried / prompts
     diversity_beyond: float  # D / largest D tried
@@ -68,7 +70,8 @@ class Recommendation:
     """The answer for one budget. Rewards are expected rewards on `scale`; splits are best first.
 
     Every feasible number of responses is among `splits` with the most prompts that the budget pays for, and
-    with fewer. `enough` is the probability that none of them is better than the first by more than `margin`.
+    with fewer. `enough` is the probability that none of them, equal or not, is better than the first by more
+    than `margin`.
 
     Flags: `edge` the largest number of responses tried wins; `extrapolated` more prompts or diversity than
     any trial had, or fewer prompts; `unidentified` too few budget fractions for a line, so only tried splits
@@ -82,8 +85,8 @@ class Recommendation:
     scale: RewardScale
     margin: float
     splits: tuple[Candidate, ...]
-    runner_up: Candidate | None  # the split most likely to be better by more than the margin
-    probability_better: float | None  # recommended beats the runner-up; None with a single split
+    runner_up: Candidate | None  # most likely better by more than the margin, of those that are not equals
+    probability_better: float | None  # recommended beats the runner-up; None without one
     enough: float
     equals: tuple[Candidate, ...]  # predicted within the margin of the recommended split
     whole: Candidate | None  # the most prompts with as many responses, where the best split has fewer
@@ -114,9 +117,13 @@ class Recommendation:
 
     @property
     def cheaper(self) -> Candidate | None:
-        """The cheapest equal split, where it saves a tenth of the cost or more."""
-        cheapest = min(self.equals, key=lambda split: split.cost, default=None)
-        return cheapest if cheapest and cheapest.cost <= 0.9 * self.best.cost else None
+        """The cheapest equal split that saves a tenth of the cost or more, and is more likely so than not.
+
+        Of numbers of responses that were tried alone.
+        """
+        equals = (split for split in self.equals if split.responses_tried and split.behind < 0.5)
+        found = (split for split in equals if split.cost <= 0.9 * self.best.cost)
+        return min(found, key=lambda split: (split.cost, not split.tried), default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """As kept in recommendation.json; a `probability_better` is that of the split it stands with."""
@@ -136,6 +143,7 @@ class Recommendation:
             "probability_better": self.probability_better,
             "probability_none_better": self.enough,
             "equals": [{**_numbers(split), "cost": split.cost} for split in self.equals],
+            "as_good_for_less": self._as_good_numbers(),
             "better_trials": [asdict(trial) for trial in self.better_trials],
             "flags": self.flags,
             "more_seeds": self.more_seeds,
@@ -177,13 +185,14 @@ class Recommendation:
             )
         else:
             first = f"With {self.budget:,.10g} {self.unit} label {self.best.split}: {reward}{self._lead()}."
-        return " ".join([first, self.decided(), *self.warnings(), *[self.labelling] * bool(self.labelling)])
+        said = [first, self._as_good(), self.decided(), *self.warnings(), self.labelling]
+        return " ".join(part for part in said if part)
 
     def reading(self) -> str:
-        """What stands under the headline: why less is spent, whether the choice is made, whose labels."""
+        """What stands under the headline: what does with less, whether the choice is made, whose labels."""
         more = self._more_prompts() if self.flags["less"] else ""
-        words = [f"{more[:1].upper()}{more[1:]}."] * bool(more) + [self.decided()]
-        return " ".join([*words, *[self.labelling] * bool(self.labelling)])
+        words = f"{more[:1].upper()}{more[1:]}." if more else ""
+        return " ".join(part for part in (words, self._as_good(), self.decided(), self.labelling) if part)
 
     def _more_prompts(self) -> str:
         """What these trials say of the prompts that are left out."""
@@ -195,9 +204,25 @@ class Recommendation:
             f"{self.margin:g} with probability {sure})"
         )
 
+    def _as_good(self) -> str:
+        """The split that costs less and is as good, in a sentence; "" where there is none."""
+        if (split := self.cheaper) is None:
+            return ""
+        return (
+            f"{split.split} for {split.cost:,.10g} {self.unit}{'' if split.tried else ' (not tried)'} is as "
+            f"good within {self.margin:.3g} (probability {format_probability(1 - split.behind)})."
+        )
+
+    def _as_good_numbers(self) -> dict[str, Any] | None:
+        if (split := self.cheaper) is None:
+            return None
+        return {**_numbers(split), "cost": split.cost, "probability_within_margin": 1 - split.behind}
+
     def _lead(self) -> str:
-        if self.runner_up is None or self.probability_better is None:
+        if len(self.splits) == 1:
             return ", the only split that the budget and the trials allow"
+        if self.runner_up is None or self.probability_better is None:
+            return ""
         gap = self.best.predicted_reward - self.runner_up.predicted_reward
         sure = format_probability(self.probability_better)
         if gap < 0:  # only a choice of responses that is not surely better than random
@@ -211,24 +236,39 @@ class Recommendation:
         if not self.flags["undecided"]:
             first = f"Decided: no other split is {sure} (probability {format_probability(self.enough)})."
         else:
-            other = f"{self.runner_up.split} may be the one" if self.runner_up else "no split was tried"
             open_ = format_probability(1 - self.enough)
-            first = f"Undecided: with probability {open_} another split is {sure}; {other}.{self._seeds()}"
+            first = f"Undecided: with probability {open_} another split is {sure}; {self._who()}"
         return " ".join(part for part in (first, self._equals()) if part)
 
-    def _seeds(self) -> str:
+    def _who(self) -> str:
+        """Which split may be better: the runner-up, an equal one, or either; and what would tell.
+
+        Beside more likely equals a runner-up counts only where it alone would leave the choice open.
+        """
+        rival, equals = self.runner_up, max((split.exceeds for split in self.equals), default=0.0)
+        if rival is None or (equals > rival.exceeds and rival.exceeds <= 1 - CONFIDENCE):
+            return "one of its equals may be the one."
+        either = "one of its equals or " if equals > rival.exceeds else ""
+        sure = f"{rival.split} (probability {format_probability(rival.exceeds)})"
+        return f"{either}{sure} may be the one.{self._seeds(rival)}"
+
+    def _seeds(self, rival: Candidate) -> str:
         if self.more_seeds is None:
-            return " No sensible number of seeds would tell the two apart."
+            return f" No sensible number of seeds would tell {rival.split} and {self.best.split} apart."
         plural = "s" if self.more_seeds > 1 else ""
-        return f" About {self.more_seeds:,} more seed{plural} of each would tell the two apart."
+        more = f"About {self.more_seeds:,} more seed{plural} of each"
+        return f" {more} would tell {rival.split} and {self.best.split} apart."
 
     def _equals(self) -> str:
-        if not self.equals:
+        """The equal splits but the one that the answer begins with."""
+        equals = [split for split in self.equals if split is not self.cheaper]
+        if not equals:
             return ""
-        named = sorted(self.equals, key=lambda split: (not split.tried, split.cost))[:NAMED]
+        named = sorted(equals, key=lambda split: (not split.tried, split.cost))[:NAMED]
         shown = ", ".join(f"{s.split} for {s.cost:,.10g}{'' if s.tried else ' (not tried)'}" for s in named)
-        more = f" and {len(self.equals) - NAMED} more" if len(self.equals) > NAMED else ""
-        return f"Equal within {self.margin:.3g}: {shown}{more}."
+        more = f" and {len(equals) - NAMED} more" if len(equals) > NAMED else ""
+        too = " too" if self.cheaper else ""
+        return f"Equal within {self.margin:.3g}{too}: {shown}{more}."
 
     def warnings(self) -> list[str]:
         """One sentence for each thing to know before acting."""

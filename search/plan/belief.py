@@ -23,6 +23,9 @@ SEED = 0
 class Belief:
     """The best split and the one most likely to be better than it; rewards are on the study's scale.
 
+    `runner_up` is most likely better by more than the margin, even where it is predicted within it: there
+    further trials tell most (`Decision.doubt`). The recommendation calls such a one an equal.
+
     `prob_best` is the probability that no other split is better, `prob_within_margin` that none is better by
     more than the practical margin: the figures that the recommendation gives for the same trials.
     """
@@ -90,7 +93,7 @@ def believe(
 
 
 def _belief(fit: Fit, decision: Decision) -> Belief:
-    forecast, second = decision.forecast, decision.runner_up
+    forecast, second = decision.forecast, decision.doubt
     gap, low, high = lead(forecast, 0, second or 0)
     return Belief(
         best=decision.splits[0],

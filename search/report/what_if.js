@@ -152,29 +152,31 @@
     return splits.sort((a, b) => Math.round(b.raw / unit) - Math.round(a.raw / unit));
   }
 
-  // Of each other split: the chance of being better than the first by more than the margin, and how far off that is.
+  const isContender = (split) => data.tried.responses.includes(split.responses);
+  const isEqual = (best, other, margin) => Math.abs(best.raw - other.raw) <= margin;
+
+  // Of each other split: the chance of being worse than the first, and of being better by more than the margin.
   function judge(best, other, margin) {
-    let wins = 0, above = 0, sum = 0, squares = 0;
+    let wins = 0, above = 0;
     for (let d = 0; d < draws; d++) {
       const lead = other.draws[d] - best.draws[d];
       wins += lead < 0;
       above += lead > margin;
-      sum += lead;
-      squares += lead * lead;
     }
-    other.exceeds = data.tried.responses.includes(other.responses) ? above / draws : 0;
+    other.exceeds = isContender(other) ? above / draws : 0;
     other.loses = wins / draws;
-    const spread = Math.sqrt(Math.max(squares / draws - (sum / draws) ** 2, 1e-18));
-    other.distance = other.exceeds > 0 || data.tried.responses.includes(other.responses)
-      ? (other.raw - best.raw - margin) / spread : -Infinity;
   }
 
-  const RARE = 0.005; // chances that the draws hardly see are told apart by their distance instead
+  const SLIGHT = 0.01, NEIGHBOUR = 0.5; // as in search/fit/decision.py
 
-  function second(others) {
-    const likely = others.reduce((a, b) => (a === null || b.exceeds > a.exceeds ? b : a), null);
-    if (likely === null || likely.exceeds > RARE) return likely;
-    return others.reduce((a, b) => (b.distance > a.distance ? b : a));
+  // The contender most likely to be better by more than the margin, of those that are not equal to the best.
+  function second(best, others, margin) {
+    const rivals = others.filter((split) => isContender(split) && !isEqual(best, split, margin));
+    const other = rivals.find((split) => split.responses !== best.responses);
+    if (other && rivals.every((split) => split.exceeds < SLIGHT)) return other;
+    const alike = (split) => split.responses === best.responses && split.trial === NONE;
+    const chance = (split) => split.exceeds * (alike(split) ? NEIGHBOUR : 1);
+    return rivals.reduce((a, b) => (a === null || chance(b) > chance(a) ? b : a), null);
   }
 
   function answer(state) {
@@ -190,11 +192,11 @@
     const [best, ...others] = splits;
     if (!best) return { splits };
     others.forEach((other) => judge(best, other, state.margin));
-    const runner = second(others);
+    const runner = second(best, others, state.margin);
     return {
       splits, best, runner,
       probability_better: runner ? runner.loses : null,
-      within: others.filter((split) => best.raw - split.raw <= state.margin),
+      within: others.filter((split) => isEqual(best, split, state.margin)),
       extrapolated: Math.max(best.prompts_beyond, best.prompts_below, best.diversity_beyond) > data.tried.beyond,
       too_far: Math.log(best.prompts) > logSizes[sizes - 1],
       edge: best.responses === data.tried.responses[data.tried.responses.length - 1],

@@ -168,16 +168,25 @@ def test_the_power_estimate_grows_as_the_gap_shrinks_and_is_honest_about_hopeles
     assert not asked(study(2, noise=0.0005), 12_000).flags["undecided"]
 
 
+def test_a_number_of_seeds_that_nobody_would_train_is_not_advised() -> None:
+    wide = asked(study(3, noise=0.025), 12_000)
+    assert wide.flags["undecided"] and wide.more_seeds is None
+    assert "No sensible number of seeds would tell 4,000 x 3 and 3,000 x 4 apart." in wide.sentence()
+    few = asked(study(5, noise=0.015), 12_000)
+    assert few.more_seeds is not None and 1 < few.more_seeds <= 50
+    assert f"About {few.more_seeds} more seeds of each would tell 4,000 x 3 and" in few.sentence()
+
+
 def test_added_seeds_as_many_as_estimated_do_separate_most_often() -> None:
     """The power estimate's own promise, 80%, on trials whose gap is the predicted one."""
-    records = study(3, noise=0.025)
+    records = study(5, noise=0.015)
     answer = asked(records, 12_000)
     assert answer.more_seeds is not None and answer.runner_up is not None
     generator, separated = np.random.default_rng(1), 0
     for _ in range(25):
         added = list(records)
         for split in (answer.best, answer.runner_up):
-            rewards = split.predicted_reward + generator.normal(0, 0.025, answer.more_seeds)
+            rewards = split.predicted_reward + generator.normal(0, 0.015, answer.more_seeds)
             rewards = tuple(float(r) for r in np.clip(rewards, 0, 1))
             added.append(trial(split.prompts, split.responses, rewards, split.diversity, trial="added"))
         fit = fit_trials(added)
@@ -249,6 +258,67 @@ def test_equal_splits_are_named_as_equals_and_untried_responses_are_no_rivals() 
     assert "Equal within 0.002:" in answer.sentence()
 
 
+def test_no_split_is_both_equal_and_the_runner_up() -> None:
+    answer = asked(study(1, noise=0.01), 12_000)
+    (equal,), rival = answer.equals, answer.runner_up
+    assert rival is not None and rival.split != equal.split and equal.exceeds > rival.exceeds > 0.05
+    assert f"ahead of {rival.split} by" in answer.sentence()
+    open_ = f"one of its equals or {rival.split} (probability {rival.exceeds:.2f}) may be the one."
+    assert open_ in answer.decided() and str(equal.split) not in answer.decided()
+    assert answer.enough < 1 - equal.exceeds + 0.02, "equals count as well"
+
+
+def test_a_runner_up_that_hardly_matters_beside_likelier_equals_is_not_what_to_train() -> None:
+    answer = asked(study(7, noise=0.015), 12_000)
+    assert answer.runner_up is not None and answer.runner_up.exceeds < 0.05
+    assert "; one of its equals may be the one. Equal" in answer.decided()
+    assert "seeds" not in answer.decided()
+
+
+def test_where_every_split_is_equal_there_is_no_runner_up() -> None:
+    answer = asked(study(2, noise=0.02), 12_000, margin=0.5)
+    assert answer.runner_up is None and answer.probability_better is None
+    assert len(answer.equals) == len(answer.splits) - 1
+    assert "only split" not in answer.sentence() and "Decided" in answer.sentence()
+    assert answer.to_dict()["runner_up"] is None
+
+
+def test_what_is_as_good_for_less_stands_first() -> None:
+    answer = asked(study(1, noise=0.001, slope=0.004), 12_000, margin=0.01)
+    cheaper = answer.cheaper
+    assert not answer.flags["less"] and cheaper is not None and cheaper in answer.equals
+    assert cheaper.cost == min(split.cost for split in answer.equals) < answer.best.cost
+    as_good = (
+        f"{cheaper.split} for {cheaper.cost:,.0f} annotations is as good within 0.01 (probability over 0.99)."
+    )
+    assert answer.reading().startswith(as_good)
+    first, rest = answer.sentence().split(as_good)
+    assert first.startswith("With 12,000 annotations label") and rest.startswith(" Decided: ")
+    assert "Equal within 0.01 too: " in rest and f"{cheaper.split} for" not in rest, "it is named once"
+    assert answer.to_dict()["as_good_for_less"] == {
+        "prompts": cheaper.prompts, "responses": cheaper.responses, "cost": cheaper.cost,
+        "probability_within_margin": 1 - cheaper.behind,
+    }  # fmt: skip
+
+
+def test_what_costs_as_much_or_is_more_likely_worse_is_not_as_good_for_less() -> None:
+    steep = asked(study(1, noise=0.001, slope=0.03), 12_000)
+    assert steep.cheaper is None and "as good" not in steep.sentence()
+    assert steep.to_dict()["as_good_for_less"] is None
+    answer = asked(study(1, noise=0.001, slope=0.004), 12_000, margin=0.01)
+    found = answer.cheaper
+    assert found is not None
+    doubtful = replace(answer, equals=tuple(replace(split, behind=0.6) for split in answer.equals))
+    assert doubtful.cheaper is None
+    as_dear = replace(answer, equals=tuple(replace(split, cost=11_000) for split in answer.equals))
+    assert as_dear.cheaper is None
+    between = replace(answer, equals=tuple(replace(s, responses_tried=False) for s in answer.equals))
+    assert between.cheaper is None, "no trial had so many responses"
+    twin = replace(found, tried=False)
+    assert replace(answer, equals=(twin, found)).cheaper is found, "of two that cost the same a tried one"
+    assert "(not tried) is as good" in replace(answer, equals=(twin,)).reading()
+
+
 def test_the_margin_decides_what_is_equal() -> None:
     records = study(2, noise=0.02)
     wide, narrow = asked(records, 12_000, margin=0.05), asked(records, 12_000, margin=0.0)
@@ -258,36 +328,14 @@ def test_the_margin_decides_what_is_equal() -> None:
 
 def test_unequal_visits_are_said_with_the_run_that_would_tell() -> None:
     records = mirrored(study(1, noise=0.001, slope=0.03))
-    even = asked(records, 12_000)
+    assert asked(records, 12_000).training_length == ""
     steps = asked(records, 12_000, visits=6_000)
-    assert even.training_length == ""
-    n = steps.best.prompts
+    n, whole = steps.best.prompts, steps.whole
+    assert whole is not None and whole.prompts == 4 * n
     assert f"a prompt of {n:,} x {steps.best.responses} was visited {6_000 / n:.3g} times" in steps.sentence()
-    assert "trainer.matching: epochs, trainer.epochs: " in steps.sentence()
-    once = asked(records, 12_000, visits=max(record.prompts for record in records))
-    assert " once, so the comparison is one of training length" in once.sentence()
-    tokens = asked(
-        [replace(t, results=tuple(replace(r, trained_tokens=10_000) for r in t.results)) for t in records],
-        12_000,
+    assert f"To tell, train {whole.split} 4 times as long (trainer.matching: epochs, trainer.epochs: " in (
+        steps.sentence()
     )
-    assert "was trained on 4 times as much as one of" in tokens.sentence()
-
-
-def test_nothing_is_said_of_training_length_where_prompts_are_visited_equally_often() -> None:
-    records = mirrored(study(1, noise=0.001, slope=0.03))
-    lengths = {record.prompts: 1 + 0.4 * (record.prompts == records[0].prompts) for record in records}
-    longer = [
-        replace(
-            t,
-            results=tuple(
-                replace(r, trained_tokens=int(100 * t.prompts * lengths[t.prompts])) for r in t.results
-            ),
-        )
-        for t in records
-    ]
-    assert asked(longer, 12_000).training_length == ""  # texts that are 1.4 times as long
-    assert asked(records, 12_000, visits=6_000).training_length != ""
-    assert asked(records, 12_000, visits="even").training_length == ""
 
 
 @pytest.mark.parametrize(("factor", "shift", "scale"), [(100, 0, "percent"), (40, -20, "any")])

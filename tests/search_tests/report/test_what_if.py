@@ -111,8 +111,11 @@ def _same(found: dict[str, Any], wanted: Any, setting: dict[str, Any]) -> None:
         assert mine["cost"] == pytest.approx(theirs.cost), setting
         assert mine["reward"] == pytest.approx(theirs.predicted_reward, abs=2e-5), setting
         assert mine["interval"] == pytest.approx([low, high], abs=max(0.06 * (high - low), 1e-4)), setting
+    assert (found["runner"] is None) == (wanted.runner_up is None), setting
     if wanted.runner_up is not None:
+        equal = {(split["prompts"], split["responses"]) for split in found["within"]}
         chosen = (found["runner"]["prompts"], found["runner"]["responses"])
+        assert chosen not in equal, setting
         theirs = next(s for s in wanted.splits if (s.prompts, s.responses) == chosen)
         assert theirs.exceeds >= wanted.runner_up.exceeds - 0.015, setting
         if theirs.split == wanted.runner_up.split:
