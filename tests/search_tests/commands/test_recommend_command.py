@@ -192,11 +192,8 @@ def test_rewards_of_some_trainings_alone_are_taken_as_far_as_they_go(
 ) -> None:
     write_trials(csv, trials := study(2))
     (csv.parent / "held_out").mkdir()
-    rows = [
-        f"{one.trial},{seed},0.{seed + 1},0.{n + 2},0.5"
-        for n, one in enumerate(trials[:2])
-        for seed in (0, 1)
-    ]
+    known = [(one.trial, seed) for one in trials[:2] for seed in (0, 1)]
+    rows = [f"{trial},{seed},0.{n + 1},0.{9 - n},0.5" for n, (trial, seed) in enumerate(known)]
     table = csv.parent / "held_out" / csv.name
     table.write_text("\n".join(["trial,seed,0,1,2", *rows]) + "\n")
     assert main(["recommend", str(csv), "--budget", "12000", "--json"]) == 0

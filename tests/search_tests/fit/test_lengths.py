@@ -1,4 +1,4 @@
-"""Longer trainings: trials of another length are compared, and without any the run that would tell is named."""
+"""Trials of another length are compared; without any the run that would tell is named."""
 
 from __future__ import annotations
 

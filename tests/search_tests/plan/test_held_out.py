@@ -1,4 +1,4 @@
-"""The plan buys no seeds where the held-out prompts leave nothing to tell, and names the cheapest way instead."""
+"""The plan buys no seeds where the held-out prompts leave nothing to tell, and names the cheapest way."""
 
 from __future__ import annotations
 
