@@ -113,7 +113,10 @@ def _makers(*facts: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _made(folder: StudyFolder, before: Mapping[str, Any]) -> dict[str, object]:
-    """Every commit and machine that a study was trained with, when it was gathered, its base and its pool."""
+    """Every commit and machine that a study was trained with, when it was gathered, its base and its pool.
+
+    Of the pool its digest, the prompts to train on, and the most responses that each of them has.
+    """
     study = folder.read_json("study.json") or {}
     base = folder.base(study["identity"])
     return {
@@ -121,6 +124,8 @@ def _made(folder: StudyFolder, before: Mapping[str, Any]) -> dict[str, object]:
         "gathered": datetime.now(UTC).isoformat(timespec="minutes"),
         "base_reward": base["base"]["reward"] if base else before.get("base_reward"),
         "pool_digest": study["pool"]["digest"],
+        "pool_prompts": study.get("max_prompts"),
+        "pool_responses": max(study.get("responses", ()), default=None),
     }
 
 

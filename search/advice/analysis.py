@@ -8,6 +8,7 @@ from typing import Any
 
 from base.errors import InsufficientDataError
 from search.advice.carry_over import CarryOver
+from search.advice.cheapest import NoiseAdvice, advise_on_noise
 from search.advice.other_rewards import OtherReward, other_rewards
 from search.advice.prediction import Check, check_predictions
 from search.advice.recommend import recommend
@@ -34,7 +35,8 @@ class StudyAnalysis:
     `others` the advice by these and by further reward models. `carried` is what trials under other settings
     say of the advice, None where no study stands behind the trials. `reward_doubt` says why what judged
     should not be called a reward, "" unless it was forced. `tuned` holds the contenders' own best
-    hyperparameters, None where they were tuned once or not at all.
+    hyperparameters, None where they were tuned once or not at all. `noise` says where the noise comes from
+    and how to decide, None where rewards are not known prompt by prompt.
     """
 
     name: str
@@ -52,6 +54,7 @@ class StudyAnalysis:
     carried: CarryOver | None = None
     reward_doubt: str = ""
     tuned: PerSplit | None = None
+    noise: NoiseAdvice | None = None
 
     def cautions(self) -> list[str]:
         """What to know before the answer is believed: of the reward, the base model, the hyperparameters."""
@@ -85,6 +88,7 @@ class StudyAnalysis:
             "other_rewards": [other.to_dict() for other in self.others],
             "transfer": self.carried.to_dict() if self.carried else None,
             "tuning": self.tuned.to_dict() if self.tuned else None,
+            "noise": self.noise.to_dict() if self.noise else None,
         }
         return {"fit.json": self.fit.to_dict(), "recommendation.json": answer}
 
@@ -102,17 +106,20 @@ def analyse(
     visits: Visits = None,
     further: Sequence[Candidate] = (),
     base: SeedResult | None = None,
+    elsewhere: Sequence[TrialRecord] = (),
 ) -> StudyAnalysis:
     """Fit `records`, whose rewards are on `scale`, and answer `question`.
 
     `seed` is that of the draws behind the probabilities; `margin` and `visits` as in `recommend`; `further`
-    are models that the fit counts beside its own; `base` is the base model's result, for length control.
+    are models that the fit counts beside its own; `base` is the base model's result, for length control;
+    `elsewhere` are trials under other hyperparameters, for what they say of the noise.
     """
-    fit, answer, why_not = None, None, ""
+    fit, answer, noise, why_not = None, None, None, ""
     length, others = control_length(records, base), tuple[OtherReward, ...]()
     try:
         fit = fit_trials(records, scale, further)
         answer = recommend(fit, question, seed=seed, margin=margin, visits=visits)
+        noise = advise_on_noise(fit, question, answer, elsewhere)
         others = other_rewards(
             records,
             question,
@@ -137,4 +144,5 @@ def analyse(
         visits=visits,
         length=length,
         others=others,
+        noise=noise,
     )

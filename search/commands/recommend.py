@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from base.errors import ConfigError, InsufficientDataError
-from search.advice.analysis import analyse
+from search.advice.analysis import StudyAnalysis, analyse
 from search.advice.recommendation import Recommendation
 from search.advice.visits import Visits
 from search.commands.cost_options import add_cost_options, cost_model_of
@@ -21,9 +23,12 @@ from search.fit.fit import Fit
 from search.fit.question import Question
 from search.prior.candidate import further_models
 from search.report.report import write_report
-from search.trials.record import TrialRecord
+from search.study.folder import StudyFolder
+from search.study.source import csv_source, visits_of, with_results
+from search.trials.record import TrialRecord, pooled
 from search.trials.shipped import find_trials
 from search.trials.trials_csv import read_json, read_trials, scale_of
+from trainers.config.trainer import TrainerConfig
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -83,19 +88,36 @@ def run(args: argparse.Namespace) -> int:
         margin=args.margin if args.margin is not None else study.margin,
         visits=study.visits,
         further=further_models(study.prior),
+        elsewhere=study.elsewhere,
     )
     if found.fit is None or found.recommendation is None:
         raise InsufficientDataError(found.why_not)
     if args.report is not None:
         print(f"report: {write_report(args.report, found)}", file=sys.stderr)
-    answer = found.recommendation
-    print(json.dumps(answer.to_dict(), indent=1) if args.json else _words(found.fit, answer))
+    if args.json:
+        print(json.dumps(found.results()["recommendation.json"], indent=1))
+    else:
+        print(_words(found.fit, found.recommendation, found))
     return 0
 
 
-def _words(fit: Fit, answer: Recommendation) -> str:
+def _words(fit: Fit, answer: Recommendation, found: StudyAnalysis) -> str:
     views = (view.sentence() for view in answer.cost_models)
-    return "\n".join([answer.sentence(), "", fit.summary(), *views])
+    return "\n".join([answer.sentence(), *_base(answer, found), "", fit.summary(), *_noise(found), *views])
+
+
+def _base(answer: Recommendation, found: StudyAnalysis) -> list[str]:
+    """The base model beside the answer, where its reward is known."""
+    if found.base_reward is None:
+        return []
+    text, base = answer.scale.text, found.base_reward
+    lift = text(answer.best.predicted_reward - base, sign=True)
+    return [f"Over the base model, whose reward is {text(base)}: {lift}.", *found.not_above_base()]
+
+
+def _noise(found: StudyAnalysis) -> list[str]:
+    """Where the noise comes from, where that is known."""
+    return ["", *found.noise.lines, ""] if found.noise else []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +138,7 @@ class FinishedStudy:
     margin: float | None = None
     visits: Visits = None
     prior: Literal["none", "studies"] = "none"
+    elsewhere: Sequence[TrialRecord] = ()
 
 
 def read_study(path: Path) -> FinishedStudy:
@@ -123,25 +146,49 @@ def read_study(path: Path) -> FinishedStudy:
     path = find_trials(path)
     if path.is_dir():
         return _folder(path)
-    records = read_trials(path)
-    tried = sorted({record.responses for record in records})
+    return _table(path)
+
+
+def _table(path: Path) -> FinishedStudy:
+    """A CSV of trials; a file beside it may say how they were made, at which prices, for which budget."""
+    source = csv_source(path, path.stem)
+    made = source.configuration or {}
     return FinishedStudy(
         name=path.stem,
-        records=records,
-        curve=DiversityCurve.from_trials(records),
-        responses=tuple(tried),
-        scale=scale_of(path, records),
+        records=source.records,
+        curve=DiversityCurve.from_trials(source.records),
+        responses=tuple(sorted({record.responses for record in source.records})),
+        most_responses=source.pool_responses,
+        cost=made.get("cost", {}),
+        budget=made.get("budget"),
+        max_prompts=source.pool_prompts,
+        base_reward=source.base_reward,
+        seed=made.get("seed", 0),
+        scale=scale_of(path, source.records),
+        margin=made.get("search", {}).get("practical_margin"),
+        visits=_visits(made),
     )
+
+
+def _visits(configuration: Mapping[str, Any]) -> Visits:
+    """Visits to prompts of every training; None where nobody wrote down how long they were."""
+    try:
+        return visits_of(TrainerConfig.model_validate(configuration["trainer"]))
+    except (KeyError, ValidationError, ConfigError):
+        return None
 
 
 def _folder(path: Path) -> FinishedStudy:
     study, curve = read_json(path / "study.json"), path / "curve.json"
     best = study.get("hyperparameters", {})
-    records = [record for record in read_trials(path / "trials.csv") if record.hyperparameters == best]
+    kept = StudyFolder(path)
+    table = with_results(read_trials(path / "trials.csv"), kept)
+    records = [record for record in table if record.hyperparameters == best]
     try:
         return FinishedStudy(
             name=str(study["name"]),
             records=records,
+            elsewhere=[r for r in table if r.hyperparameters != best] + pooled(kept.transferred().values()),
             curve=DiversityCurve.from_dict(read_json(curve))
             if curve.exists()
             else DiversityCurve.from_trials(records),

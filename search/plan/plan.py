@@ -16,6 +16,7 @@ from search.fit.forecast import format_probability
 from search.fit.question import Question
 from search.fit.question import points as splits_at
 from search.plan.belief import Belief, Undecided, believe
+from search.plan.held_out import cheapest_way, seeds_cannot_tell
 from search.plan.information import gap_variance
 from search.plan.limits import limit_reached
 from search.plan.pilot import anchor, pilot
@@ -69,7 +70,7 @@ class Plan:
     def _next(self, progress: Progress, propose: Propose) -> Step:
         if limit := limit_reached(self.search, progress):
             belief = self.belief(progress)
-            return self._verdict(belief, progress) or Stop(f"{limit}; {belief.sentence()}", False, belief)
+            return self._verdict(belief, progress) or self._undecided(limit, belief, progress)
         if left := next((t for t in progress.interrupted if not progress.has(t)), None):
             return Train(left, "it was running when the study was stopped")
         if self.search.plan == "grid":
@@ -160,9 +161,8 @@ class Plan:
     def _grid(self, progress: Progress, belief: Belief | Undecided) -> Step:
         if trial := next(self.grid_left(progress), None):
             return Train(trial, "the next point of the grid", belief)
-        return self._verdict(belief, progress) or Stop(
-            f"every point of the grid is trained; {belief.sentence()}", False, belief
-        )
+        done = "every point of the grid is trained"
+        return self._verdict(belief, progress) or self._undecided(done, belief, progress)
 
     def _hyperparameter_trials(self, progress: Progress, propose: Propose) -> Step | None:
         """Optuna's trials of the fields in search.space, all at one split; the default values first."""
@@ -319,6 +319,8 @@ class Plan:
         if len(progress.running) >= AT_ONCE:
             return Wait()
         points = self._contenders(progress, belief)
+        if reason := self._out_of_reach(belief, progress):
+            return self._undecided(reason, belief, progress)
         running = {trial.point for trial in progress.running}
         free = [point for point in points if point not in progress.given_up | running]
         if not free:
@@ -348,6 +350,23 @@ class Plan:
             for fraction in self.space.fractions_of(point.responses, point.labelling)
         ]
         return list(dict.fromkeys(points))
+
+    def _out_of_reach(self, belief: Belief | Undecided, progress: Progress) -> str:
+        """Why no further seed can decide between the best split and the runner-up; "" where one may."""
+        if isinstance(belief, Undecided) or belief.runner_up is None:
+            return ""
+        if not all(self._judged(point, progress) for point in self._required(belief, progress)):
+            return ""
+        pair, margin = (belief.best, belief.runner_up), self.search.practical_margin
+        return seeds_cannot_tell(belief, self.records(progress), pair, margin, self.search.confidence)
+
+    def _undecided(self, reason: str, belief: Belief | Undecided, progress: Progress) -> Stop:
+        """The end of a study that has not decided, with the cheapest way to where that can be told."""
+        way = ""
+        if not isinstance(belief, Undecided) and belief.runner_up is not None:
+            pair = belief.best, belief.runner_up
+            way = cheapest_way(belief, self.records(progress), pair, self.curve)
+        return Stop(f"{reason}; {belief.sentence()}{way}", False, belief)
 
     def _most_informative(
         self, points: Sequence[DesignPoint], progress: Progress, belief: Belief | Undecided

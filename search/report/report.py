@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from base.files import write_whole
 from search.advice.analysis import StudyAnalysis
-from search.advice.cheapest import noise_lines, ways_to_decide
+from search.advice.cheapest import NoiseAdvice
 from search.advice.prediction import verdict
 from search.advice.recommendation import Recommendation
 from search.advice.visits import Visits
@@ -20,7 +20,6 @@ from search.fit.curve import DiversityCurve
 from search.fit.evidence import paper_mse
 from search.fit.fit import Fit
 from search.fit.forecast import format_probability
-from search.fit.noise import noise_budget, trainings_of
 from search.fit.question import Question
 from search.report import markup, plots, what_if
 from search.report.carry_over import carry_over_section, reversals
@@ -66,7 +65,7 @@ def write_report(folder: Path, study: StudyAnalysis) -> Path:
         *_predictions(draw, study),
         *carry_over_section(study.carried, draw.one),
         *other_rewards(study),
-        *_noise(study.records, recommendation),
+        *_noise(study.noise),
         markup.heading("Models compared"),
         *_models(fit),
         markup.heading("Trials"),
@@ -228,13 +227,11 @@ def _domains(draw: _Pictures, fit: Fit) -> list[str]:
     return [markup.heading("By domain"), markup.pictures([shown])] if shown else []
 
 
-def _noise(records: Sequence[TrialRecord], answer: Recommendation) -> list[str]:
+def _noise(noise: NoiseAdvice | None) -> list[str]:
     """Where the noise of a trial comes from; nothing where seeds' rewards are not known prompt by prompt."""
-    noise = noise_budget(trainings_of(records))
     if noise is None:
         return []
-    lines = noise_lines(noise, ways_to_decide(answer, noise, records), answer)
-    return [markup.heading("Where the noise comes from"), markup.bullets(lines)]
+    return [markup.heading("Where the noise comes from"), markup.bullets(noise.lines)]
 
 
 def _predictions(draw: _Pictures, study: StudyAnalysis) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,7 +12,6 @@ from pools.types import Pool
 from search.advice.analysis import StudyAnalysis, analyse
 from search.advice.carry_over import CarryOver, carry_over
 from search.advice.tuning import PerSplit, per_split
-from search.advice.visits import Visits
 from search.config.study import StudyConfig
 from search.fit.question import Question
 from search.report.report import write_report
@@ -19,8 +19,8 @@ from search.study.conductor import Conductor
 from search.study.earlier import told
 from search.study.inputs import Inputs
 from search.study.ledger import Ledger
-from search.trials.record import pooled
-from trainers.config.trainer import TrainerConfig
+from search.study.source import visits_of
+from search.trials.record import TrialRecord, pooled
 
 
 def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Conductor) -> StudyAnalysis:
@@ -50,8 +50,9 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
         base_reward=ledger.base_reward,
         notes=_notes(config, pool) | _earlier_notes(ledger) | ledger.reward_notes(),
         margin=config.search.practical_margin,
-        visits=_visits(config.trainer),
+        visits=visits_of(config.trainer),
         base=ledger.base,
+        elsewhere=_elsewhere(ledger, records),
     )
     study = ask(further=conductor.plan.further)
     if study.recommendation is None:
@@ -68,6 +69,13 @@ def conclude(config: StudyConfig, inputs: Inputs, ledger: Ledger, conductor: Con
         folder.write_json(name, content)
     write_report(folder.path, study)
     return study
+
+
+def _elsewhere(ledger: Ledger, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The trials that do not answer the question: other hyperparameters, other settings."""
+    used = {(record.point.hyperparameters, record.group) for record in records}
+    every = [*ledger.earlier, *ledger.finished_trials.values(), *ledger.transferred.values()]
+    return pooled(r for r in every if (r.point.hyperparameters, r.group) not in used)
 
 
 def _carried(
@@ -126,13 +134,8 @@ def _study_json(config: StudyConfig, question: Question, ledger: Ledger) -> dict
         "failures": ledger.failures,
         "margin": config.search.practical_margin,
         "prior": config.search.prior,
-        "visits": _visits(config.trainer),
+        "visits": visits_of(config.trainer),
     }
-
-
-def _visits(trainer: TrainerConfig) -> Visits:
-    known: dict[str, Visits] = {"steps": trainer.visits(1), "epochs": "even", "tokens": None}
-    return known[trainer.matching]
 
 
 def _earlier_notes(ledger: Ledger) -> dict[str, str]:

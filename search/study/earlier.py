@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -17,27 +15,15 @@ from search.config.hyperparameters import shown
 from search.config.study import StudyConfig
 from search.plan.space import Space
 from search.study.folder import FREE, LABELS, StudyFolder, flat
+from search.study.source import Source, csv_source
 from search.trials.design_point import DesignPoint
 from search.trials.record import TrialRecord
 from search.trials.shipped import find_trials
-from search.trials.trials_csv import read_trials
 
 # Besides what may change within a study: prices, budget and further reward models enter no reward, a pool is
 # known by its digest.
 FREE_ELSEWHERE = (*FREE, "budget", "cost.", "pool.", "further_rewards")
 ADVICE = "leave it out of search.earlier, or set search.earlier_group: own"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Trials from a study's folder or a CSV. `configuration` is what they were made with, None where nobody
-    wrote it down; `pool` is the digest of their pool, "" where it is unknown; so is `base_reward`, None."""
-
-    name: str
-    records: Sequence[TrialRecord]
-    configuration: Mapping[str, Any] | None = None
-    pool: str = ""
-    base_reward: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,38 +87,7 @@ def read_source(name: str, folder: StudyFolder) -> Source:
             pool=digest,
             base_reward=base["base"]["reward"] if base else None,
         )
-    records = _with_rewards(read_trials(path), path.parent / "held_out" / path.name)
-    beside = path.with_suffix(".yaml")
-    facts = yaml.safe_load(beside.read_text()) if beside.exists() else {}
-    return Source(
-        name=name,
-        records=records,
-        configuration=facts.get("configuration"),
-        pool=facts.get("pool_digest", ""),
-        base_reward=facts.get("base_reward"),
-    )
-
-
-def _with_rewards(records: Sequence[TrialRecord], beside: Path) -> list[TrialRecord]:
-    """The records with their rewards prompt by prompt, where the table `beside` has them by trial and seed.
-
-    That is what the noise budget is made of.
-    """
-    if not beside.exists():
-        return list(records)
-    with beside.open(newline="", encoding="utf-8") as file:
-        _, *rows = csv.reader(file)
-    known = {(trial, int(seed)): tuple(map(float, rewards)) for trial, seed, *rewards in rows}
-    return [
-        replace(
-            record,
-            results=tuple(
-                replace(result, rewards=known.get((record.trial, result.seed), ()))
-                for result in record.results
-            ),
-        )
-        for record in records
-    ]
+    return csv_source(path, name)
 
 
 def refuse_other(source: Source, config: StudyConfig, pool_digest: str) -> None:

@@ -24,7 +24,9 @@ def study(folder: Path, *trials: TrialRecord, earlier: TrialRecord) -> None:
     for trial in trials:
         kept.save(trial)
     kept.keep_earlier([replace(earlier, earlier=dict.fromkeys(earlier.seeds, "elsewhere"))], 0.3)
-    kept.write_json("study.json", {"identity": "i", "pool": {"digest": "d"}})
+    kept.write_json(
+        "study.json", {"identity": "i", "pool": {"digest": "d"}, "responses": [1, 2, 3], "max_prompts": 99}
+    )
     (folder / "config.yaml").write_text(
         f"name: my-study\npool:\n  path: {folder.parents[1] / 'pool.jsonl'}\n"
     )
@@ -61,6 +63,7 @@ def test_what_is_gathered_is_one_study_whatever_machine_trained_it(
     facts = yaml.safe_load((studies / "my_study.yaml").read_text())
     assert facts["commits"] == ["c", "d"] and facts["machines"][0] == "m" and "cores" in facts["machines"][1]
     assert facts["base_reward"] == 0.3 and facts["pool_digest"] == "d"
+    assert (facts["pool_prompts"], facts["pool_responses"]) == (99, 3)
     assert facts["configuration"] == {"name": "my-study", "pool": {"path": "pool.jsonl"}}
 
     # Gathered once more, by other code that trained nothing.

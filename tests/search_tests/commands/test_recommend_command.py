@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from factories import planned, record
 from support.paper import like_paper, like_paper_curve, study
 from support.paths import ROOT
 
 from search.cli import main
+from search.study.folder import StudyFolder
 from search.trials.trials_csv import write_trials
 
 # Refuses what a machine for reading results need not have.
@@ -150,3 +153,68 @@ def test_a_study_that_began_from_past_studies_is_answered_with_them(
         return (folder / prior / "report.html").read_text()
 
     assert "past studies" in report("studies") and "past studies" not in report("none")
+
+
+@pytest.mark.parametrize("study_name", ["reference_sft", "reference_pro"])
+def test_a_shipped_study_is_answered_with_all_that_is_known_of_it(
+    study_name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = ROOT / "studies" / f"{study_name}.csv"
+    assert main(["recommend", str(path), "--json", "--report", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    facts = yaml.safe_load(path.with_suffix(".yaml").read_text())
+    assert (found["budget"], found["max_prompts"]) == (1536, facts["pool_prompts"])
+    assert found["base_reward"] == facts["base_reward"] and found["above_base"]
+    assert found["noise"]["known"] and found["noise"]["held_out"] == 120
+    assert found["flags"]["edge"] and found["try_responses"] is None
+    assert "was visited 32 times, one of 192 x 8 once" in found["sentence"]
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Two splits with the same seed differ by a standard deviation of" in html
+
+    assert main(["recommend", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert f"Over the base model, whose reward is {facts['base_reward']:.3f}: +" in printed
+    assert "\n".join(found["noise"]["lines"]) in printed
+
+
+def test_of_a_table_alone_nothing_is_made_up(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recommend", str(csv), "--budget", "48000", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["noise"], found["base_reward"], found["max_prompts"]) == (None, None, None)
+    assert found["try_responses"] == 5
+    assert main(["recommend", str(csv), "--budget", "48000"]) == 0
+    printed = capsys.readouterr().out
+    assert "base model" not in printed and "noise" not in printed and "Training:" not in printed
+
+
+def test_rewards_of_some_trainings_alone_are_taken_as_far_as_they_go(
+    csv: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_trials(csv, trials := study(2))
+    (csv.parent / "held_out").mkdir()
+    known = [(one.trial, seed) for one in trials[:2] for seed in (0, 1)]
+    rows = [f"{trial},{seed},0.{n + 1},0.{9 - n},0.5" for n, (trial, seed) in enumerate(known)]
+    table = csv.parent / "held_out" / csv.name
+    table.write_text("\n".join(["trial,seed,0,1,2", *rows]) + "\n")
+    assert main(["recommend", str(csv), "--budget", "12000", "--json"]) == 0
+    noise = json.loads(capsys.readouterr().out)["noise"]
+    assert (noise["trainings"], noise["known"], noise["ways"]) == (4, False, [])
+    table.write_text("trial,seed,0\na,b,c\n")
+    assert main(["recommend", str(csv), "--budget", "12000"]) == 2
+    assert f"{table}: a row is no trial, seed and rewards" in capsys.readouterr().err
+
+
+def test_a_folder_has_its_noise_from_the_trials_own_files(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = [
+        record(planned(n, k, range(3)), 0.40, 0.42, 0.41, key=f"{n}x{k}", rewards=(0.3, 0.5, n / 1e5))
+        for n, k in ((500, 2), (1_500, 2), (250, 4), (750, 4))
+    ]
+    write_trials(folder / "trials.csv", trials)
+    (folder / "trials").mkdir()
+    for one in trials:
+        StudyFolder(folder).save(one)
+    assert main(["recommend", str(folder), "--json", "--budget", "1500"]) == 0
+    noise = json.loads(capsys.readouterr().out)["noise"]
+    assert (noise["trainings"], noise["held_out"]) == (12, 3)
