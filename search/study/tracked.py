@@ -129,7 +129,10 @@ class StudyRuns:
         trials = [
             *(self._finished(path, attempts.get(key), dataset, base) for key, path in done.items()),
             *(_unfinished(one, self._config.name, dataset) for one in started),
-            *(_earlier(one, self._config.name, study["started_ms"], base) for one in self._earlier()),
+            *(
+                _earlier(one, self._config.name, dataset, study["started_ms"], base)
+                for one in self._earlier()
+            ),
         ]
         if study["status"] == "FINISHED":
             trials = self._length_controlled(self._with_best_policy(trials), kept)
@@ -272,9 +275,12 @@ def _finished(
     )
 
 
-def _earlier(record: TrialRecord, study: str, began: int, base: float | None) -> TrackedRun:
-    """A trial made elsewhere, at the time when this study began: when it was trained is not known here."""
-    run = _finished(record, study, None, base, began, began)
+def _earlier(record: TrialRecord, study: str, dataset: Dataset, began: int, base: float | None) -> TrackedRun:
+    """A trial made elsewhere, at the time when this study began: when it was trained is not known here.
+
+    Its pool is this study's, or else it would have been refused; a group of its own may have any other.
+    """
+    run = _finished(record, study, None if record.group else dataset, base, began, began)
     source = ", ".join(dict.fromkeys(record.earlier.values()))
     group = {"group": record.group} if record.group else {}
     return replace(run, key=f"{source}: {record.trial}", tags={**run.tags, "earlier": source, **group})
