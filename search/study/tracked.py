@@ -20,6 +20,7 @@ from search.study.folder import StudyFolder, saved_policies
 from search.tracking.config import TrackingConfig, redact, tracking_uri, where_to_look
 from search.tracking.mlflow_tracker import MlflowTracker, log_file, write
 from search.tracking.projection import Projection
+from search.tracking.saved_view import colour
 from search.tracking.system_metrics import SystemMetrics, samples
 from search.tracking.tracker import (
     STUDY,
@@ -272,6 +273,7 @@ def _finished(
         metrics=_metrics(record, base) | summed(result.telemetry for result in record.results),
         steps=[point for one in record.results for point in _steps(one.seed, one.history, began)],
         dataset=dataset,
+        colour=colour(record.responses),
     )
 
 
@@ -303,6 +305,7 @@ def _unfinished(attempt: Attempt, study: str, dataset: Dataset) -> TrackedRun:
             for point in _steps(curve.seed, curve.history, attempt.started_ms)
         ],
         dataset=dataset,
+        colour=colour(attempt.trial.point.responses),
     )
 
 
