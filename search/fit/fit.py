@@ -15,7 +15,8 @@ from search.fit.diversity_effect import DiversityEffect, diversity_effect
 from search.fit.ensemble import Candidate, Ensemble, fit_ensemble
 from search.fit.evidence import FitRow, Test, fit_table, lack_of_fit, paper_mse
 from search.fit.models import Model
-from search.fit.observations import Observations
+from search.fit.observations import Observations, groups_of
+from search.fit.offsets import Offset, offsets
 from search.trials.record import TrialRecord
 
 
@@ -43,6 +44,11 @@ class Fit:
         """Lack of fit of the paper's model, a line on diversity for each k."""
         return lack_of_fit(self.observed, Model("line per k", "diversity"))
 
+    @cached_property
+    def offsets(self) -> tuple[Offset, ...]:
+        """How much higher or lower each group of trials lies; none where the trials identify no line."""
+        return offsets(groups_of(self.records), self.ensemble) if self.ensemble else ()
+
     def row(self, structure: str, predictor: str) -> FitRow | None:
         """The row of the table for one model; None where the trials cannot bear it."""
         found = (row for row in self.table if (row.structure, row.predictor) == (structure, predictor))
@@ -63,12 +69,14 @@ class Fit:
             "paper_mse": {x: paper_mse(self.observed, x) for x in ("diversity", "log prompts", "prompts")},
             "lack_of_fit": self.linear.to_dict(),
             "diversity_effect": self.effect.to_dict(),
+            "groups": [offset.to_dict() for offset in self.offsets],
             "summary": self.summary(),
         }
 
     def summary(self) -> str:
         """A few lines for the terminal."""
-        return "\n".join([self._slope_line(), self._left_out_line(), self.effect.sentence])
+        groups = (offset.sentence(self.scale) for offset in self.offsets)
+        return "\n".join([self._slope_line(), self._left_out_line(), self.effect.sentence, *groups])
 
     def _slope_line(self) -> str:
         """The slope within each number of responses: over all of them D falls as responses rise."""

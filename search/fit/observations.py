@@ -63,7 +63,7 @@ class Observations:
             _check(record, scale)
         ordered = sorted(records, key=_canonical)
         shared = set.intersection(*(set(record.baselines) for record in ordered))
-        groups = ["", *sorted({record.group for record in ordered} - {""})]
+        groups = ["", *groups_of(ordered)]
         return cls(
             prompts=np.array([record.prompts for record in ordered], float),
             responses=np.array([record.responses for record in ordered], float),
@@ -150,6 +150,11 @@ class Observations:
         return Observations(
             **arrays, baselines={name: values[chosen] for name, values in self.baselines.items()}
         )
+
+
+def groups_of(records: Sequence[TrialRecord]) -> tuple[str, ...]:
+    """Names of the groups that lie higher or lower as a whole, in the order of their numbers from 1 on."""
+    return tuple(sorted({record.group for record in records} - {""}))
 
 
 def _canonical(record: TrialRecord) -> tuple[object, ...]:

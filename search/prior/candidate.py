@@ -18,6 +18,8 @@ from search.prior.hierarchy import NEGLIGIBLE, NORMAL, Prior, learn_prior, updat
 from search.prior.past_studies import past_studies
 from search.prior.shape import SHARED_DF, Evidence
 
+ANYWHERE = 1.0  # standard deviation of how much higher a group's rewards lie: as wide as their scale
+
 
 def further_models(prior: Literal["none", "studies"]) -> tuple[Candidate, ...]:
     """What `search.prior` adds to the models of the fit."""
@@ -33,7 +35,7 @@ def from_past_studies(prior: Prior) -> Candidate:
         variance = _seed_variance(observed, prior)
         weighted = design.T * (observed.seeds / variance)
         found = Evidence(weighted @ design, weighted @ observed.reward, variance)
-        means, covariances, log_likelihood = update(found, prior.means, prior.covariances)
+        means, covariances, log_likelihood = update(found, *_with_offsets(prior, len(observed.others)))
         log_shares = np.log(prior.weights) + log_likelihood
         shares = np.exp(log_shares - logsumexp(log_shares))
         kept = shares > NEGLIGIBLE
@@ -44,6 +46,15 @@ def from_past_studies(prior: Prior) -> Candidate:
         return Member(model, 1.0, solutions, shares[kept] / shares[kept].sum())
 
     return fitted
+
+
+def _with_offsets(prior: Prior, groups: int) -> tuple[Floats, Floats]:
+    """The prior's means and covariances, and of each group of trials that it may lie anywhere."""
+    means = np.pad(prior.means, ((0, 0), (0, groups)))
+    covariances = np.pad(prior.covariances, ((0, 0), (0, groups), (0, groups)))
+    last = np.arange(prior.means.shape[1], means.shape[1])
+    covariances[:, last, last] = ANYWHERE**2
+    return means, covariances
 
 
 def _seed_variance(observed: Observations, prior: Prior) -> float:

@@ -84,11 +84,11 @@ class Prior:
 
 
 def update(found: Evidence, means: Floats, covariances: Floats) -> tuple[Floats, Floats, Floats]:
-    """Posterior mean [C, 4] and covariance [C, 4, 4] of each part, and the trials' log-likelihood under it.
+    """Posterior mean [C, p] and covariance [C, p, p] of each part, and the trials' log-likelihood under it.
 
-    The log-likelihood [C] lacks a constant that all parts share.
+    `found` has as many coefficients, p. The log-likelihood [C] lacks a constant that all parts share.
     """
-    inner = np.eye(4) + covariances @ found.precision
+    inner = np.eye(means.shape[1]) + covariances @ found.precision
     shrunk = np.linalg.solve(inner, covariances)
     apart = found.weighted - means @ found.precision
     at_means = means @ found.weighted - 0.5 * np.einsum("ci,ij,cj->c", means, found.precision, means)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
@@ -19,7 +20,7 @@ from search.advice.recommendation import Candidate, Recommendation
 from search.config.cost import Labelling, Split
 from search.fit.curve import DiversityCurve
 from search.fit.fit import Fit
-from search.fit.observations import Floats
+from search.fit.observations import Floats, groups_of
 from search.fit.question import Question, predict
 
 # Okabe and Ito's palette, in an order whose first four also differ in grey.
@@ -28,14 +29,17 @@ MARKERS = "osD^vP*"
 DASHES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)), (0, (5, 1)), (0, (1, 1)))
 REWARD = "reward on held-out prompts"
 STEPS = 40
-PALE = 0.4
+PALE, GREY = 0.4, "0.35"
+HALVES: tuple[Literal["left", "right", "top", "bottom"], ...] = ("left", "right", "top", "bottom")
+NAME_LENGTH = 60
 
 
 def reward_by_size(fit: Fit, question: Question, base_reward: float | None, against: str) -> Figure:
     """Observed rewards with their standard errors, and the prediction for each k with its 95% band.
 
     `against` is `diversity` or `prompts`: the paper's Figure 4c and 4a. Of the ways of labelling, only the
-    first that the question allows is shown.
+    first that the question allows is shown. Trials of a group are moved by its offset, so that they stand
+    beside the lines that they bear on.
     """
     figure, axes = _canvas()
     if against == "diversity":
@@ -61,6 +65,8 @@ def reward_by_size(fit: Fit, question: Question, base_reward: float | None, agai
         label = f"pale: over {int(sizes[-1]):,} prompts, where D falls"
         axes.plot([], [], "o", color="0.35", alpha=PALE, label=label)
     _legend(axes)
+    by = (fit.scale.text(-offset.amount, sign=True) for offset in fit.offsets)
+    _name_groups(figure, fit, [f"moved by {amount}, to this study's height" for amount in by])
     return figure
 
 
@@ -236,16 +242,21 @@ def diversity_by_prompts(fit: Fit, question: Question) -> Figure:
     beyond = _between(float(curve.prompts[-1]), float(curve.prompts[-1]) * 3)
     axes.plot(beyond, [curve.at(n) for n in beyond], color=COLOURS[0], linestyle="--", label="Heaps' law")
     for varied, face in ((False, COLOURS[0]), (True, "white")):
-        here = fit.observed.varied == varied
+        here = (fit.observed.varied == varied) & (fit.observed.group == 0)
         label = "trials, prompts chosen" if varied else "trials, random prompts"
         if here.any():
             axes.plot(
                 fit.observed.prompts[here], fit.observed.diversity[here], "o",
                 color=COLOURS[1 if varied else 0], markerfacecolor=face, markersize=6, label=label,
             )  # fmt: skip
+    for group in map(int, fit.observed.others):
+        here = fit.observed.group == group
+        x, y = fit.observed.prompts[here], fit.observed.diversity[here]
+        axes.plot(x, y, "o", color=GREY, markersize=9, zorder=1, **_face(GREY, False, group))
     _log_axis(axes)
     axes.set_xlabel("prompts (log scale)")
     _legend(axes)
+    _name_groups(figure, fit)
     return figure
 
 
@@ -268,8 +279,11 @@ def predicted_and_observed(checks: Sequence[Check]) -> Figure:
 
 
 def rewards_by_domain(fit: Fit) -> Figure | None:
-    """Mean reward of each domain in each trial with random prompts; None where prompts have no domains."""
-    records = [record for record in fit.records if record.domain_rewards and record.selection == "random"]
+    """Mean reward of each domain in each trial with random prompts; None where prompts have no domains.
+
+    Trials of a group are left out: by how much a domain lies higher in them is not known.
+    """
+    records = [r for r in fit.records if r.domain_rewards and r.selection == "random" and not r.group]
     domains = sorted({name for record in records for name in record.domain_rewards})
     if len(domains) < 2:
         return None
@@ -337,23 +351,55 @@ def _observed(axes: Axes, fit: Fit, labels: Split, index: int, against: str, pas
     """The trials with as many responses, labelled so; hollow where prompts were chosen, pale where `past`."""
     observed, k = fit.observed, labels.responses
     own = (observed.responses == k) & (observed.labelling == labels.labelling)
-    noise = observed.noise_variance or 0.0
+    noise, moved = observed.noise_variance or 0.0, _offsets(fit)
     colour, marker = COLOURS[index % 7], MARKERS[index % 7]
-    for varied in (False, True):
-        label = None if varied else f"{k} responses"
-        for beyond in (False, True):
-            here = own & (observed.varied == varied) & (past == beyond)
-            if not here.any():
-                continue
-            x: Floats = getattr(observed, against)[here]
-            y, error = observed.reward[here], np.sqrt(noise / observed.seeds[here])
-            pale = PALE if beyond else 1.0
-            axes.errorbar(x, y, error, fmt="none", color=colour, elinewidth=1, alpha=pale)
-            face = "white" if varied else colour
-            axes.plot(x, y, marker, color=colour, markerfacecolor=face, alpha=pale, label=label)
-            label = None
-            if observed.earlier.any() and (new := ~observed.earlier[here]).any():
-                axes.plot(x[new], y[new], marker, markerfacecolor="none", markeredgecolor="black", alpha=pale)
+    if own.any():
+        axes.plot([], [], marker, color=colour, label=f"{k} responses")
+    looks = zip(observed.varied[own], past[own], observed.group[own], strict=True)
+    for varied, beyond, group in sorted(set(looks)):
+        here = own & (observed.varied == varied) & (past == beyond) & (observed.group == group)
+        x: Floats = getattr(observed, against)[here]
+        y, error = (observed.reward - moved)[here], np.sqrt(noise / observed.seeds[here])
+        pale = PALE if beyond else 1.0
+        axes.errorbar(x, y, error, fmt="none", color=colour, elinewidth=1, alpha=pale)
+        axes.plot(x, y, marker, color=colour, alpha=pale, **_face(colour, varied, int(group)))
+        if observed.earlier.any() and (new := ~observed.earlier[here]).any():
+            axes.plot(x[new], y[new], marker, markerfacecolor="none", markeredgecolor="black", alpha=pale)
+
+
+def _offsets(fit: Fit) -> Floats:
+    """How much higher each trial lies than what is predicted, by its group; 0 where that is not known."""
+    by_number = np.zeros(1 + len(fit.observed.others))
+    for number, offset in enumerate(fit.offsets, 1):
+        by_number[number] = offset.amount
+    return np.asarray(by_number[fit.observed.group.astype(int)])
+
+
+def _face(colour: str, varied: bool, group: int) -> dict[str, Any]:
+    """How a marker is filled: hollow where prompts were chosen, half of it in a group (pale, if both)."""
+    if not group:
+        return {"markerfacecolor": "white" if varied else colour}
+    face = {"markerfacecolor": "0.85" if varied else colour, "markerfacecoloralt": "white"}
+    return {**face, "fillstyle": HALVES[(group - 1) % len(HALVES)]}
+
+
+def _name_groups(figure: Figure, fit: Fit, moved: Sequence[str] = ()) -> None:
+    """Below the axes, for each group: its half of a marker, whose trials these are, how they were `moved`."""
+    handles = [
+        Line2D([], [], marker="o", linestyle="", color=GREY, label=name, **_face(GREY, False, number))
+        for number, name in enumerate(map(_short, groups_of(fit.records)), 1)
+    ]
+    for handle, how in zip(handles, moved, strict=False):
+        handle.set_label(f"{handle.get_label()}: {how}")
+    if handles:
+        figure.legend(handles=handles, loc="outside lower left", frameon=False, fontsize=8.5)
+
+
+def _short(name: str) -> str:
+    """A long name without its middle: a path's end tells more than where it begins."""
+    if len(name) <= NAME_LENGTH:
+        return name
+    return f"{name[: NAME_LENGTH // 4]}...{name[-(NAME_LENGTH - NAME_LENGTH // 4 - 3) :]}"
 
 
 def _between(low: float, high: float, steps: int = STEPS) -> Floats:

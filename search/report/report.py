@@ -151,6 +151,13 @@ def _by_size(draw: _Pictures, fit: Fit, question: Question, base_reward: float |
         "Points: mean over seeds with standard error. Lines and bands: prediction and its 95% interval for "
         "random prompts (on diversity: for the fewest prompts that have it)."
     )
+    if fit.offsets:
+        text += (
+            " Half-filled points: trials of a group, moved by as much as the fit puts them higher or lower, "
+            "so that they stand beside the lines; the table of trials has their rewards as they were."
+        )
+    elif fit.observed.others.size:
+        text += " Half-filled points: trials of a group, whose rewards may lie higher or lower as a whole."
     return [
         draw.one(plots.reward_by_size(fit, question, base_reward, against), f"reward_on_{against}", text)
         for against in ("diversity", "prompts")
@@ -223,6 +230,8 @@ def _curve_caption(curve: DiversityCurve) -> str:
 
 def _domains(draw: _Pictures, fit: Fit) -> list[str]:
     text = "Mean reward by domain of the held-out prompts, one mark for each trial with random prompts."
+    if fit.observed.others.size:
+        text += " Trials of a group are left out."
     shown = draw.one(plots.rewards_by_domain(fit), "domains", text)
     return [markup.heading("By domain"), markup.pictures([shown])] if shown else []
 

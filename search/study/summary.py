@@ -34,6 +34,10 @@ def show_result(display: Display, study: StudyAnalysis, ledger: Ledger) -> None:
         room = SCREEN_LINES - 1 - TABLE_FRAME - _height([*above, *below], columns)
         if room >= FEWEST_TRIALS:
             break
+    offsets = [offset.sentence(study.fit.scale) for offset in study.fit.offsets] if study.fit else []
+    if offsets and room - _height(offsets[:1], columns) >= FEWEST_TRIALS:
+        above.append(offsets[0])
+        room -= _height(offsets[:1], columns)
     best = sorted(ledger.records, key=lambda record: -record.reward)
     shown = best[: min(max(room, FEWEST_TRIALS), MOST_TRIALS)]
     display.say()

@@ -20,6 +20,7 @@ from search.study.folder import StudyFolder, saved_policies
 from search.tracking.config import TrackingConfig, redact, tracking_uri, where_to_look
 from search.tracking.mlflow_tracker import MlflowTracker, log_file, write
 from search.tracking.projection import Projection
+from search.tracking.saved_view import colour
 from search.tracking.system_metrics import SystemMetrics, samples
 from search.tracking.tracker import (
     STUDY,
@@ -129,7 +130,10 @@ class StudyRuns:
         trials = [
             *(self._finished(path, attempts.get(key), dataset, base) for key, path in done.items()),
             *(_unfinished(one, self._config.name, dataset) for one in started),
-            *(_earlier(one, self._config.name, study["started_ms"], base) for one in self._earlier()),
+            *(
+                _earlier(one, self._config.name, dataset, study["started_ms"], base)
+                for one in self._earlier()
+            ),
         ]
         if study["status"] == "FINISHED":
             trials = self._length_controlled(self._with_best_policy(trials), kept)
@@ -269,12 +273,16 @@ def _finished(
         metrics=_metrics(record, base) | summed(result.telemetry for result in record.results),
         steps=[point for one in record.results for point in _steps(one.seed, one.history, began)],
         dataset=dataset,
+        colour=colour(record.responses),
     )
 
 
-def _earlier(record: TrialRecord, study: str, began: int, base: float | None) -> TrackedRun:
-    """A trial made elsewhere, at the time when this study began: when it was trained is not known here."""
-    run = _finished(record, study, None, base, began, began)
+def _earlier(record: TrialRecord, study: str, dataset: Dataset, began: int, base: float | None) -> TrackedRun:
+    """A trial made elsewhere, at the time when this study began: when it was trained is not known here.
+
+    Its pool is this study's, or else it would have been refused; a group of its own may have any other.
+    """
+    run = _finished(record, study, None if record.group else dataset, base, began, began)
     source = ", ".join(dict.fromkeys(record.earlier.values()))
     group = {"group": record.group} if record.group else {}
     return replace(run, key=f"{source}: {record.trial}", tags={**run.tags, "earlier": source, **group})
@@ -297,6 +305,7 @@ def _unfinished(attempt: Attempt, study: str, dataset: Dataset) -> TrackedRun:
             for point in _steps(curve.seed, curve.history, attempt.started_ms)
         ],
         dataset=dataset,
+        colour=colour(attempt.trial.point.responses),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from base.sqlite import sqlite_path, sqlite_uri
 from search.tracking.config import redact, where_to_look
-from search.tracking.saved_view import VIEW, VIEW_TAG, saved_view, understood
+from search.tracking.saved_view import COLOUR_TAG, VIEW, VIEW_TAG, saved_view, understood
 from search.tracking.tracker import (
     STUDY,
     Rejected,
@@ -32,6 +32,7 @@ STUDY_TAG, KEY_TAG, DIGEST_TAG, SAMPLES_TAG = (
     f"apportion.{name}" for name in ("study", "key", "digest", "samples")
 )
 LIMITS = {"params": 100, "tags": 100, "metrics": 1000}  # of one call of MLflow's log_batch
+VERSION_TIMEOUT_S = 5  # for a server to say its version
 DIGEST_LENGTH = 36  # longest digest of a dataset that MLflow keeps
 _PERMANENT = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST"}
 _CHATTER = ("mlflow", "alembic", "urllib3")
@@ -65,12 +66,11 @@ class MlflowTracker:
     ) -> None:
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        from mlflow import __version__
         from mlflow.tracking import MlflowClient
 
         for source in _CHATTER:
             logging.getLogger(source).handlers, logging.getLogger(source).propagate = [log], False
-        self._views, self._log_file = understood(__version__), log
+        self._views, self._log_file = understood(_version_at(uri)), log
         self._uri, self._study, self._experiment, self._artifacts = uri, study, experiment, artifacts
         _create_database(uri)
         self._client = MlflowClient(tracking_uri=uri)
@@ -197,7 +197,9 @@ class MlflowTracker:
     def _tags(self, run: TrackedRun) -> dict[str, str]:
         if run.key == STUDY:
             return {**plain(run.tags), "role": "study"}
-        return {**plain(run.tags), "role": "trial", "mlflow.parentRunId": self._runs[STUDY].run}
+        coloured = {COLOUR_TAG: run.colour} if run.colour else {}
+        parent = {"mlflow.parentRunId": self._runs[STUDY].run}
+        return {**plain(run.tags), **coloured, "role": "trial", **parent}
 
     def _create(self, run: TrackedRun) -> _Known:
         if run.key != STUDY and STUDY not in self._runs:
@@ -283,6 +285,28 @@ def write(log: logging.Handler, text: str) -> None:
 class _Redacting(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
+
+
+def _version_at(uri: str) -> str:
+    """The version of MLflow whose page shows what is at `uri`: a server's own, which may be older.
+
+    That of this client where there is no server, or where it does not say.
+    """
+    from mlflow import __version__
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    if not uri.startswith(("http://", "https://")):
+        return str(__version__)
+    try:
+        answer = http_request(
+            get_default_host_creds(uri), "/version", "GET", max_retries=0, timeout=VERSION_TIMEOUT_S
+        )
+    except MlflowException:  # what it is asked next says why it does not answer
+        return str(__version__)
+    said = answer.text.strip()
+    return said if answer.status_code == 200 and re.match(r"\d+\.\d+", said) else str(__version__)
 
 
 def _create_database(uri: str) -> None:

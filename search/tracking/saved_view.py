@@ -16,12 +16,21 @@ NAME = "apportion: reward and diversity"
 SECTION = "apportion-charts"
 METRICS, PARAMS = ("reward", "diversity"), ("prompts", "responses", "seeds")
 RUNS = 100  # in one chart, MLflow's own limit for a scatter
+# Of a run's dot, here of a trial with 1, 2, ... responses, and of all with more: darker, also in grey print.
+# MLflow's charts cannot colour by a parameter, but keep to the colour that a run itself has.
+COLOUR_TAG = "mlflow.runColor"
+COLOURS = ("#feba2c", "#f89540", "#eb7655", "#da5b69", "#c13b82", "#a11b9b", "#6a00a8", "#0d0887")
 
 
 def understood(version: str) -> bool:
     """Whether this version of MLflow has saved views."""
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     return numbers >= SINCE
+
+
+def colour(responses: int) -> str:
+    """The colour of a trial with so many responses a prompt, in hex."""
+    return COLOURS[min(responses, len(COLOURS)) - 1]
 
 
 def saved_view(created_ms: int) -> str:
@@ -46,7 +55,12 @@ def _state() -> dict[str, Any]:
             {"uuid": SECTION, "name": "Reward and diversity", "display": True, "isReordered": False}
         ],
         "compareRunCharts": [
-            _chart("SCATTER", xaxis=_metric("diversity"), yaxis=_metric("reward")),
+            _chart(
+                "SCATTER",
+                displayName="Reward against diversity, darker: more responses",
+                xaxis=_metric("diversity"),
+                yaxis=_metric("reward"),
+            ),
             _chart("CONTOUR", xaxis=_metric("diversity"), yaxis=_param("responses"), zaxis=_metric("reward")),
             _chart(
                 "PARALLEL",

@@ -62,7 +62,7 @@ class TrackedRun:
     """All that is shown of a study (its key is STUDY) or of one of its trials; times in ms since 1970.
 
     A metric's name belongs either to `steps` or to the final `metrics`, not to both; one that is None is
-    left out. `files` may be folders.
+    left out. `files` may be folders. `colour` (hex) is that of its marks in charts, "" where any will do.
     """
 
     key: str
@@ -77,6 +77,7 @@ class TrackedRun:
     dataset: Dataset | None = None
     files: Sequence[Path] = ()
     policy: SavedPolicy | None = None
+    colour: str = ""
 
     @cached_property
     def digest(self) -> str:

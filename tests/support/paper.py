@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,3 +64,17 @@ def study(
             mean = 0.3 + slope * np.log(n / 1000) + gain * k
             found.append(trial(n, k, tuple(float(r) for r in mean + generator.normal(0, noise, seeds))))
     return found
+
+
+def group(name: str, higher: float, seed: int) -> list[TrialRecord]:
+    """A study like `study`, made elsewhere, as a group whose rewards lie `higher`."""
+    return [
+        replace(
+            one,
+            trial=f"{one.trial}-{name}".replace("/", "-"),
+            group=name,
+            earlier=dict.fromkeys(one.seeds, name),
+            results=tuple(replace(result, reward=result.reward + higher) for result in one.results),
+        )
+        for one in study(seed)
+    ]

@@ -7,14 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.collections import FillBetweenPolyCollection
-from support.paper import like_paper, like_paper_curve, study, trial
+from support.paper import group, like_paper, like_paper_curve, study, trial
 
 from search.advice.analysis import analyse
 from search.config.cost import CostModel
 from search.fit.curve import DiversityCurve
 from search.fit.fit import fit_trials
 from search.fit.question import Question
-from search.report.plots import reward_by_budget, reward_by_size, rewards_by_domain, rising_branch
+from search.report.plots import (
+    diversity_by_prompts,
+    reward_by_budget,
+    reward_by_size,
+    rewards_by_domain,
+    rising_branch,
+)
 from search.report.report import write_report
 from search.trials.record import TrialRecord
 
@@ -150,3 +156,49 @@ def test_earlier_trials_are_told_apart_and_their_predictions_are_shown(tmp_path:
     question = Question(12_000, CostModel(), DiversityCurve.from_trials(records), (2, 3, 4), None)
     axes = reward_by_size(fit_trials(records), question, None, "prompts").axes[0]
     assert "ringed: trained in this study" in [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_trials_of_a_group_are_drawn_apart_and_at_the_studys_height(tmp_path: Path) -> None:
+    records = [*study(1), *group("runs/theirs", 0.2, 2), *group("runs/again", -0.1, 3)]
+    fit = fit_trials(records)
+    question = Question(12_000, CostModel(), DiversityCurve.from_trials(records), (2, 3, 4), None)
+    figure = reward_by_size(fit, question, None, "prompts")
+    drawn = [line for line in figure.axes[0].lines if line.get_marker() in "osD" and len(line.get_xdata())]
+    halves = {line.get_fillstyle() for line in drawn}
+    assert halves == {"full", "left", "right"}
+    heights = [y for line in drawn for y in line.get_ydata()]
+    assert min(heights) > 0.3 and max(heights) < 0.45, "0.2 higher would stand at 0.53 or more"
+    [legend] = figure.legends
+    by = {offset.group: -offset.amount for offset in fit.offsets}
+    assert [text.get_text() for text in legend.get_texts()] == [
+        f"{name}: moved by {by[name]:+.3f}, to this study's height" for name in ("runs/again", "runs/theirs")
+    ]
+    assert {handle.get_fillstyle() for handle in legend.legend_handles} == {"left", "right"}
+    [named] = diversity_by_prompts(fit, question).legends
+    assert [text.get_text() for text in named.get_texts()] == ["runs/again", "runs/theirs"]
+    html = written(tmp_path, records, DiversityCurve.from_trials(records), 12_000)
+    assert "Half-filled points: trials of a group, moved by" in html
+    assert all(offset.sentence(fit.scale) in html for offset in fit.offsets)
+
+
+def test_where_a_groups_height_is_not_known_its_trials_stand_where_they_were(tmp_path: Path) -> None:
+    own = [trial(6_000 // k, k, (0.4 + k / 100, 0.41 + k / 100)) for k in (2, 3, 4)]
+    theirs = replace(own[0], group="runs/theirs", results=own[1].results)
+    fit = fit_trials([*own, theirs])
+    question = Question(6_000, CostModel(), DiversityCurve.from_trials(own), (2, 3, 4), None)
+    figure = reward_by_size(fit, question, None, "prompts")
+    [drawn] = [line for line in figure.axes[0].lines if line.get_fillstyle() == "left"]
+    assert list(drawn.get_ydata()) == [theirs.reward]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["runs/theirs"]
+    html = written(tmp_path, [*own, theirs], DiversityCurve.from_trials(own), 6_000)
+    assert "whose rewards may lie higher or lower as a whole" in html
+
+
+def test_domains_leave_out_trials_of_a_group() -> None:
+    records = [
+        replace(t, results=tuple(replace(r, domain_rewards={"a": t.reward, "b": 0.3}) for r in t.results))
+        for t in [*study(1), *group("runs/theirs", 0.2, 2)]
+    ]
+    figure = rewards_by_domain(fit_trials(records))
+    assert figure is not None
+    assert max(x for line in figure.axes[0].lines for x in line.get_xdata()) < 0.45

@@ -225,6 +225,17 @@ def test_tables_and_runs_say_which_trials_are_earlier(tmp_path: Path) -> None:
     assert runs[f"{path}: 24x2"].metrics["reward"] == pytest.approx(0.434)
     assert sum("earlier" in run.tags for run in runs.values()) == 4
     assert {run.status for run in runs.values() if "earlier" in run.tags} == {"FINISHED"}
+    assert {run.dataset.digest for run in runs.values() if run.dataset} == {"d"}
+    assert all(run.dataset for run in runs.values())
+
+
+def test_runs_of_a_group_of_its_own_name_it_and_no_pool(tmp_path: Path) -> None:
+    path = table(tmp_path / "theirs.csv", config(trainer={"dtype": "fp32"}), pool="other")
+    study = Opened(tmp_path, path, earlier_group="own")
+    study.train()
+    open_study(study.folder, study.config.tracking, "study", Dataset(name="pool", digest="d", source="pool"))
+    runs = [run for run in StudyRuns(study.folder, study.config)() if "earlier" in run.tags]
+    assert [(run.tags["group"], run.dataset) for run in runs] == [(str(path), None)] * 4
 
 
 def test_the_base_models_reward_is_taken_over_with_them(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from support.paper import study, trial
+from support.paper import group, study, trial
 from support.tracked_studies import Study, nowhere
 
 from search.advice.analysis import analyse
@@ -21,13 +21,16 @@ from search.trials.attempts import Attempts
 from search.trials.record import TrialRecord
 
 
-def screen(tmp_path: Path, records: list[TrialRecord], failures: int = 0) -> list[str]:
+def screen(
+    tmp_path: Path, records: list[TrialRecord], failures: int = 0, reason: str = "a reason" * 10
+) -> list[str]:
+    tmp_path.mkdir(exist_ok=True)
     console = Console(record=True, width=100, force_terminal=True, file=(tmp_path / "terminal").open("w"))
     kept = Study(tmp_path / "study")
     for record in records:
         kept.folder.save(record)
     ledger = Ledger(kept.config, kept.folder, Display(console), nowhere(), Attempts(tmp_path, "study"))
-    ledger.failures = {f"{n} x 2": "a reason" * 10 for n in range(failures)}
+    ledger.failures = {f"{n} x 2": reason for n in range(failures)}
     question = Question(12_000, CostModel(), DiversityCurve.from_trials(records), (2, 3, 4), None)
     found = analyse("a study", records, question, base_reward=0.3)
     show_result(ledger.display, found, ledger)
@@ -52,6 +55,14 @@ def test_the_last_screen_begins_with_the_answer_and_fits_thirty_lines(tmp_path: 
     text = "\n".join(lines)
     assert "best trials" in text and "report.html" in text
     assert "The earlier trials alone predicted" in text and "observed" in text
+
+
+def test_how_much_higher_a_group_lies_is_said_where_there_is_room(tmp_path: Path) -> None:
+    records = [*study(1), *group("runs/theirs", 0.05, 2)]
+    lines = screen(tmp_path, records)
+    assert len(lines) <= 30 and any(line.startswith("Trials of runs/theirs lie 0.0") for line in lines)
+    lines = screen(tmp_path / "long", records, failures=2, reason="a long reason " * 60)
+    assert not any(line.startswith("Trials of runs/theirs") for line in lines)
 
 
 def test_other_advice_by_another_reward_stands_beneath_the_answer(tmp_path: Path) -> None:
