@@ -271,10 +271,12 @@ def main() -> None:
     for first, second in combinations([name for name in ALGORITHMS if name in studies], 2):
         found[f"{first} and {second}"] = ranked_alike(studies[first], studies[second])
         print(f"{first} and {second}: {found[f'{first} and {second}']}")
-    if {"sft", "pro"} <= studies.keys():
-        found["together"] = together([studies["sft"], studies["pro"]])
-        for line, value in found["together"].items():
-            print(f"SFT and PRO together, {line}: {value}")
+    for names in (("sft", "pro"), ALGORITHMS):
+        if set(names) <= studies.keys():
+            all_of = f"{', '.join(names)} together"
+            found[all_of] = together([studies[name] for name in names])
+            for line, value in found[all_of].items():
+                print(f"{all_of}, {line}: {value}")
     if {"sft", "sft-epochs"} <= studies.keys():
         found["visits"] = longer(studies["sft"], studies["sft-epochs"])
         for line, value in found["visits"].items():

@@ -56,12 +56,13 @@ def analysed(records: list[TrialRecord]) -> StudyAnalysis:
 
 
 @pytest.mark.parametrize(
-    ("training", "judging", "cheapest"), [(0.03, 0.02, "seeds"), (0.002, 0.3, "held-out prompts")]
+    ("training", "judging", "gain", "cheapest"),
+    [(0.01, 0.02, 0.008, "seeds"), (0.002, 0.1, 0.006, "held-out prompts")],
 )
 def test_the_larger_source_is_named_and_its_remedy_is_the_cheapest(
-    training: float, judging: float, cheapest: str
+    training: float, judging: float, gain: float, cheapest: str
 ) -> None:
-    found = analysed(trials(training, judging))
+    found = analysed(trials(training, judging, gain=gain))
     assert found.noise is not None and found.recommendation is not None
     budget = found.noise.budget
     assert budget.training.interval_95[0] <= training**2 <= budget.training.interval_95[1]
@@ -73,14 +74,14 @@ def test_the_larger_source_is_named_and_its_remedy_is_the_cheapest(
 
 
 def test_report_and_json_show_every_source_and_way(tmp_path: Path) -> None:
-    found = analysed(trials(0.002, 0.3))
+    found = analysed(trials(0.002, 0.1, gain=0.006))
     assert found.noise is not None and found.noise.held_out is not None
     html = re.sub(r"\s+", " ", write_report(tmp_path, found).read_text(encoding="utf-8"))
     section = html[html.index("Where the noise comes from") : html.index("Models compared")]
     assert all(line in section for line in found.noise.lines)
     for said in (
         "Training: standard deviation 0.0",
-        f"Judging on {PROMPTS} held-out prompts: standard deviation 0.03",
+        f"Judging on {PROMPTS} held-out prompts: standard deviation 0.01",
         "Draw of prompts, which splits of one seed share: too few seeds to tell, 0.0000 to 0.0",
         "Two splits with the same seed differ by a standard deviation of",
         "suit one split more than another: the gap between",
