@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from base.files import whole_folder
+from base.progress_bars import without_progress_bars
 from trainers.config.trainer import TrainerConfig
 from trainers.models import end_tokens, load_policy
 
@@ -47,7 +48,8 @@ def save_policy(
     model.generation_config.eos_token_id = end_tokens(model, tokenizer)
 
     def write(folder: Path) -> None:
-        model.save_pretrained(folder)
+        with without_progress_bars():
+            model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         (folder / "README.md").write_text(card, encoding="utf-8")
 

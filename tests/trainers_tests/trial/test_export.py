@@ -23,7 +23,9 @@ from trainers.workers.local import LocalContext
 
 
 @pytest.mark.parametrize("rank", [0, 4])
-def test_from_pretrained_gives_the_trained_policys_logits(tmp_path: Path, rank: int) -> None:
+def test_from_pretrained_gives_the_trained_policys_logits(
+    tmp_path: Path, rank: int, capfd: pytest.CaptureFixture[str]
+) -> None:
     base = tmp_path / "base"
     tiny_llama(tie_word_embeddings=True).save_pretrained(base)
     config = TrainerConfig.model_validate({"dtype": "fp32", "lora": {"rank": rank}})
@@ -35,6 +37,7 @@ def test_from_pretrained_gives_the_trained_policys_logits(tmp_path: Path, rank: 
     weights = {name: parameter.detach().clone() for name, parameter in trained.named_parameters()}
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "of an earlier run").touch()
+    assert "Writing model shards" in "".join(capfd.readouterr())  # a bar of transformers' own
     save_policy(
         weights,
         str(tmp_path / "kept"),
@@ -43,6 +46,7 @@ def test_from_pretrained_gives_the_trained_policys_logits(tmp_path: Path, rank: 
         tokenizer=byte_tokenizer(),
         card="# card",
     )
+    assert "Writing model shards" not in "".join(capfd.readouterr())
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "kept").eval()
     ids = torch.arange(3, 33).view(2, 15)
     with torch.no_grad():
