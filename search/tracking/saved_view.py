@@ -19,7 +19,7 @@ RUNS = 100  # in one chart, MLflow's own limit for a scatter
 # Of a run's dot, here of a trial with 1, 2, ... responses, and of all with more: darker, also in grey print.
 # MLflow's charts cannot colour by a parameter, but keep to the colour that a run itself has.
 COLOUR_TAG = "mlflow.runColor"
-COLOURS = ("#feba2c", "#f89540", "#eb7655", "#da5b69", "#c13b82", "#a11b9b", "#6a00a8", "#0d0887")
+COLOURS = ("#feba2c", "#f89540", "#e16462", "#bf3984", "#a11b9b", "#7e03a8", "#4e02a2", "#0d0887")
 
 
 def understood(version: str) -> bool:
@@ -55,12 +55,7 @@ def _state() -> dict[str, Any]:
             {"uuid": SECTION, "name": "Reward and diversity", "display": True, "isReordered": False}
         ],
         "compareRunCharts": [
-            _chart(
-                "SCATTER",
-                displayName="Reward against diversity, darker: more responses",
-                xaxis=_metric("diversity"),
-                yaxis=_metric("reward"),
-            ),
+            _chart("SCATTER", xaxis=_metric("diversity"), yaxis=_metric("reward")),
             _chart("CONTOUR", xaxis=_metric("diversity"), yaxis=_param("responses"), zaxis=_metric("reward")),
             _chart(
                 "PARALLEL",

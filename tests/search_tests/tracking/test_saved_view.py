@@ -219,4 +219,3 @@ def test_its_list_shows_the_same_trials_with_their_columns_best_first(page: Any)
         (*split, 2) for split in SPLITS
     }
     assert {round(float(row["diversity"]), 6) for row in rows} == {round(n**0.2, 6) for n, _ in SPLITS}
-    page.screenshot(path="/tmp/wtb_list.png")
