@@ -113,4 +113,5 @@ def test_without_rewards_prompt_by_prompt_nothing_is_said(tmp_path: Path) -> Non
 def test_where_no_way_would_do_that_is_said() -> None:
     found = analysed(trials(0.01, 0.2, suits=0.1))
     assert found.noise is not None and found.noise.ways == ()
-    assert "Neither more seeds nor 20 times as many held-out prompts" in " ".join(found.noise.lines)
+    said = " ".join(found.noise.lines)
+    assert "Not even 50 more seeds of each on 20 times as many held-out prompts" in said
