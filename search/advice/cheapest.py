@@ -13,7 +13,7 @@ from search.fit.fit import Fit
 from search.fit.lengths import length_lines
 from search.fit.noise import FEWEST_DF, Component, NoiseBudget, held_out_part, noise_budget, trainings_of
 from search.fit.question import Question, predict
-from search.fit.ways import MOST, Way, gap_of, held_out_between
+from search.fit.ways import BEYOND_REASON, MOST, Way, gap_of, held_out_between
 from search.trials.record import TrialRecord
 
 
@@ -76,7 +76,10 @@ def _pair(answer: Recommendation) -> tuple[Split, Split] | None:
 
 def _no_way(answer: Recommendation) -> str:
     here = ", though more seeds would on the prompts held out now" if answer.more_seeds else ""
-    return f"Neither more seeds nor {MOST} times as many held-out prompts would tell the two apart{here}."
+    return (
+        f"Not even {BEYOND_REASON} more seeds of each on {MOST} times as many held-out prompts would tell "
+        f"the two apart{here}."
+    )
 
 
 def _too_few(noise: NoiseBudget) -> str:

@@ -17,6 +17,7 @@ from search.fit.decision import Decision, decide
 from search.fit.fit import Fit
 from search.fit.forecast import Forecast
 from search.fit.question import Question, fewest_prompts, no_line
+from search.fit.ways import BEYOND_REASON, POWER
 from search.trials.record import TrialRecord
 
 # A split that leaves so much of its budget unspent spends less by choice, not by rounding.
@@ -189,12 +190,6 @@ def _nothing(fit: Fit, question: Question) -> str:
         unit = question.cost_model.unit
         return f"budget {question.budget:g} {unit} buys no prompt; one costs at least {least:g}"
     return no_line(fit)
-
-
-POWER = 0.8
-# So many further seeds of two splits are 100 trainings: twice what a whole study trains by default (24 trials
-# of 2 seeds), to tell two splits apart that differ by little.
-BEYOND_REASON = 50
 
 
 def more_seeds(fit: Fit, forecast: Forecast, first: int, second: int) -> int | None:

@@ -16,7 +16,9 @@ from search.trials.record import TrialRecord
 
 # A gap as large as predicted should show at this level, so often.
 LEVEL, POWER = 0.95, 0.8
-BEYOND_REASON = 10_000  # seeds
+# So many further seeds of two splits are 100 trainings: twice what a whole study trains by default (24 trials
+# of 2 seeds), to tell two splits apart that differ by little.
+BEYOND_REASON = 50
 MOST = 20  # times as many held-out prompts
 FINER = 1.1  # from one number of held-out prompts to the next that is considered
 

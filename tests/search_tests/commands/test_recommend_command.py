@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -167,9 +168,10 @@ def test_a_shipped_study_is_answered_with_all_that_is_known_of_it(
     assert found["base_reward"] == facts["base_reward"] and found["above_base"]
     assert found["noise"]["known"] and found["noise"]["held_out"] == 120
     assert found["flags"]["edge"] and found["try_responses"] is None
-    assert "was visited 32 times, one of 192 x 8 once" in found["sentence"]
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Two splits with the same seed differ by a standard deviation of" in html
+    assert "<th>visits per prompt</th>" in html  # 24 steps of 8 prompts, so 32 of each of 6
+    assert re.search(r"<td>6</td><td>8</td><td>random</td>(<td>[\d.]+</td>){5}<td>32</td>", html)
 
     assert main(["recommend", str(path)]) == 0
     printed = capsys.readouterr().out

@@ -88,7 +88,7 @@ def test_pace_is_that_of_the_trials_and_knows_judging_only_where_all_tell_it() -
 
 
 def test_on_the_same_prompts_the_seeds_are_those_of_the_recommendation() -> None:
-    records = study(1, noise=0.02)
+    records = study(1, noise=0.01)
     fit, pair = fit_trials(records), (Split(3_000, 4), Split(4_000, 3))
     forecast = predict(fit, pair, like_paper_curve())
     assert fit.ensemble is not None
@@ -96,6 +96,6 @@ def test_on_the_same_prompts_the_seeds_are_those_of_the_recommendation() -> None
     noise = NoiseBudget(draw=None, training=some, judging=some, apart=0.0016, held_out=60, trainings=27)
     gap = gap_of(pair, forecast, fit.ensemble.seed_variance, noise, None, fit.records)
     assert gap is not None and gap.seeds == 3
-    assert gap.seeds_wanted(60) == more_seeds(fit, forecast, 0, 1)
+    assert gap.seeds_wanted(60) == more_seeds(fit, forecast, 0, 1) == 16
     few = replace(noise, training=replace(some, df=3))
     assert gap_of(pair, forecast, fit.ensemble.seed_variance, few, None, fit.records) is None
