@@ -152,8 +152,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a study of SPLITS on a server, as it is printed at the end."""
     folder = tmp_path_factory.mktemp("server")
     server = Server(folder)
-    server.start()
     try:
+        server.start()
         with Study(folder / "study", uri=server.uri).running() as running:
             train(running, *SPLITS)
             running.flush()
