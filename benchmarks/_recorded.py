@@ -10,17 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._reference import Reference
-from benchmarks.search import (
-    GRID_SEEDS,
-    MARGIN,
-    Ground,
-    Study,
-    grid_samples,
-    run_grid,
-    run_plan,
-    run_random,
-    run_tpe,
-)
+from benchmarks.search import GRID_SEEDS, MARGIN, OURS, Ground, Study, grid_samples
 from search.advice.recommend import recommend
 from search.config.cost import CostModel, Split
 from search.config.load import load_config
@@ -31,7 +21,6 @@ from search.trials.design_point import DesignPoint
 from search.trials.record import TrialRecord
 from studies.reference import config_of
 
-METHODS = {"plan": run_plan, "grid": run_grid, "random": run_random, "tpe": run_tpe}
 BUDGETS = (192, 576, 1536)  # annotations at which advice is judged
 
 
@@ -62,7 +51,7 @@ def replayed(study: Reference, replays: int) -> dict[str, Any]:
     ground = Ground(lambda _: truth, study.deviation, responses=tuple(levels), smaller=True)
     whole = GRID_SEEDS * len(space.grid())
     table = {}
-    for name, method in METHODS.items():
+    for name, method in OURS.items():
         found = []
         for number in range(replays):
             one = Recorded(ground, space, truth, study.curve, np.random.default_rng(number))
